@@ -1,0 +1,32 @@
+"""Pellucid: train a neural network on your own data, and see through it.
+
+The names below are imported when first used: `import pellucid` itself loads neither torch nor anything heavy.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+__version__ = "0.1.0"
+
+_HOME = {  # public name -> the module it lives in
+    "fit": "pellucid.training.fit",
+    "load": "pellucid.training.run",
+    "Run": "pellucid.training.run",
+    "errors": "pellucid.core.errors",
+}
+__all__ = ["Run", "errors", "fit", "load"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'pellucid' has no attribute {name!r}")
+    module = importlib.import_module(_HOME[name])
+    value = module if name == "errors" else getattr(module, name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]

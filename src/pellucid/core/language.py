@@ -1,0 +1,121 @@
+"""Every sentence a user reads, in the user's language.
+
+A sentence is written once, in English, as `text("column {name!r} is empty", name="age")`. The result is a `Text`: it keeps the
+sentence and its values apart, so that one record stored on disk can be read in either language later. The Chinese sentences stand in
+`locale/zh_CN/LC_MESSAGES/pellucid.po`; gettext finds them by the English sentence. This file imports neither torch nor click.
+"""
+
+from __future__ import annotations
+
+import gettext as _gettext
+import locale as _locale
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any, cast
+
+LANGUAGES = ("en", "zh")
+LOCALE_DIRECTORY = Path(__file__).resolve().parent.parent / "locale"
+
+_current: ContextVar[str | None] = ContextVar("pellucid_language", default=None)
+
+
+def language() -> str:
+    """The language in force: the innermost `use_language`, else the environment's locale, else English."""
+    return _current.get() or language_of_environment()
+
+
+def language_of_environment(environment: Mapping[str, str] | None = None) -> str:
+    """"zh" when the locale's variables, in gettext's order of authority, name Chinese; else "en"."""
+    environment = os.environ if environment is None else environment
+    for variable in ("PELLUCID_LANGUAGE", "LANGUAGE", "LC_ALL", "LC_MESSAGES", "LANG"):
+        value = environment.get(variable, "")
+        if value:
+            return "zh" if value.lower().startswith("zh") else "en"
+    if os.name == "nt":  # Windows keeps the user's language in the system, not in variables
+        name = _locale.getlocale()[0] or ""
+        return "zh" if name.lower().startswith(("zh", "chinese")) else "en"
+    return "en"
+
+
+@contextmanager
+def use_language(name: str) -> Iterator[None]:
+    """Read every `Text` rendered inside the block in `name` ("en" or "zh")."""
+    token = _current.set(name)
+    try:
+        yield
+    finally:
+        _current.reset(token)
+
+
+def set_language(name: str) -> None:
+    """Choose the language for the rest of this context (the command line does it once, at its start)."""
+    _current.set(name)
+
+
+@dataclass(frozen=True)
+class Text:
+    """A sentence and its values, rendered when it is read. `str(sentence)` renders in the language in force."""
+
+    message: str
+    values: Mapping[str, Any] = field(default_factory=lambda: cast("dict[str, Any]", {}))
+
+    def render(self, name: str | None = None) -> str:
+        name = name or language()
+        template = _catalogue(name).gettext(self.message) if name != "en" and self.message else self.message
+        values = {key: _rendered(value, name) for key, value in self.values.items()}
+        return template.format(**values) if values else template.replace("{{", "{").replace("}}", "}")
+
+    def __str__(self) -> str:
+        return self.render()
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"text": self.message, "values": {key: _stored(value) for key, value in self.values.items()}}
+
+    @staticmethod
+    def from_dict(stored: Mapping[str, Any] | str) -> Text:
+        if isinstance(stored, str):  # a plain sentence from someone else's program
+            return Text("{sentence}", {"sentence": stored})
+        return Text(stored["text"], {key: _restored(value) for key, value in stored.get("values", {}).items()})
+
+
+def text(message: str, /, **values: Any) -> Text:
+    """Mark a sentence for translation and bind its values. The extractor of catalogues looks for calls of this name."""
+    return Text(message, values)
+
+
+@cache
+def _catalogue(name: str) -> _gettext.NullTranslations:
+    folder = {"zh": "zh_CN"}.get(name, name)
+    return _gettext.translation("pellucid", LOCALE_DIRECTORY, languages=[folder], fallback=True)
+
+
+def _rendered(value: Any, name: str) -> Any:
+    if isinstance(value, Text):
+        return value.render(name)
+    if isinstance(value, (list, tuple)):
+        separator = "、" if name == "zh" else ", "
+        return separator.join(str(_rendered(item, name)) for item in cast("Sequence[Any]", value))
+    return value
+
+
+def _stored(value: Any) -> Any:
+    if isinstance(value, Text):
+        return value.to_dict()
+    if isinstance(value, (list, tuple)):
+        return [_stored(item) for item in cast("Sequence[Any]", value)]
+    if value is None or isinstance(value, (str, int, float, bool)):
+        return value
+    return str(value)
+
+
+def _restored(value: Any) -> Any:
+    if isinstance(value, dict) and "text" in value:
+        return Text.from_dict(cast("dict[str, Any]", value))
+    if isinstance(value, list):
+        return [_restored(item) for item in cast("list[Any]", value)]
+    return value

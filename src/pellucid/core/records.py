@@ -1,0 +1,155 @@
+"""What is measured or found, as frozen records that can be written to a run and read by any later version.
+
+A record is a frozen dataclass with a `format` integer. Fields that a newer version wrote and this one does not know are kept in
+`unknown` and written back unchanged.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any, ClassVar, Self, cast
+
+from pellucid.core.language import Text
+
+
+@dataclass(frozen=True, kw_only=True)
+class Record:
+    """The base of all records: `to_dict` gives what JSON can hold, `from_dict` reads it back."""
+
+    format: ClassVar[int] = 1
+    unknown: Mapping[str, Any] = field(default_factory=lambda: cast("dict[str, Any]", {}), repr=False, compare=False)
+
+    def to_dict(self) -> dict[str, Any]:
+        stored: dict[str, Any] = {"format": type(self).format}
+        for item in dataclasses.fields(self):
+            if item.name != "unknown":
+                stored[item.name] = _stored(getattr(self, item.name))
+        return {**self.unknown, **stored}
+
+    @classmethod
+    def from_dict(cls, stored: Mapping[str, Any]) -> Self:
+        hints = _hints(cls)
+        known = {item.name for item in dataclasses.fields(cls)} - {"unknown"}
+        values = {name: _restored(value, hints[name]) for name, value in stored.items() if name in known}
+        unknown = {name: value for name, value in stored.items() if name not in known and name != "format"}
+        return cls(**values, unknown=unknown)
+
+
+@cache
+def _hints(cls: type) -> dict[str, Any]:
+    return typing.get_type_hints(cls)
+
+
+def _stored(value: Any) -> Any:
+    if isinstance(value, (Record, Text)):
+        return value.to_dict()
+    if isinstance(value, Mapping):
+        return {str(key): _stored(item) for key, item in cast("Mapping[Any, Any]", value).items()}
+    if isinstance(value, (list, tuple)):
+        return [_stored(item) for item in cast("list[Any]", value)]
+    if hasattr(value, "item") and not isinstance(value, (str, int, float)):  # a NumPy or torch scalar
+        return value.item()
+    return value
+
+
+def _restored(value: Any, hint: Any) -> Any:
+    if value is None:
+        return None
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (typing.Union, types.UnionType):
+        candidates = [argument for argument in arguments if argument is not type(None)]
+        if isinstance(value, dict):  # a stored record or sentence: only a structured type can hold it
+            candidates = [c for c in candidates if c is Text or (isinstance(c, type) and issubclass(c, Record)) or typing.get_origin(c)]
+        return _restored(value, candidates[0]) if candidates else value
+    if hint is Text:
+        return Text.from_dict(value)
+    if isinstance(hint, type) and issubclass(hint, Record):
+        return hint.from_dict(value)
+    if origin is tuple:
+        return tuple(_restored(item, arguments[0] if arguments else Any) for item in value)
+    if origin is list:
+        return [_restored(item, arguments[0] if arguments else Any) for item in value]
+    if origin is not None and isinstance(value, dict) and len(arguments) == 2:
+        return {key: _restored(item, arguments[1]) for key, item in cast("dict[str, Any]", value).items()}
+    return value
+
+
+@dataclass(frozen=True, kw_only=True)
+class Interval(Record):
+    """A confidence interval, [low, high]; equal ends where the value is exact."""
+
+    low: float
+    high: float
+    level: float = 0.95
+
+
+@dataclass(frozen=True, kw_only=True)
+class Score(Record):
+    """One metric on one part of the data."""
+
+    name: str  # "accuracy", "r2", ...: keys of training.metrics
+    value: float
+    interval: Interval | None = None
+    higher_is_better: bool = True
+    samples: int = 0  # how many samples it was measured on
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding(Record):
+    """Something wrong (or worth knowing) about a training, with its evidence and a remedy."""
+
+    symptom: str  # what is seen: "overfitting"
+    cause: str | None = None  # why, from the vocabulary of causes, when it is established
+    level: str = "advice"  # "fault": we would bet on it; "advice"; "good": the check was made and nothing is wrong
+    confidence: float = 0.5  # in [0, 1]
+    where: str | None = None  # layer path, tensor, setting or source line
+    summary: Text  # one sentence for a person
+    evidence: Mapping[str, Any] = field(default_factory=lambda: cast("dict[str, Any]", {}))  # numbers, and what they should be
+    remedy: Text | None = None  # a concrete change
+    established_by: str = "dynamic"  # "static", "data", "dynamic", "controlled"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Notice(Record):
+    """Something about the user's data or settings that they should know before they trust a result."""
+
+    kind: str  # "identifier_column", "duplicate_rows", ...
+    summary: Text
+    where: str | None = None  # column, file or setting
+    evidence: Mapping[str, Any] = field(default_factory=lambda: cast("dict[str, Any]", {}))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cost(Record):
+    """What a training cost."""
+
+    seconds: float  # wall time of all sessions together, evaluation and checkpoints included
+    training_seconds: float  # of which in training steps
+    checkpoint_seconds: float  # of which writing checkpoints
+    epochs: int
+    steps: int
+    samples: int  # training samples seen, repetitions counted
+    parameters: int
+    flops_per_sample: float | None = None  # forward and backward, one sample; None where it cannot be counted
+    total_flops: float | None = None
+    peak_memory_bytes: int | None = None
+    device: str = "cpu"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task(Record):
+    """What is learnt: the target, and how an answer is written."""
+
+    kind: str  # "classification" or "regression"
+    targets: tuple[str, ...] = ("target",)  # the target's name; several for several regression targets
+    classes: tuple[str, ...] = ()  # the class names, in the order of the network's outputs
+
+    @property
+    def outputs(self) -> int:
+        """K classes, or the number of regression targets."""
+        return len(self.classes) if self.kind == "classification" else len(self.targets)
