@@ -1,0 +1,90 @@
+"""The learning-rate range test: raise the rate a little with every step on a throw-away copy, and see where the loss falls fastest.
+
+Source: L. N. Smith, "Cyclical Learning Rates for Training Neural Networks", 2017, section 3.3; the choice between the steepest point and the
+minimum follows common practice (a decade below the rate at which the smoothed loss is lowest).
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+SMOOTHING = 0.9  # of the exponential average of the losses
+STOP_RATIO = 4.0  # the loss is this many times its lowest value: the rate is too high, no need to go on
+SAFETY = 10.0  # chosen rate = (rate of the lowest smoothed loss) / SAFETY, or the steepest point where that is lower
+
+
+@dataclass(frozen=True)
+class RangeTest:
+    """What the range test saw and chose."""
+
+    learning_rate: float
+    rates: tuple[float, ...]
+    losses: tuple[float, ...]  # smoothed
+    seconds_per_step: float
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"learning_rate": self.learning_rate, "rates": list(self.rates), "losses": list(self.losses)}
+
+
+def range_test(
+    network: nn.Module,
+    make_optimizer: Callable[[nn.Module, float], torch.optim.Optimizer],
+    loss_function: Callable[[Tensor, Tensor], Tensor],
+    batches: Iterable[tuple[Tensor, Tensor]],
+    *,
+    default: float,
+    steps: int = 100,
+) -> RangeTest:
+    """Choose a learning rate between default / 30 and default * 30.
+
+    `batches` yields at least one batch and is read once; the network given is not changed. `default` is the optimiser's customary rate: the
+    middle of the range searched, and the answer where the test says nothing (a loss that never falls).
+    """
+    trial = copy.deepcopy(network)
+    trial.train()
+    low, high = default / 100, default * 100
+    optimizer = make_optimizer(trial, low)
+    rates: list[float] = []
+    losses: list[float] = []
+    average, start = 0.0, time.perf_counter()
+    for step, (inputs, targets) in enumerate(batches):
+        if step == steps:
+            break
+        rate = low * (high / low) ** (step / max(steps - 1, 1))
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+        loss = loss_function(trial(inputs), targets)
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        value = loss.item()
+        if not math.isfinite(value):
+            break
+        average = SMOOTHING * average + (1 - SMOOTHING) * value
+        rates.append(rate)
+        losses.append(average / (1 - SMOOTHING ** (step + 1)))  # corrected for the start at zero
+        if step > 10 and losses[-1] > STOP_RATIO * min(losses):
+            break
+    seconds_per_step = (time.perf_counter() - start) / max(len(rates), 1)
+    return RangeTest(_choose(rates, losses, default), tuple(rates), tuple(losses), seconds_per_step)
+
+
+def _choose(rates: list[float], losses: list[float], default: float) -> float:
+    if len(losses) < 10:
+        return default
+    lowest = min(range(len(losses)), key=losses.__getitem__)
+    if lowest < 5 or losses[0] - losses[lowest] < 0.02 * abs(losses[0]):
+        return default  # nothing was learnt at any rate: the test has nothing to say
+    slopes = [(losses[i + 2] - losses[i - 2], i) for i in range(2, lowest + 1) if i + 2 < len(losses)]
+    steepest = rates[min(slopes)[1]] if slopes else rates[lowest] / SAFETY
+    chosen = math.sqrt(steepest * rates[lowest] / SAFETY)  # between the two customary answers
+    chosen = min(max(chosen, default / 30), default * 30)
+    return float(f"{chosen:.2g}")  # two digits are all the test can tell
