@@ -73,7 +73,8 @@ class Loop:
     batch: int = 0  # batches of the present epoch completed
     step: int = 0  # updates made
     best: Best = field(default_factory=Best)
-    stopped: Text | None = None  # why training ended
+    stopped: Text | None = None  # why training ended, for a person
+    stop_kind: str = "epochs"  # the same for a program: "epochs", "until", "patience", "budget"
     seconds: float = 0.0  # of earlier sessions
     training_seconds: float = 0.0
     checkpoint_seconds: float = 0.0
@@ -85,7 +86,7 @@ class Loop:
 
     def run(self) -> None:
         """Train until every epoch is done or a reason to stop is met. Raises DivergenceError, Interrupted, MemoryShortage, ModelError."""
-        self._start_session()
+        self.begin_session()
         network, loss_function, optimizer = self.network, self.loss_function, self.optimizer
         parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
         precision = torch.autocast(self.device.type, self.autocast) if self.autocast else nullcontext()
@@ -146,7 +147,8 @@ class Loop:
 
     # -- between steps ---------------------------------------------------------------------------------------------------------------
 
-    def _start_session(self) -> None:
+    def begin_session(self) -> None:
+        """Start this session's clock."""
         self._session_start = self._last_checkpoint = self._mark = time.perf_counter()
         self._session_first_step = self.step
         self._losses: list[Tensor] = []
@@ -240,7 +242,10 @@ class Loop:
         self._read_losses()
         self.epoch, self.batch = self.epoch + 1, 0
         row: dict[str, Any] = {"epoch": self.epoch, "step": self.step, "learning_rate": self.optimizer.param_groups[0]["lr"]}
-        row["train"] = {"running_loss": self.epoch_loss / max(self.epoch_samples, 1), **self._measure(self._train_sample)}
+        running_loss = self.epoch_loss / max(self.epoch_samples, 1)
+        row["train"] = {"running_loss": running_loss, "loss": running_loss}
+        if self._ordered():  # a second pass over a user's own loader would cost as much as the first
+            row["train"].update(self._measure(self._train_sample))
         if len(self.validation):
             row["validation"] = self._measure(self.validation)
         self.epoch_loss, self.epoch_samples, self.epoch_random_state = 0.0, 0, None
@@ -267,14 +272,18 @@ class Loop:
 
     def _reason_to_stop(self, watched: Mapping[str, float]) -> Text | None:
         if self.until is not None and self.until.holds(watched):
+            self.stop_kind = "until"
             return text("the condition {condition} was reached in epoch {epoch}", condition=str(self.until), epoch=self.epoch)
         if self.epoch >= self.epochs:
+            self.stop_kind = "epochs"
             return text("all {epochs} epochs are done", epochs=self.epochs)
         if self.patience is not None and self.epoch - self.best.epoch >= self.patience:
+            self.stop_kind = "patience"
             return text(
                 "no progress on the validation part for {patience} epochs (best: epoch {best})", patience=self.patience, best=self.best.epoch
             )
         if self.budget_seconds is not None and self.elapsed() >= self.budget_seconds:
+            self.stop_kind = "budget"
             return text("the time budget of {seconds:.0f} s is used up", seconds=self.budget_seconds)
         return None
 
@@ -296,6 +305,7 @@ class Loop:
             "loader": None if self._ordered() else (self.epoch_loader_state if self.batch else self.train.state()),
             "best": {"loss": self.best.loss, "epoch": self.best.epoch, "weights": self.best.weights},
             "stopped": self.stopped.to_dict() if self.stopped else None,
+            "stop_kind": self.stop_kind,
             "seconds": self.elapsed(),
             "training_seconds": self.training_seconds,
             "checkpoint_seconds": self.checkpoint_seconds,
@@ -316,6 +326,7 @@ class Loop:
         best = state["best"]
         self.best = Best(best["loss"], best["epoch"], best["weights"])
         self.stopped = Text.from_dict(state["stopped"]) if state["stopped"] else None
+        self.stop_kind = state["stop_kind"]
         self.seconds, self.training_seconds = state["seconds"], state["training_seconds"]
         self.checkpoint_seconds, self.samples_seen = state["checkpoint_seconds"], state["samples_seen"]
         self.epoch_loss, self.epoch_samples = state["epoch_loss"], state["epoch_samples"]

@@ -1,0 +1,109 @@
+"""The network and the device a run asks for."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from pellucid.core.errors import ModelError, OptionError
+from pellucid.core.language import text
+from pellucid.core.records import Task
+from pellucid.networks import registry
+from pellucid.training.losses import outputs_needed
+from pellucid.training.settings import Settings
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """A network and what run.json says about it."""
+
+    network: nn.Module
+    description: dict[str, Any]
+
+    @property
+    def custom(self) -> bool:
+        return bool(self.description["custom"])
+
+
+def network_name(network: Any, input_shape: tuple[int, ...], task: Task, samples: int) -> str:
+    """The name in force: the user's, or the default for this kind of data, or the class name of the user's own module."""
+    if isinstance(network, str):
+        return registry.default_for(input_shape, task.kind, samples)[0] if network == "auto" else network
+    return getattr(network, "__name__", None) or type(network).__name__
+
+
+def build_network(network: Any, options: Mapping[str, Any] | None, settings: Settings, task: Task, input_shape: tuple[int, ...], samples: int) -> Chosen:
+    """Build a named network, or copy the user's own; the random state must be seeded by the caller.
+
+    Raises:
+        ModelError: the network does not fit the data.
+        OptionTypeError: an option the network does not have.
+    """
+    outputs = outputs_needed(settings.loss, task)
+    if isinstance(network, str):
+        given = dict(options or {})
+        if network == "auto":
+            name, chosen = registry.default_for(input_shape, task.kind, samples)
+            given = {**chosen, **given}
+        else:
+            name = network
+        module = registry.build(name, input_shape=input_shape, outputs=outputs, activation=settings.activation, dropout=settings.dropout, options=given)  # fmt: skip
+        description: dict[str, Any] = {"name": name, "custom": False, "options": given}
+    else:
+        if options:
+            raise OptionError(
+                text("network_options is set and the network is your own {name}", name=type(network).__name__),
+                text("network_options together with a network chosen by its name"),
+                text("set these values in your own network"),
+            )
+        module = own_network(network)
+        name = type(module).__name__
+        description = {"name": name, "custom": True, "options": {}}
+    description.update(
+        input_shape=list(input_shape), outputs=outputs, parameters=sum(parameter.numel() for parameter in module.parameters())
+    )
+    return Chosen(module, description)
+
+
+def own_network(network: Any) -> nn.Module:
+    """A copy of the user's module, or what their factory makes."""
+    if isinstance(network, nn.Module):
+        return copy.deepcopy(network)
+    if callable(network):
+        made = network()
+        if isinstance(made, nn.Module):
+            return made
+        network = made
+    raise ModelError(
+        text("network is of type {name}", name=type(network).__name__),
+        text("a network's name, a torch.nn.Module, or a function without arguments that makes one"),
+        text("give for example network=lambda: MyNetwork()"),
+    )
+
+
+def choose_device(device: Any) -> torch.device:
+    """The device asked for, or the fastest there is.
+
+    Raises:
+        OptionError: no such device on this machine; the message names what exists.
+    """
+    available = ["cpu"]
+    if torch.cuda.is_available():
+        available += ["cuda", *(f"cuda:{index}" for index in range(torch.cuda.device_count()))]
+    if torch.backends.mps.is_available():
+        available.append("mps")
+    if device == "auto":
+        return torch.device("cuda" if "cuda" in available else "cpu")
+    name = str(device)
+    if name not in available:
+        raise OptionError(
+            text("device is {name!r}", name=name),
+            text("a device of this machine: {available}", available=available),
+            text("leave --device out to take the best one"),
+        )
+    return torch.device(name)

@@ -1,0 +1,179 @@
+"""`fit`: a good network from the user's own data, with an honest summary."""
+
+from __future__ import annotations
+
+import datetime
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+from pellucid import __version__, data
+from pellucid.core import options as option_table
+from pellucid.core.errors import DataError
+from pellucid.core.language import text
+from pellucid.core.system import environment
+from pellucid.networks.registry import check_custom
+from pellucid.runs.directory import RunDirectory
+from pellucid.training.construction import build_network, choose_device, network_name
+from pellucid.training.metrics import parse_condition
+from pellucid.training.progress import Progress
+from pellucid.training.randomness import own_random_state
+from pellucid.training.run import Run
+from pellucid.training.session import Session, class_weights
+from pellucid.training.settings import choose_settings
+
+
+def fit(
+    data: Any,
+    target: Any = None,
+    *,
+    task: str = "auto",
+    network: Any = "auto",
+    activation: Any = "auto",
+    loss: Any = "auto",
+    optimizer: Any = "auto",
+    learning_rate: float | str = "auto",
+    schedule: str = "auto",
+    momentum: float | str = "auto",
+    epochs: int | str = "auto",
+    until: str | None = None,
+    patience: int | str = "auto",
+    batch_size: int | str = "auto",
+    weight_decay: float | str = "auto",
+    l1: float = 0.0,
+    dropout: float | str = "auto",
+    label_smoothing: float = 0.0,
+    class_weight: Any = None,
+    clip: float | None = None,
+    augment: str = "auto",
+    validation: float | str = "auto",
+    test: float | str = "auto",
+    group: Any = None,
+    time: Any = None,
+    header: bool = True,
+    seed: int = 0,
+    device: Any = "auto",
+    precision: str = "auto",
+    budget: float | str | None = None,
+    checkpoint_interval: float | str = 30.0,
+    directory: Any = "runs",
+    network_options: Mapping[str, Any] | None = None,
+    **misspelled: Any,
+) -> Run:
+    """Train a network on `data` and measure it on samples it has never seen.
+
+    `data` is a path (CSV, TSV, Parquet, JSON lines, a folder of images per class), the name of an embedded data set, arrays `(X, y)` or `X` with
+    `target=y`, a polars or pandas frame, a torch `Dataset` or `DataLoader`, or a pair `(train, test)` of these. `target` names the column to
+    learn (or its index, or several). `network` is a name, an `nn.Module` (a copy of it is trained) or a factory of one. Every other option is
+    explained in `pellucid.core.options` and by `pellucid fit --help`; "auto" values are chosen and said.
+
+    Returns: the finished `Run`; everything it says is also in its directory.
+
+    Raises:
+        DataError: the data cannot be used.
+        OptionError: an option is misspelled, out of range or contradicts another.
+        ModelError: the network does not fit the data.
+        DivergenceError: the loss became infinite or NaN.
+
+    Example: `run = pellucid.fit("digits"); print(run.metrics["test"]["accuracy"])`
+    """
+    given = dict(locals())
+    for name in ("data", "target", "misspelled"):
+        given.pop(name)
+    return train(data, target, {**given, **misspelled}, default_progress())
+
+
+def default_progress() -> Progress:
+    """From Python: a plain line per epoch where a person is looking (a terminal or a notebook), silence in a script's pipe."""
+    return PlainProgress() if sys.stderr is not None and (sys.stderr.isatty() or "ipykernel" in sys.modules) else Progress()
+
+
+class PlainProgress(Progress):
+    """One line that is rewritten while training, for Python sessions; the command line has its own, richer display."""
+
+    def started(self, directory: Any) -> None:
+        print(text("run: {path}", path=str(directory)), file=sys.stderr)
+
+    def epoch(self, row: Mapping[str, Any]) -> None:
+        watched = row.get("validation") or row["train"]
+        metrics = "  ".join(f"{name} {value:.4g}" for name, value in watched.items() if name != "loss_stderr")
+        print("\r\x1b[K" + str(text("epoch {epoch}: {metrics}", epoch=row["epoch"], metrics=metrics)), end="", file=sys.stderr, flush=True)
+
+    def close(self) -> None:
+        print(file=sys.stderr)
+
+
+def train(source: Any, target: Any, options: Mapping[str, Any], progress: Progress) -> Run:
+    """`fit` with a watcher: what the command line calls. `options` need not be complete."""
+    resolved = option_table.resolve(options)
+    device = choose_device(resolved["device"])
+    samples = data.read(
+        source, target, task=resolved["task"], header=resolved["header"], group=resolved["group"], time=resolved["time"]
+    )
+    if samples.task is None:
+        raise DataError(
+            text("the data have no target"), text("inputs and what to learn from them"), text("name the target: --target COLUMN, or fit(X, y)")
+        )
+    prepared = data.prepare(samples, validation=resolved["validation"], test=resolved["test"], seed=resolved["seed"])
+    shape, count = tuple(prepared.input_shape), len(prepared.train)
+    name = network_name(resolved["network"], shape, prepared.task, count)
+    settings = choose_settings(resolved, prepared.task, train_samples=count, input_shape=shape, network_name=name)
+    if settings.until:
+        parse_condition(settings.until, prepared.task)
+    if settings.class_weight is not None:
+        class_weights(settings.class_weight, prepared)
+    with own_random_state(settings.seed):
+        chosen = build_network(resolved["network"], resolved["network_options"], settings, prepared.task, shape, count)
+        if chosen.custom:
+            check_custom(chosen.network, prepared.train, outputs=chosen.description["outputs"], task=prepared.task)
+
+    directory = RunDirectory.create(resolved["directory"], f"{samples.name}-{chosen.description['name']}")
+    progress.started(directory.path)
+    try:
+        _describe(directory, samples, prepared, resolved, settings, chosen)
+        for notice in prepared.notices:
+            progress.notice(notice)
+        session = Session(
+            directory=directory, prepared=prepared, settings=settings, network=chosen.network, network_name=chosen.description["name"],
+            device=device, progress=progress, name=samples.name, custom_network=chosen.custom,
+        )  # fmt: skip
+        session.execute()
+    finally:
+        progress.close()
+    return Run(directory, network=chosen.network, prepared=prepared)
+
+
+def _describe(directory: RunDirectory, samples: Any, prepared: Any, resolved: Mapping[str, Any], settings: Any, chosen: Any) -> None:
+    """Everything known before the first step, in the order in which a reader of a torn run needs it; run.json last makes it a run."""
+    directory.write_json("data.json", prepared.ledger.to_dict())
+    directory.write_json("preprocessing.json", prepared.preprocessing.to_dict())
+    reference = dict(samples.reference) if samples.reference is not None else None
+    directory.write_json(
+        "run.json",
+        {
+            "format": 1,
+            "pellucid": __version__,
+            "name": directory.path.name,
+            "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+            "config": {name: _stored(value) for name, value in resolved.items()},
+            "settings": settings.to_dict(),
+            "data": {"name": samples.name, "kind": samples.kind, "samples": len(samples), "reference": reference},
+            "task": prepared.task.to_dict(),
+            "network": chosen.description,
+            "environment": environment(),
+            "notices": [notice.to_dict() for notice in prepared.notices],
+        },
+    )
+
+
+def _stored(value: Any) -> Any:
+    """An option as JSON holds it: objects given from Python by their names."""
+    if value is None or isinstance(value, (str, int, float, bool)):
+        return value
+    if isinstance(value, Mapping):
+        return {str(key): _stored(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_stored(item) for item in value]
+    return "python:" + (getattr(value, "__name__", None) or type(value).__name__)
+
+

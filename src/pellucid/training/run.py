@@ -1,0 +1,345 @@
+"""`Run`: a trained network with all that is known about it. The disk is the truth; a `Run` reads it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from pellucid import data
+from pellucid.core.errors import DataError, OptionError, RunError
+from pellucid.core.language import Text, text
+from pellucid.core.records import Finding, Interval, Notice, Score, Task
+from pellucid.core.system import environment
+from pellucid.data.ledger import Ledger
+from pellucid.data.samples import ResidentPart
+from pellucid.networks.registry import build
+from pellucid.runs.directory import RunDirectory
+from pellucid.training.construction import choose_device, own_network
+from pellucid.training.evaluation import outputs_of
+from pellucid.training.loop import load_weights
+from pellucid.training.losses import probabilities
+from pellucid.training.progress import Progress
+from pellucid.training.randomness import own_random_state
+from pellucid.training.session import Session, measure
+from pellucid.training.settings import Settings
+from pellucid.training.summary import Summary
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """What the network says about new samples, in the user's own terms."""
+
+    task: Task
+    identifiers: list[str]  # row numbers or file names
+    labels: list[str] | None  # classification: the most probable class of each sample
+    probabilities: np.ndarray | None  # classification: (n, K), rows sum to 1
+    values: np.ndarray | None  # regression: (n, outputs), in the target's units
+    skipped: tuple[str, ...] = ()  # what could not be read, each with its reason
+
+    def __len__(self) -> int:
+        return len(self.identifiers)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Column name -> values: what a CSV of the predictions holds."""
+        columns: dict[str, Any] = {"sample": self.identifiers}
+        if self.labels is not None and self.probabilities is not None:
+            columns[self.task.targets[0]] = self.labels
+            for index, name in enumerate(self.task.classes):
+                columns[f"probability of {name}"] = [float(value) for value in self.probabilities[:, index]]
+        elif self.values is not None:
+            for index, name in enumerate(self.task.targets):
+                columns[name] = [float(value) for value in self.values[:, index]]
+        return columns
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Scores of a network on data with known targets."""
+
+    scores: tuple[Score, ...]
+    samples: int
+    skipped: tuple[str, ...] = ()
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        return {score.name: score.value for score in self.scores}
+
+    @property
+    def intervals(self) -> dict[str, Interval | None]:
+        return {score.name: score.interval for score in self.scores}
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"samples": self.samples, "scores": [score.to_dict() for score in self.scores], "skipped": list(self.skipped)}
+
+
+class Run:
+    """One training: its directory, its network and what was measured.
+
+    Attributes: `directory` (Path), `config` (every option), `task`, `model` (the best network, in evaluation mode), `history` (a dict per epoch),
+    `metrics` ({"train": {...}, "validation": {...}, "test": {...}}), `scores` (the same with intervals), `findings`, `notices`, `summary`
+    (None until training is finished).
+    """
+
+    def __init__(self, directory: RunDirectory, network: Any = None, prepared: Any = None) -> None:
+        self._directory = directory
+        self._network = network  # a module, a factory, or None: build it from run.json
+        self._prepared = prepared
+        self._model: nn.Module | None = None
+        self._record = directory.read_json("run.json")
+
+    def __repr__(self) -> str:
+        return f"Run({str(self.directory)!r}, network={self._record['network']['name']!r}, status={self.status!r})"
+
+    @property
+    def directory(self) -> Path:
+        return self._directory.path
+
+    @property
+    def config(self) -> dict[str, Any]:
+        return dict(self._record["config"])
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Every concrete value that training used."""
+        settings = dict(self._record["settings"])
+        if "decisions" in self._directory.record_names():
+            decisions = self._directory.read_record("decisions")
+            settings.update({name: decisions[name] for name in ("learning_rate", "epochs") if name in decisions})
+        return settings
+
+    @property
+    def task(self) -> Task:
+        return Task.from_dict(self._record["task"])
+
+    @property
+    def history(self) -> list[dict[str, Any]]:
+        return self._directory.metrics()
+
+    @property
+    def scores(self) -> dict[str, list[Score]]:
+        if "scores" not in self._directory.record_names():
+            return {}
+        stored = self._directory.read_record("scores")
+        return {part: [Score.from_dict(score) for score in scores] for part, scores in stored.items() if isinstance(scores, list)}
+
+    @property
+    def metrics(self) -> dict[str, dict[str, float]]:
+        return {part: {score.name: score.value for score in scores} for part, scores in self.scores.items()}
+
+    @property
+    def findings(self) -> list[Finding]:
+        if "findings" not in self._directory.record_names():
+            return []
+        return [Finding.from_dict(finding) for finding in self._directory.read_record("findings")["findings"]]
+
+    @property
+    def notices(self) -> list[Notice]:
+        return [Notice.from_dict(notice) for notice in self._record.get("notices", [])]
+
+    @property
+    def summary(self) -> Summary | None:
+        if "summary" not in self._directory.record_names():
+            return None
+        return Summary.from_dict(self._directory.read_record("summary"))
+
+    @property
+    def status(self) -> str:
+        """"finished", or "unfinished" (resume goes on)."""
+        return "finished" if "summary" in self._directory.record_names() else "unfinished"
+
+    @property
+    def model(self) -> nn.Module:
+        """The best network so far, in evaluation mode, on the CPU."""
+        if self._model is None:
+            network = self._build()
+            load_weights(network, self._best_weights())
+            self._model = network.cpu().eval()
+        return self._model
+
+    def _build(self) -> nn.Module:
+        described = self._record["network"]
+        if not described["custom"]:
+            settings = self._record["settings"]
+            return build(
+                described["name"], input_shape=tuple(described["input_shape"]), outputs=described["outputs"],
+                activation=settings["activation"], dropout=settings["dropout"], options=described["options"],
+            )  # fmt: skip
+        if self._network is None:
+            raise RunError(
+                text("the run was trained with your own network {name}, which the run does not contain", name=described["name"]),
+                text("the same network again"),
+                text("load it with pellucid.load({path!r}, network=YourNetwork())", path=str(self.directory)),
+            )
+        return own_network(self._network)
+
+    def _best_weights(self) -> Mapping[str, Any]:
+        if self._directory.has_weights():
+            return self._directory.load_weights()[0]
+        checkpoint = self._directory.latest_checkpoint()
+        if checkpoint is None:
+            raise RunError(
+                text("the run {path} has no weights yet", path=str(self.directory)),
+                text("a run whose training has come at least to its first checkpoint"),
+                text("go on with: pellucid resume {path}", path=str(self.directory)),
+            )
+        state = checkpoint[1]
+        return state["best"]["weights"] or state["network"]
+
+    # -- what a run can do -----------------------------------------------------------------------------------------------------------
+
+    def predict(self, inputs: Any, *, header: bool = True, batch_size: int = 512) -> Predictions:
+        """Predict new samples: a path, an array, a frame, a data set; the run's own preprocessing is applied.
+
+        Raises:
+            DataError: columns or shapes are not those the network was trained on.
+        """
+        samples, tensor = self._new(inputs, header)
+        outputs = self._outputs(tensor, batch_size)
+        skipped = tuple(f"{item.identifier}: {item.reason}" for item in samples.quarantined)
+        if self.task.kind == "classification":
+            chances = probabilities(outputs, self._record["settings"]["loss"]).double().numpy()
+            labels = [self.task.classes[index] for index in chances.argmax(axis=1)]
+            return Predictions(self.task, list(samples.identifiers), labels, chances, None, skipped)
+        values = self._preprocessing().restore_targets(outputs).double().reshape(len(outputs), -1).numpy()
+        return Predictions(self.task, list(samples.identifiers), None, None, values, skipped)
+
+    def evaluate(self, data: Any, target: Any = None, *, header: bool = True) -> Evaluation:
+        """Score the network on data with known targets, with 95 % intervals.
+
+        Raises:
+            DataError: no target in the data, or columns and shapes are not those the network was trained on.
+        """
+        source = data if target is None else (data, target)
+        samples, tensor = self._new(source, header, with_targets=True)
+        preprocessing = self._preprocessing()
+        if samples.targets is None:
+            raise DataError(
+                text("the data have no target to compare with"),
+                text("the target {target}", target=list(self.task.targets)),
+                text("add it, or use predict"),
+            )
+        targets = preprocessing.targets(samples)
+        part = ResidentPart(tensor, targets, np.arange(len(tensor)), preprocessing)
+        view = _View(self.task, preprocessing)
+        scores = measure(self.model, part, view, self._record["settings"]["loss"], device=torch.device("cpu"))
+        skipped = tuple(f"{item.identifier}: {item.reason}" for item in samples.quarantined)
+        return Evaluation(tuple(scores), len(tensor), skipped)
+
+    def resume(self, data: Any = None, target: Any = None, *, network: Any = None, progress: Progress | None = None) -> Run:
+        """Go on with an interrupted training, exactly where its last checkpoint was written.
+
+        `data` (and `target`) are needed where the run was trained on data in memory; they are compared with the ledger.
+
+        Raises:
+            RunError: the training is already finished, or the run cannot be read.
+            DataError: the data are not those the run was trained on.
+        """
+        if self.status == "finished":
+            raise RunError(
+                text("the training of {path} is finished", path=str(self.directory)),
+                text("an interrupted training"),
+                text("start another with pellucid fit; pellucid runs lists what there is"),
+            )
+        progress = progress if progress is not None else Progress()
+        if network is not None:
+            self._network = network
+        prepared = self._prepare_again(data, target)
+        settings = self._settings_again()
+        progress.started(self.directory)
+        try:
+            for notice in self._environment_notices():
+                progress.notice(notice)
+            with own_random_state(settings.seed):
+                module = self._build()
+            session = Session(
+                directory=self._directory, prepared=prepared, settings=settings, network=module,
+                network_name=self._record["network"]["name"], device=choose_device(self.config["device"]), progress=progress,
+                name=self._record["data"]["name"], custom_network=self._record["network"]["custom"],
+            )  # fmt: skip
+            session.execute()
+        finally:
+            progress.close()
+        return Run(self._directory, network=module, prepared=prepared)
+
+    # -- how ------------------------------------------------------------------------------------------------------------------------
+
+    def _preprocessing(self) -> Any:
+        return data.restore(self._directory.read_json("preprocessing.json"))
+
+    def _new(self, source: Any, header: bool, with_targets: bool = False) -> tuple[Any, torch.Tensor]:
+        preprocessing = self._preprocessing()
+        samples = data.read_new(source, preprocessing, header=header, task=self.task)
+        if not len(samples):
+            raise DataError(text("the data have no samples"), text("at least one sample"), text("give a file with rows, or a folder with images"))
+        return samples, preprocessing.inputs(samples)
+
+    def _outputs(self, inputs: torch.Tensor, batch_size: int) -> torch.Tensor:
+        part = ResidentPart(inputs, torch.zeros(len(inputs)), np.arange(len(inputs)), self._preprocessing())
+        return outputs_of(self.model, part, device=torch.device("cpu"), batch_size=batch_size)[0]
+
+    def _prepare_again(self, source: Any, target: Any) -> Any:
+        """Read the same data again and rebuild the same split from the ledger."""
+        config = self.config
+        if source is not None:
+            samples = data.read(source, target, task=config["task"], header=config["header"], group=config["group"], time=config["time"])
+        elif self._record["data"]["reference"] is not None:
+            samples = data.read_reference(self._record["data"]["reference"])
+        else:
+            raise DataError(
+                text("the run {path} was trained on data in memory", path=str(self.directory)),
+                text("the same data again"),
+                text("give them: pellucid.load({path!r}).resume(data=(X, y))", path=str(self.directory)),
+            )
+        ledger = Ledger.from_dict(self._directory.read_json("data.json"))
+        difference: Text | None = ledger.differences(samples)
+        if difference is not None:
+            raise DataError(difference, text("the data that the run was trained on"), text("restore the data, or start a new training with pellucid fit"))
+        return data.prepare(
+            samples, validation=config["validation"], test=config["test"], seed=config["seed"], ledger=ledger,
+            preprocessing=self._preprocessing(),
+        )  # fmt: skip
+
+    def _settings_again(self) -> Settings:
+        stored = dict(self._record["settings"])
+        for name in ("loss", "optimizer", "activation"):
+            if str(stored[name]).startswith("python:"):
+                raise OptionError(
+                    text("{option} was given as a Python object, {name}", option=name, name=stored[name].removeprefix("python:")),
+                    text("an option that run.json can hold"),
+                    text("train again with pellucid.fit"),
+                )
+        known = set(Settings.__dataclass_fields__)
+        return Settings(**{**{k: v for k, v in stored.items() if k in known}, "chosen": tuple(stored.get("chosen", ()))})
+
+    def _environment_notices(self) -> list[Text]:
+        """Exact resuming holds for the same machine, torch build and thread count: say what differs, and go on."""
+        before, now = self._record["environment"], environment()
+        differing = [f"{name}: {before[name]} -> {now[name]}" for name in now if name in before and before[name] != now[name]]
+        if not differing:
+            return []
+        return [text("this machine differs from the run's ({differences}): the result can differ in the last digits", differences=differing)]
+
+
+@dataclass(frozen=True)
+class _View:
+    """The two things `measure` asks of prepared data."""
+
+    task: Task
+    preprocessing: Any
+
+
+def load(directory: Any, network: Any = None) -> Run:
+    """Any earlier run. `network` is needed where it was trained with the user's own module: names and shapes are checked.
+
+    Raises:
+        RunError: the directory is not a run, is torn, or was written by a newer version.
+
+    Example: `pellucid.load("runs/digits-cnn-1").predict(images)`
+    """
+    return Run(RunDirectory.open(directory), network=network)

@@ -1,0 +1,327 @@
+"""One session of training a run, from prepared data to the summary. `fit` starts the first; `Run.resume` starts the others.
+
+What is decided here is written into the run before it takes effect, and read, not decided again, by every later session.
+"""
+
+from __future__ import annotations
+
+import copy
+import itertools
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from pellucid.core.errors import DivergenceError, OptionError
+from pellucid.core.language import text
+from pellucid.core.records import Cost, Finding, Score
+from pellucid.core.system import Signals, peak_memory_bytes
+from pellucid.data.samples import Prepared, ResidentPart
+from pellucid.diagnosis.curves import Curves
+from pellucid.diagnosis.verdict import verdict
+from pellucid.runs.directory import RunDirectory
+from pellucid.training.augmentation import build_augmentation
+from pellucid.training.cost import flops_per_sample
+from pellucid.training.evaluation import outputs_of
+from pellucid.training.loop import Loop, explain_failure, load_weights
+from pellucid.training.losses import build_loss
+from pellucid.training.metrics import full_scores, parse_condition, primary_metric
+from pellucid.training.optimizers import build_optimizer
+from pellucid.training.progress import Plan, Progress
+from pellucid.training.randomness import epoch_order, own_random_state, seed_everything
+from pellucid.training.range_test import range_test
+from pellucid.training.schedules import Schedule
+from pellucid.training.settings import CUSTOMARY_RATE, Settings
+from pellucid.training.summary import summarize
+
+
+@dataclass
+class Session:
+    """What one session of training needs. Nothing here is state: the state is the `Loop`'s, and on disk."""
+
+    directory: RunDirectory
+    prepared: Prepared
+    settings: Settings
+    network: nn.Module
+    network_name: str
+    device: torch.device
+    progress: Progress
+    name: str
+    custom_network: bool = False
+
+    def execute(self) -> None:
+        """Train to the end, or go on to the end, then measure and sum up.
+
+        Raises:
+            DivergenceError: the loss became infinite or NaN; the best weights so far are in the run.
+            Interrupted: Ctrl-C or SIGTERM; a checkpoint is written.
+            MemoryShortage, ModelError: a step cannot be made.
+        """
+        with self.directory.lock(), Signals() as signals, own_random_state(self.settings.seed):
+            self.network.to(self.device)
+            if self.device.type != "cpu":
+                for part in ("train", "validation", "test"):
+                    if isinstance(getattr(self.prepared, part), ResidentPart):
+                        setattr(self.prepared, part, getattr(self.prepared, part).to(self.device))
+            self.progress.planned(self._plan())
+            checkpoint = self.directory.latest_checkpoint()
+            settings = self._decide()
+            seed_everything(settings.seed + 1)  # training's draws do not depend on what the range test drew
+            loop = self._loop(settings, signals)
+            if checkpoint is not None:
+                loop.restore(checkpoint[1])
+            else:
+                self.directory.cut_metrics(0)
+                if self.custom_network:
+                    self._keep_initial_weights(loop)
+            try:
+                loop.run()
+            except DivergenceError:
+                self._keep_last_good(loop)
+                raise
+            except (torch.OutOfMemoryError, RuntimeError) as error:
+                if type(error).__module__.startswith("pellucid"):
+                    raise
+                raise explain_failure(error, settings.batch_size) from error
+            self._finish(loop, settings)
+
+    # -- before training -------------------------------------------------------------------------------------------------------------
+
+    def _plan(self) -> Plan:
+        task = self.prepared.task
+        return Plan(
+            name=self.name,
+            task=task.kind,
+            outputs=task.classes if task.kind == "classification" else task.targets,
+            samples={part: len(getattr(self.prepared, part)) for part in ("train", "validation", "test")},
+            input_shape=tuple(self.prepared.input_shape),
+            network=self.network_name,
+            parameters=sum(parameter.numel() for parameter in self.network.parameters()),
+            settings=self.settings.to_dict(),
+            chosen=self.settings.chosen,
+        )
+
+    def _optimizer(self, network: nn.Module, learning_rate: float) -> torch.optim.Optimizer:
+        return build_optimizer(
+            self.settings.optimizer, network,
+            learning_rate=learning_rate, momentum=self.settings.momentum, weight_decay=self.settings.weight_decay,
+        )  # fmt: skip
+
+    def loss_function(self) -> Any:
+        settings = self.settings
+        weights = class_weights(settings.class_weight, self.prepared) if settings.class_weight is not None else None
+        return build_loss(
+            settings.loss, self.prepared.task,
+            class_weight=weights.to(self.device) if weights is not None else None, label_smoothing=settings.label_smoothing,
+        )  # fmt: skip
+
+    def _decide(self) -> Settings:
+        """The learning rate by a range test, the number of epochs by the budget: measured once, written, then read."""
+        settings = self.settings
+        if settings.learning_rate != "auto" and settings.budget is None:
+            return settings
+        decisions = self.directory.read_record("decisions") if "decisions" in self.directory.record_names() else None
+        if decisions is None:
+            self.progress.phase(text("learning-rate range test") if settings.learning_rate == "auto" else text("measuring the speed"))
+            name = settings.optimizer if isinstance(settings.optimizer, str) else "adamw"
+            try:
+                test = range_test(
+                    self.network, self._optimizer, self.loss_function(), self._trial_batches(), default=CUSTOMARY_RATE[name]
+                )
+            except RuntimeError as error:
+                if type(error).__module__.startswith("pellucid"):
+                    raise
+                raise explain_failure(error, settings.batch_size) from error
+            decisions = {"range_test": test.to_dict(), "learning_rate": settings.learning_rate, "epochs": settings.epochs}
+            if settings.learning_rate == "auto":
+                decisions["learning_rate"] = test.learning_rate
+            if settings.budget is not None:
+                steps = max(1, math.ceil(len(self.prepared.train) / settings.batch_size))
+                # Measuring after each epoch costs about a third of a training pass over as many samples.
+                measured = (2 * len(self.prepared.validation) / max(len(self.prepared.train), 1)) / 3
+                affordable = 0.9 * settings.budget / (test.seconds_per_step * steps * (1 + measured))
+                limit = settings.epochs if "epochs" not in settings.chosen else 10 * settings.epochs
+                decisions["epochs"] = int(max(1, min(limit, affordable)))
+            self.directory.write_record("decisions", decisions)
+        patience = settings.patience
+        if patience is not None and "patience" in settings.chosen:
+            patience = max(10, math.ceil(decisions["epochs"] * 0.4))
+        return replace(settings, learning_rate=decisions["learning_rate"], epochs=decisions["epochs"], patience=patience)
+
+    def _trial_batches(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """Shuffled training batches, over and over: the range test takes as many as it needs."""
+        train = self.prepared.train
+        for epoch in itertools.count():
+            if getattr(train, "ordered", True):
+                order = epoch_order(len(train), self.settings.seed, -1 - epoch)
+                order = order[: len(order) - (len(order) % self.settings.batch_size == 1 and len(order) > 1)]
+                batches = train.batches(self.settings.batch_size, order.to(getattr(train, "device", "cpu")))
+            else:
+                batches = train.batches(self.settings.batch_size)
+            for inputs, targets in batches:
+                yield inputs.to(self.device), targets.to(self.device)
+
+    def _loop(self, settings: Settings, signals: Signals) -> Loop:
+        condition = parse_condition(settings.until, self.prepared.task) if settings.until else None
+        loop = Loop(
+            network=self.network,
+            optimizer=self._optimizer(self.network, float(settings.learning_rate)),
+            loss_function=self.loss_function(),
+            train=self.prepared.train,
+            validation=self.prepared.validation,
+            task=self.prepared.task,
+            preprocessing=self.prepared.preprocessing,
+            schedule=Schedule("constant", 1, float(settings.learning_rate)),
+            directory=self.directory,
+            progress=self.progress,
+            signals=signals,
+            epochs=settings.epochs,
+            batch_size=settings.batch_size,
+            seed=settings.seed,
+            device=self.device,
+            patience=settings.patience,
+            until=condition,
+            l1=settings.l1,
+            clip=settings.clip,
+            augmentation=build_augmentation(settings.augment, tuple(self.prepared.input_shape)),
+            autocast=torch.bfloat16 if settings.precision == "bfloat16" else None,
+            budget_seconds=settings.budget,
+            checkpoint_interval=settings.checkpoint_interval,
+        )
+        loop.schedule = Schedule(settings.schedule, loop.planned_steps(), float(settings.learning_rate))
+        return loop
+
+    def _keep_initial_weights(self, loop: Loop) -> None:
+        """A user's own module may come with weights that nobody can make again: they are in the run before the first step."""
+        loop.begin_session()
+        loop.checkpoint()
+
+    # -- after training --------------------------------------------------------------------------------------------------------------
+
+    def _keep_last_good(self, loop: Loop) -> None:
+        """The loss diverged: the best weights so far are kept, and the reason."""
+        weights = loop.best.weights
+        if weights:
+            self.directory.save_weights(weights, {"epoch": str(loop.best.epoch), "diverged": "true"})
+        finding = Finding(
+            symptom="divergence",
+            level="fault",
+            confidence=1.0,
+            summary=text("the loss became infinite or NaN at step {step}; the weights of epoch {epoch} are kept", step=loop.step, epoch=loop.best.epoch),
+            evidence={"step": loop.step, "epoch": loop.epoch + 1, "learning_rate": loop.optimizer.param_groups[0]["lr"]},
+            remedy=text("lower the learning rate or clip the gradient (--clip 1)"),
+        )  # fmt: skip
+        self.directory.write_record("findings", {"findings": [finding.to_dict()]})
+
+    def _finish(self, loop: Loop, settings: Settings) -> None:
+        """Best weights, scores of every part, findings, cost, summary; the summary last: a run that has one is finished."""
+        self.progress.phase(text("measuring the best network on every part"))
+        load_weights(self.network, loop.best.weights)
+        self.directory.save_weights(loop.best.weights, {"epoch": str(loop.best.epoch)})
+        scores: dict[str, list[Score]] = {}
+        for part in ("train", "validation", "test"):
+            if len(getattr(self.prepared, part)):
+                scores[part] = measure(self.network, getattr(self.prepared, part), self.prepared, settings.loss, device=self.device,
+                                       autocast=loop.autocast, seed=settings.seed, intervals=part != "train")  # fmt: skip
+        findings = self._verdict(loop, settings, scores)
+        sample, _ = next(self.prepared.train.batches(2))
+        flops = flops_per_sample(self.network, sample.to(self.device))
+        cost = Cost(
+            seconds=loop.elapsed(), training_seconds=loop.training_seconds, checkpoint_seconds=loop.checkpoint_seconds,
+            epochs=loop.epoch, steps=loop.step, samples=loop.samples_seen, parameters=sum(parameter.numel() for parameter in self.network.parameters()),
+            flops_per_sample=flops, total_flops=flops * loop.samples_seen if flops is not None else None,
+            peak_memory_bytes=peak_memory_bytes(), device=str(self.device),
+        )  # fmt: skip
+        stopped = loop.stopped or text("all {epochs} epochs are done", epochs=loop.epoch)
+        summary = summarize(
+            task=self.prepared.task, scores=scores, findings=findings, cost=cost, notices=list(self.prepared.notices),
+            stopped=stopped, run=str(self.directory.path), primary=primary_metric(self.prepared.task),
+        )  # fmt: skip
+        self.directory.write_record("scores", {part: [score.to_dict() for score in of_part] for part, of_part in scores.items()})
+        self.directory.write_record("findings", {"findings": [finding.to_dict() for finding in findings]})
+        self.directory.write_record("cost", cost)
+        self.directory.write_record("summary", summary)
+        self.progress.finished(summary)
+
+    def _verdict(self, loop: Loop, settings: Settings, scores: dict[str, list[Score]]) -> list[Finding]:
+        """Over- or underfitting, from the curves and the final scores."""
+        task, train = self.prepared.task, self.prepared.train
+        targets = torch.cat([target.cpu() for _, target in train.batches(4096)]) if getattr(train, "ordered", True) else None
+        counts = variance = None
+        if targets is not None and task.kind == "classification":
+            counts = torch.bincount(targets.long(), minlength=len(task.classes)).tolist()
+        elif targets is not None:
+            variance = float(targets.double().reshape(len(targets), -1).var(dim=0, correction=0).mean())
+        plain_loss = settings.loss in ("cross_entropy", "binary_cross_entropy", "mse") and not settings.label_smoothing
+        curves = Curves.from_history(
+            self.directory.metrics(),
+            primary=primary_metric(task),
+            scores=scores,
+            class_counts=counts,
+            target_variance=variance if settings.loss == "mse" else None,
+            kept_epoch=loop.best.epoch,
+            stopped=loop.stop_kind,
+            input_shape=self.prepared.input_shape,
+            settings=settings.to_dict(),
+        )
+        if not plain_loss or settings.class_weight is not None:  # the entropy of the classes is not this loss's trivial value
+            curves = replace(curves, trivial_loss=None)
+        return list(verdict(curves))
+
+
+def measure(
+    network: nn.Module,
+    part: Any,
+    prepared: Any,
+    loss: Any,
+    *,
+    device: torch.device,
+    autocast: torch.dtype | None = None,
+    seed: int = 0,
+    intervals: bool = True,
+) -> list[Score]:
+    """Every metric of the task on one part, in the user's units, with 95 % intervals."""
+    outputs, targets = outputs_of(network, part, device=device, batch_size=512, autocast=autocast)
+    if prepared.task.kind == "regression":
+        outputs = prepared.preprocessing.restore_targets(outputs)
+        targets = prepared.preprocessing.restore_targets(targets)
+    return full_scores(outputs, targets, prepared.task, loss=loss, seed=seed, intervals=intervals)
+
+
+def class_weights(given: Any, prepared: Any) -> Tensor:
+    """Weights per class, mean 1 over the samples: "balanced" is N / (K n_k); or the user's own, by class name or in class order.
+
+    Shape: (K,), float32. Source: G. King and L. Zeng, "Logistic Regression in Rare Events Data", 2001, as in scikit-learn.
+    """
+    classes = list(prepared.task.classes)
+    if given == "balanced":
+        targets = torch.cat([target for _, target in prepared.train.batches(4096)])
+        counts = torch.bincount(targets.long(), minlength=len(classes)).float()
+        return counts.sum() / (len(classes) * counts.clamp(min=1))
+    values: list[Any] | None = None
+    if isinstance(given, Mapping):
+        named = {str(name): weight for name, weight in given.items()}
+        values = [named.get(name, 1.0) for name in classes] if set(named) <= set(classes) else None
+    elif isinstance(given, str):
+        values = given.split(",")
+    else:
+        values = list(given)
+    try:
+        weights = torch.tensor([float(value) for value in values or []])
+    except (TypeError, ValueError):
+        weights = torch.empty(0)
+    if len(weights) != len(classes) or not bool((weights >= 0).all()) or not bool(torch.isfinite(weights).all()):
+        raise OptionError(
+            text("class_weight is {given}", given=str(given)),
+            text('"balanced", or one number of 0 or more for each of the {count} classes: {classes}', count=len(classes), classes=classes[:20]),
+            text("write for example --class-weight balanced"),
+        )
+    return weights
+
+
+def copy_network(network: nn.Module) -> nn.Module:
+    """The user's module is copied, never trained in place: calling fit changes nothing of theirs."""
+    return copy.deepcopy(network)

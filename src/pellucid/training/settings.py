@@ -1,0 +1,146 @@
+"""What "auto" becomes: every default of training, with its reason, in one place."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from pellucid.core.errors import OptionError
+from pellucid.core.language import text
+from pellucid.core.records import Task
+
+# The customary learning rate of each optimiser: the middle of the range test, and the rate where the test has nothing to say.
+CUSTOMARY_RATE = {"sgd": 0.1, "momentum": 0.05, "nesterov": 0.05, "adagrad": 0.02, "rmsprop": 0.001, "adam": 0.002, "adamw": 0.002}
+CUSTOMARY_MOMENTUM = {"sgd": 0.0, "momentum": 0.9, "nesterov": 0.9, "adagrad": 0.0, "rmsprop": 0.0, "adam": 0.9, "adamw": 0.9}
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Every value training uses, decided before the first step but for the learning rate and a budgeted number of epochs."""
+
+    loss: Any
+    optimizer: Any
+    learning_rate: float | str  # "auto" until the range test has decided
+    schedule: str
+    momentum: float
+    epochs: int
+    patience: int | None
+    until: str | None
+    batch_size: int
+    weight_decay: float
+    l1: float
+    dropout: float
+    label_smoothing: float
+    class_weight: Any
+    clip: float | None
+    augment: str
+    seed: int
+    precision: str
+    budget: float | None
+    checkpoint_interval: float
+    activation: Any
+    chosen: tuple[str, ...] = ()  # names of the settings that were "auto"
+
+    def to_dict(self) -> dict[str, Any]:
+        """For run.json: objects by their names."""
+        return {name: _stored(value) for name, value in asdict(self).items()}
+
+
+def _stored(value: Any) -> Any:
+    """As JSON holds it; an object given from Python is only named: going on needs it again."""
+    if isinstance(value, (str, int, float, bool, type(None))):
+        return value
+    if isinstance(value, (list, tuple)):
+        return [_stored(item) for item in value]
+    if isinstance(value, Mapping):
+        return {str(key): _stored(item) for key, item in value.items()}
+    return "python:" + (getattr(value, "__name__", None) or type(value).__name__)
+
+
+def choose_settings(options: Mapping[str, Any], task: Task, *, train_samples: int, input_shape: tuple[int, ...], network_name: str) -> Settings:
+    """Replace every "auto" by a value that suits the data.
+
+    Raises:
+        OptionError: options that contradict the task or each other.
+    """
+    chosen = tuple(name for name, value in options.items() if value == "auto" and name in Settings.__dataclass_fields__)
+
+    def decide(name: str, value: Any) -> Any:
+        return value if options[name] == "auto" else options[name]
+
+    optimizer = decide("optimizer", "adamw")
+    name = optimizer if isinstance(optimizer, str) else "adamw"
+    batch_size = decide("batch_size", _batch_size(train_samples))
+    steps_per_epoch = max(1, math.ceil(train_samples / batch_size))
+    epochs = decide("epochs", _epochs(steps_per_epoch, has_budget=options["budget"] is not None))
+    images = len(input_shape) == 3
+    linear = network_name in ("perceptron", "logistic")
+    settings = Settings(
+        loss=decide("loss", "cross_entropy" if task.kind == "classification" else "mse"),
+        optimizer=optimizer,
+        learning_rate=options["learning_rate"],
+        schedule=decide("schedule", "one_cycle"),
+        momentum=decide("momentum", CUSTOMARY_MOMENTUM[name]),
+        epochs=epochs,
+        # With a schedule that ends at zero the last third is where most is won; stopping much earlier would cut it off.
+        patience=decide("patience", max(10, math.ceil(epochs * 0.4))),
+        until=options["until"],
+        batch_size=batch_size,
+        # Linear models have little to overfit with; a stronger pull towards zero is the customary default elsewhere.
+        weight_decay=decide("weight_decay", 0.01 if name == "adamw" else 0.0 if linear else 1e-4),
+        l1=options["l1"],
+        dropout=decide("dropout", 0.0 if linear else _dropout(train_samples)),
+        label_smoothing=options["label_smoothing"],
+        class_weight=options["class_weight"],
+        clip=options["clip"],
+        augment=decide("augment", "shift" if images and train_samples < 5000 and input_shape[-1] >= 16 else "none"),
+        seed=options["seed"],
+        precision=decide("precision", "float32"),
+        budget=options["budget"],
+        checkpoint_interval=options["checkpoint_interval"],
+        activation=decide("activation", "relu"),
+        chosen=chosen,
+    )
+    _check(settings, task, input_shape)
+    return settings
+
+
+def _batch_size(samples: int) -> int:
+    """A power of two near the number of samples / 64, between 16 and 256: small data need many updates, large data need speed."""
+    return 2 ** min(8, max(4, round(math.log2(max(samples, 1) / 64))))
+
+
+def _epochs(steps_per_epoch: int, *, has_budget: bool) -> int:
+    """About 3000 updates, but at least 15 and at most 100 passes over the data; early stopping ends sooner where nothing more is won."""
+    return int(min(100, max(15, 3000 // steps_per_epoch)))
+
+
+def _dropout(samples: int) -> float:
+    return 0.2 if samples < 2000 else 0.1
+
+
+def _check(settings: Settings, task: Task, input_shape: tuple[int, ...]) -> None:
+    classification = task.kind == "classification"
+    losses = ("cross_entropy", "binary_cross_entropy") if classification else ("mse", "mae", "huber")
+    if isinstance(settings.loss, str) and settings.loss not in losses and not (classification and settings.loss in ("mse", "mae", "huber")):
+        raise OptionError(
+            text("loss is {loss} and the task is {task}", loss=settings.loss, task=task.kind),
+            text("a loss for {task}: {losses}", task=task.kind, losses=list(losses)),
+            text("leave --loss out, or set --task"),
+        )
+    if not classification:
+        for option in ("label_smoothing", "class_weight"):
+            if getattr(settings, option):
+                raise OptionError(
+                    text("{option} is set and the task is regression", option=option),
+                    text("{option} belongs to classification", option=option),
+                    text("leave it out, or set --task classification"),
+                )
+    if settings.augment != "none" and len(input_shape) != 3:
+        raise OptionError(
+            text("augment is {augment} and the inputs have shape {shape}", augment=settings.augment, shape=list(input_shape)),
+            text("images of shape (channels, height, width)"),
+            text("leave --augment out"),
+        )
