@@ -37,7 +37,9 @@ def network_name(network: Any, input_shape: tuple[int, ...], task: Task, samples
     return getattr(network, "__name__", None) or type(network).__name__
 
 
-def build_network(network: Any, options: Mapping[str, Any] | None, settings: Settings, task: Task, input_shape: tuple[int, ...], samples: int) -> Chosen:
+def build_network(
+    network: Any, options: Mapping[str, Any] | None, settings: Settings, task: Task, input_shape: tuple[int, ...], samples: int
+) -> Chosen:
     """Build a named network, or copy the user's own; the random state must be seeded by the caller.
 
     Raises:

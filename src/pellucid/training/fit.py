@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import datetime
 import sys
 from collections.abc import Mapping
@@ -19,7 +20,7 @@ from pellucid.training.metrics import parse_condition
 from pellucid.training.progress import Progress
 from pellucid.training.randomness import own_random_state
 from pellucid.training.run import Run
-from pellucid.training.session import Session, class_weights
+from pellucid.training.session import Session, loss_of
 from pellucid.training.settings import choose_settings
 
 
@@ -107,12 +108,12 @@ def train(source: Any, target: Any, options: Mapping[str, Any], progress: Progre
     """`fit` with a watcher: what the command line calls. `options` need not be complete."""
     resolved = option_table.resolve(options)
     device = choose_device(resolved["device"])
-    samples = data.read(
-        source, target, task=resolved["task"], header=resolved["header"], group=resolved["group"], time=resolved["time"]
-    )
+    samples = data.read(source, target, task=resolved["task"], header=resolved["header"], group=resolved["group"], time=resolved["time"])
     if samples.task is None:
         raise DataError(
-            text("the data have no target"), text("inputs and what to learn from them"), text("name the target: --target COLUMN, or fit(X, y)")
+            text("the data have no target"),
+            text("inputs and what to learn from them"),
+            text("name the target: --target COLUMN, or fit(X, y)"),
         )
     prepared = data.prepare(samples, validation=resolved["validation"], test=resolved["test"], seed=resolved["seed"])
     shape, count = tuple(prepared.input_shape), len(prepared.train)
@@ -120,12 +121,13 @@ def train(source: Any, target: Any, options: Mapping[str, Any], progress: Progre
     settings = choose_settings(resolved, prepared.task, train_samples=count, input_shape=shape, network_name=name)
     if settings.until:
         parse_condition(settings.until, prepared.task)
-    if settings.class_weight is not None:
-        class_weights(settings.class_weight, prepared)
+    loss = loss_of(settings, prepared)
     with own_random_state(settings.seed):
         chosen = build_network(resolved["network"], resolved["network_options"], settings, prepared.task, shape, count)
         if chosen.custom:
             check_custom(chosen.network, prepared.train, outputs=chosen.description["outputs"], task=prepared.task)
+        inputs, targets = next(prepared.train.batches(2))
+        loss.check(copy.deepcopy(chosen.network).eval()(inputs), targets)
 
     directory = RunDirectory.create(resolved["directory"], f"{samples.name}-{chosen.description['name']}")
     progress.started(directory.path)
@@ -175,5 +177,3 @@ def _stored(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [_stored(item) for item in value]
     return "python:" + (getattr(value, "__name__", None) or type(value).__name__)
-
-

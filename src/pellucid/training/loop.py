@@ -280,7 +280,9 @@ class Loop:
         if self.patience is not None and self.epoch - self.best.epoch >= self.patience:
             self.stop_kind = "patience"
             return text(
-                "no progress on the validation part for {patience} epochs (best: epoch {best})", patience=self.patience, best=self.best.epoch
+                "no progress on the validation part for {patience} epochs (best: epoch {best})",
+                patience=self.patience,
+                best=self.best.epoch,
             )
         if self.budget_seconds is not None and self.elapsed() >= self.budget_seconds:
             self.stop_kind = "budget"

@@ -61,7 +61,8 @@ OPTIMIZERS: dict[str, OptimizerEntry] = {
     ),
     "adam": OptimizerEntry(
         torch.optim.Adam,
-        r"m \leftarrow \mu m + (1 - \mu) g, \; s \leftarrow 0.999 s + 0.001 g^2, \; w \leftarrow w - \eta \hat{m} / (\sqrt{\hat{s}} + \epsilon)",
+        r"m \leftarrow \mu m + (1 - \mu) g, \; s \leftarrow 0.999 s + 0.001 g^2, "
+        r"w \leftarrow w - \eta \hat{m} / (\sqrt{\hat{s}} + \epsilon)",
         "Kingma and Ba 2015, algorithm 1",
         0.9,
         "betas",
@@ -77,7 +78,10 @@ OPTIMIZERS: dict[str, OptimizerEntry] = {
 
 
 def parameter_groups(network: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
-    """The trainable parameters, those that decay (two or more dimensions) first. One group alone where nothing decays: fewer kernel calls."""
+    """The trainable parameters, those that decay (two or more dimensions) first.
+
+    Where nothing decays all are one group: fewer kernel calls per step. Raises ModelError where nothing is trainable.
+    """
     trainable = [parameter for parameter in network.parameters() if parameter.requires_grad]
     if not trainable:
         raise ModelError(

@@ -150,7 +150,7 @@ class Run:
 
     @property
     def status(self) -> str:
-        """"finished", or "unfinished" (resume goes on)."""
+        """ "finished", or "unfinished" (resume goes on)."""
         return "finished" if "summary" in self._directory.record_names() else "unfinished"
 
     @property
@@ -276,7 +276,9 @@ class Run:
         preprocessing = self._preprocessing()
         samples = data.read_new(source, preprocessing, header=header, task=self.task)
         if not len(samples):
-            raise DataError(text("the data have no samples"), text("at least one sample"), text("give a file with rows, or a folder with images"))
+            raise DataError(
+                text("the data have no samples"), text("at least one sample"), text("give a file with rows, or a folder with images")
+            )
         return samples, preprocessing.inputs(samples)
 
     def _outputs(self, inputs: torch.Tensor, batch_size: int) -> torch.Tensor:
@@ -299,7 +301,11 @@ class Run:
         ledger = Ledger.from_dict(self._directory.read_json("data.json"))
         difference: Text | None = ledger.differences(samples)
         if difference is not None:
-            raise DataError(difference, text("the data that the run was trained on"), text("restore the data, or start a new training with pellucid fit"))
+            raise DataError(
+                difference,
+                text("the data that the run was trained on"),
+                text("restore the data, or start a new training with pellucid fit"),
+            )
         return data.prepare(
             samples, validation=config["validation"], test=config["test"], seed=config["seed"], ledger=ledger,
             preprocessing=self._preprocessing(),
@@ -323,7 +329,9 @@ class Run:
         differing = [f"{name}: {before[name]} -> {now[name]}" for name in now if name in before and before[name] != now[name]]
         if not differing:
             return []
-        return [text("this machine differs from the run's ({differences}): the result can differ in the last digits", differences=differing)]
+        return [
+            text("this machine differs from the run's ({differences}): the result can differ in the last digits", differences=differing)
+        ]
 
 
 @dataclass(frozen=True)

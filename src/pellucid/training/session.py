@@ -5,17 +5,16 @@ What is decided here is written into the run before it takes effect, and read, n
 
 from __future__ import annotations
 
-import copy
 import itertools
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from pellucid.core.errors import DivergenceError, OptionError
+from pellucid.core.errors import DivergenceError
 from pellucid.core.language import text
 from pellucid.core.records import Cost, Finding, Score
 from pellucid.core.system import Signals, peak_memory_bytes
@@ -27,7 +26,7 @@ from pellucid.training.augmentation import build_augmentation
 from pellucid.training.cost import flops_per_sample
 from pellucid.training.evaluation import outputs_of
 from pellucid.training.loop import Loop, explain_failure, load_weights
-from pellucid.training.losses import build_loss
+from pellucid.training.losses import Loss, build_loss, class_weights
 from pellucid.training.metrics import full_scores, parse_condition, primary_metric
 from pellucid.training.optimizers import build_optimizer
 from pellucid.training.progress import Plan, Progress
@@ -110,13 +109,8 @@ class Session:
             learning_rate=learning_rate, momentum=self.settings.momentum, weight_decay=self.settings.weight_decay,
         )  # fmt: skip
 
-    def loss_function(self) -> Any:
-        settings = self.settings
-        weights = class_weights(settings.class_weight, self.prepared) if settings.class_weight is not None else None
-        return build_loss(
-            settings.loss, self.prepared.task,
-            class_weight=weights.to(self.device) if weights is not None else None, label_smoothing=settings.label_smoothing,
-        )  # fmt: skip
+    def loss_function(self) -> Loss:
+        return loss_of(self.settings, self.prepared)
 
     def _decide(self) -> Settings:
         """The learning rate by a range test, the number of epochs by the budget: measured once, written, then read."""
@@ -128,9 +122,7 @@ class Session:
             self.progress.phase(text("learning-rate range test") if settings.learning_rate == "auto" else text("measuring the speed"))
             name = settings.optimizer if isinstance(settings.optimizer, str) else "adamw"
             try:
-                test = range_test(
-                    self.network, self._optimizer, self.loss_function(), self._trial_batches(), default=CUSTOMARY_RATE[name]
-                )
+                test = range_test(self.network, self._optimizer, self.loss_function(), self._trial_batches(), default=CUSTOMARY_RATE[name])
             except RuntimeError as error:
                 if type(error).__module__.startswith("pellucid"):
                     raise
@@ -249,7 +241,7 @@ class Session:
     def _verdict(self, loop: Loop, settings: Settings, scores: dict[str, list[Score]]) -> list[Finding]:
         """Over- or underfitting, from the curves and the final scores."""
         task, train = self.prepared.task, self.prepared.train
-        targets = torch.cat([target.cpu() for _, target in train.batches(4096)]) if getattr(train, "ordered", True) else None
+        targets = all_targets(train) if getattr(train, "ordered", True) else None
         counts = variance = None
         if targets is not None and task.kind == "classification":
             counts = torch.bincount(targets.long(), minlength=len(task.classes)).tolist()
@@ -272,6 +264,19 @@ class Session:
         return list(verdict(curves))
 
 
+def loss_of(settings: Settings, prepared: Prepared) -> Loss:
+    """The loss function that the settings name, with the class weights of the training part."""
+    weights = None
+    if settings.class_weight is not None:
+        weights = class_weights(settings.class_weight, prepared.task, all_targets(prepared.train))
+    return build_loss(settings.loss, prepared.task, class_weight=weights, label_smoothing=settings.label_smoothing)
+
+
+def all_targets(part: Any) -> Tensor:
+    """(n, ...): every target of a part, on the CPU."""
+    return torch.cat([targets.cpu() for _, targets in part.batches(4096)])
+
+
 def measure(
     network: nn.Module,
     part: Any,
@@ -289,39 +294,3 @@ def measure(
         outputs = prepared.preprocessing.restore_targets(outputs)
         targets = prepared.preprocessing.restore_targets(targets)
     return full_scores(outputs, targets, prepared.task, loss=loss, seed=seed, intervals=intervals)
-
-
-def class_weights(given: Any, prepared: Any) -> Tensor:
-    """Weights per class, mean 1 over the samples: "balanced" is N / (K n_k); or the user's own, by class name or in class order.
-
-    Shape: (K,), float32. Source: G. King and L. Zeng, "Logistic Regression in Rare Events Data", 2001, as in scikit-learn.
-    """
-    classes = list(prepared.task.classes)
-    if given == "balanced":
-        targets = torch.cat([target for _, target in prepared.train.batches(4096)])
-        counts = torch.bincount(targets.long(), minlength=len(classes)).float()
-        return counts.sum() / (len(classes) * counts.clamp(min=1))
-    values: list[Any] | None = None
-    if isinstance(given, Mapping):
-        named = {str(name): weight for name, weight in given.items()}
-        values = [named.get(name, 1.0) for name in classes] if set(named) <= set(classes) else None
-    elif isinstance(given, str):
-        values = given.split(",")
-    else:
-        values = list(given)
-    try:
-        weights = torch.tensor([float(value) for value in values or []])
-    except (TypeError, ValueError):
-        weights = torch.empty(0)
-    if len(weights) != len(classes) or not bool((weights >= 0).all()) or not bool(torch.isfinite(weights).all()):
-        raise OptionError(
-            text("class_weight is {given}", given=str(given)),
-            text('"balanced", or one number of 0 or more for each of the {count} classes: {classes}', count=len(classes), classes=classes[:20]),
-            text("write for example --class-weight balanced"),
-        )
-    return weights
-
-
-def copy_network(network: nn.Module) -> nn.Module:
-    """The user's module is copied, never trained in place: calling fit changes nothing of theirs."""
-    return copy.deepcopy(network)

@@ -59,7 +59,9 @@ def _stored(value: Any) -> Any:
     return "python:" + (getattr(value, "__name__", None) or type(value).__name__)
 
 
-def choose_settings(options: Mapping[str, Any], task: Task, *, train_samples: int, input_shape: tuple[int, ...], network_name: str) -> Settings:
+def choose_settings(
+    options: Mapping[str, Any], task: Task, *, train_samples: int, input_shape: tuple[int, ...], network_name: str
+) -> Settings:
     """Replace every "auto" by a value that suits the data.
 
     Raises:
@@ -103,7 +105,7 @@ def choose_settings(options: Mapping[str, Any], task: Task, *, train_samples: in
         activation=decide("activation", "relu"),
         chosen=chosen,
     )
-    _check(settings, task, input_shape)
+    _check(settings, task)
     return settings
 
 
@@ -121,16 +123,9 @@ def _dropout(samples: int) -> float:
     return 0.2 if samples < 2000 else 0.1
 
 
-def _check(settings: Settings, task: Task, input_shape: tuple[int, ...]) -> None:
-    classification = task.kind == "classification"
-    losses = ("cross_entropy", "binary_cross_entropy") if classification else ("mse", "mae", "huber")
-    if isinstance(settings.loss, str) and settings.loss not in losses and not (classification and settings.loss in ("mse", "mae", "huber")):
-        raise OptionError(
-            text("loss is {loss} and the task is {task}", loss=settings.loss, task=task.kind),
-            text("a loss for {task}: {losses}", task=task.kind, losses=list(losses)),
-            text("leave --loss out, or set --task"),
-        )
-    if not classification:
+def _check(settings: Settings, task: Task) -> None:
+    """What the loss itself does not refuse."""
+    if task.kind == "regression":
         for option in ("label_smoothing", "class_weight"):
             if getattr(settings, option):
                 raise OptionError(
@@ -138,9 +133,3 @@ def _check(settings: Settings, task: Task, input_shape: tuple[int, ...]) -> None
                     text("{option} belongs to classification", option=option),
                     text("leave it out, or set --task classification"),
                 )
-    if settings.augment != "none" and len(input_shape) != 3:
-        raise OptionError(
-            text("augment is {augment} and the inputs have shape {shape}", augment=settings.augment, shape=list(input_shape)),
-            text("images of shape (channels, height, width)"),
-            text("leave --augment out"),
-        )

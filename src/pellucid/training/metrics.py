@@ -1,0 +1,302 @@
+"""How good a network is: metrics by name, their 95 % intervals, and the condition of `until`.
+
+Every metric is a function of sums over samples (counts of the confusion matrix, sums of squared errors), so that an epoch costs one pass and a
+bootstrap costs no second one: resampling draws how often each cell or block of samples occurs (Efron and Tibshirani 1993, section 6.4).
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pellucid.core.errors import OptionError, OptionTypeError, did_you_mean
+from pellucid.core.language import text
+from pellucid.core.numerics import wilson_interval
+from pellucid.core.records import Interval, Score, Task
+from pellucid.training.losses import probabilities
+
+RESAMPLES = 1000
+BLOCKS = 2000  # samples are resampled one by one up to this number, in random blocks above it
+TOP = 5  # of top5_accuracy
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One row of the table."""
+
+    name: str
+    task: str  # "classification" or "regression"
+    equation: str
+    higher_is_better: bool = True
+    limits: tuple[float, float] = (0.0, 1.0)  # the values it can take
+    each_epoch: bool = False  # cheap: measured after every epoch, so that `until` can name it
+
+
+METRICS: dict[str, Metric] = {
+    metric.name: metric
+    for metric in (
+        Metric("accuracy", "classification", "share of samples whose largest output is their class", each_epoch=True),
+        Metric("balanced_accuracy", "classification", "mean over the classes that occur of recall_k", each_epoch=True),
+        Metric("precision", "classification", "mean over classes of TP_k / (TP_k + FP_k); 0 where never predicted"),
+        Metric("recall", "classification", "mean over classes of TP_k / (TP_k + FN_k); 0 where predicted and absent"),
+        Metric("f1", "classification", "mean over classes of 2 TP_k / (2 TP_k + FP_k + FN_k)", each_epoch=True),
+        Metric("log_loss", "classification", "- 1 / N sum_i ln p_i[y_i], in nats", False, (0.0, math.inf)),
+        Metric("roc_auc", "classification", "two classes: P(score of a random second-class sample > that of a first-class one), ties half"),
+        Metric("top5_accuracy", "classification", "more than 10 classes: share of samples whose class is among the 5 largest outputs"),
+        Metric("r2", "regression", "1 - sum (y - z)^2 / sum (y - mean y)^2, mean over targets", True, (-math.inf, 1.0), True),
+        Metric("rmse", "regression", "sqrt(1 / N sum (y - z)^2), mean over targets, in the target's unit", False, (0.0, math.inf), True),
+        Metric("mae", "regression", "1 / N sum |y - z|, mean over targets, in the target's unit", False, (0.0, math.inf), True),
+        Metric("mse", "regression", "1 / N sum (y - z)^2, mean over targets", False, (0.0, math.inf)),
+    )
+}
+
+
+def predicted_classes(output: Tensor) -> Tensor:
+    """(N,) class indices from logits (N, K), or (N, 1) for two classes, where above 0 is the second class."""
+    return (output[:, 0] > 0).long() if output.shape[1] == 1 else output.argmax(1)
+
+
+def quick_metrics(output: Tensor, targets: Tensor, task: Task) -> dict[str, float]:
+    """The metrics marked `each_epoch`, in torch: output (N, columns) against targets (N,) or (N, d), regression in the user's units.
+
+    A metric that has no value here (r2 of a constant target) is left out.
+    """
+    if task.kind == "classification":
+        classes = task.outputs
+        guesses, truth = predicted_classes(output), targets
+        right = torch.bincount(truth[guesses == truth], minlength=classes).double().numpy()  # (K,) true positives
+        truths = torch.bincount(truth, minlength=classes).double().numpy()  # (K,)
+        guessed = torch.bincount(guesses, minlength=classes).double().numpy()  # (K,)
+        values = {name: float(_FROM_COUNTS[name](right, truths, guessed)) for name in ("accuracy", "balanced_accuracy", "f1")}
+    else:
+        sums = _error_sums(output, targets).sum(0)
+        values = {name: float(_FROM_SUMS[name](sums)) for name in ("r2", "rmse", "mae")}
+    return {name: value for name, value in values.items() if not math.isnan(value)}
+
+
+def scores(output: Tensor, targets: Tensor, task: Task, *, loss: str = "cross_entropy", seed: int = 0) -> list[Score]:
+    """Every metric of the task that has a value here, with its 95 % interval, on samples the network has not learnt from.
+
+    accuracy and top5_accuracy: Wilson's interval (exact counts, right at 0 and 1). The others: percentiles of 1000 bootstrap resamples drawn
+    from their own generator; None where every resample gives the same value, since then resampling says nothing about the uncertainty.
+
+    Args: output (N, columns), targets (N,) class indices or (N, d), regression in the user's units; `loss` tells how outputs become
+    probabilities.
+    """
+    generator = np.random.default_rng(seed)
+    output, targets = output.detach().cpu().double(), targets.detach().cpu()
+    if not len(output):
+        return []
+    measured = (
+        _classification(output, targets, task, loss, generator)
+        if task.kind == "classification"
+        else _regression(output, targets, generator)
+    )
+    return [
+        Score(name=name, value=value, interval=interval, higher_is_better=METRICS[name].higher_is_better, samples=len(output))
+        for name, (value, interval) in measured.items()
+        if not math.isnan(value)
+    ]
+
+
+_Measured = dict[str, tuple[float, Interval | None]]
+
+
+def _classification(output: Tensor, targets: Tensor, task: Task, loss: str, generator: np.random.Generator) -> _Measured:
+    n, classes = len(targets), task.outputs
+    guesses = predicted_classes(output)
+    cells, counts = np.unique((targets * classes + guesses).numpy(), return_counts=True)  # the confusion matrix's cells that occur
+    rows, columns = cells // classes, cells % classes
+
+    def from_counts(name: str, drawn: np.ndarray) -> np.ndarray:  # drawn (..., cells)
+        diagonal = np.where(rows == columns, drawn, 0)
+        return _FROM_COUNTS[name](_gathered(diagonal, rows, classes), _gathered(drawn, rows, classes), _gathered(drawn, columns, classes))
+
+    draws = generator.multinomial(n, counts / n, size=RESAMPLES if len(cells) * classes <= 1e6 else RESAMPLES // 5)
+    measured: _Measured = {}
+    for name in _FROM_COUNTS:
+        value = float(from_counts(name, counts))
+        interval = wilson_interval(round(value * n), n) if name == "accuracy" else _percentiles(from_counts(name, draws))
+        measured[name] = (value, interval)
+    chance = probabilities(output, loss, classes)  # (N, K)
+    smallest = np.finfo(np.float64).eps  # a probability of 0 would cost infinitely much
+    surprise = -chance.gather(1, targets[:, None])[:, 0].clamp(smallest, 1.0).log().numpy()  # (N,)
+    measured["log_loss"] = _from_sums(np.stack([np.ones(n), surprise], 1), lambda sums: sums[..., 1] / sums[..., 0], generator)
+    if classes == 2 and 0 < int(targets.sum()) < n:
+        measured["roc_auc"] = _roc_auc(output[:, -1] - (output[:, 0] if output.shape[1] == 2 else 0), targets)
+    if classes > 2 * TOP:
+        hits = int((output.topk(TOP, dim=1).indices == targets[:, None]).any(1).sum())
+        measured["top5_accuracy"] = (hits / n, wilson_interval(hits, n))
+    return measured
+
+
+def _regression(output: Tensor, targets: Tensor, generator: np.random.Generator) -> _Measured:
+    sums = _error_sums(output, targets)
+    return {name: _from_sums(sums, function, generator) for name, function in _FROM_SUMS.items()}
+
+
+# -- from counts: true positives, occurrences and predictions of each class, (..., K) -------------------------------------------------
+
+
+def _gathered(drawn: np.ndarray, classes_of_cells: np.ndarray, classes: int) -> np.ndarray:
+    """(..., cells) summed by class to (..., K)."""
+    return drawn @ (classes_of_cells[:, None] == np.arange(classes)).astype(np.float64)
+
+
+def _ratio(above: np.ndarray, below: np.ndarray) -> np.ndarray:
+    return np.divide(above, below, out=np.zeros_like(above, dtype=np.float64), where=below > 0)
+
+
+def _class_mean(values: np.ndarray, occurs: np.ndarray) -> np.ndarray:
+    """The mean over the classes that occur; others have no part in it."""
+    return (values * occurs).sum(-1) / occurs.sum(-1)
+
+
+_FROM_COUNTS: dict[str, Callable[[np.ndarray, np.ndarray, np.ndarray], Any]] = {
+    "accuracy": lambda right, truths, guessed: right.sum(-1) / truths.sum(-1),
+    "balanced_accuracy": lambda right, truths, guessed: _class_mean(_ratio(right, truths), truths > 0),
+    "precision": lambda right, truths, guessed: _class_mean(_ratio(right, guessed), truths + guessed > 0),
+    "recall": lambda right, truths, guessed: _class_mean(_ratio(right, truths), truths + guessed > 0),
+    "f1": lambda right, truths, guessed: _class_mean(_ratio(2 * right, truths + guessed), truths + guessed > 0),
+}
+
+
+# -- from sums over samples of [1, e^2, |e|, y, y^2] for each target, (..., d, 5) -------------------------------------------------------
+
+
+def _error_sums(output: Tensor, targets: Tensor) -> np.ndarray:
+    """(N, d, 5) float64; y is taken from its mean over the samples given, so that sums of squares keep their digits."""
+    truth = targets.detach().cpu().double().reshape(len(targets), -1)
+    error = truth - output.detach().cpu().double().reshape(truth.shape)
+    centred = truth - truth.mean(0)
+    return torch.stack([torch.ones_like(error), error**2, error.abs(), centred, centred**2], dim=2).numpy()
+
+
+def _r2(sums: np.ndarray) -> np.ndarray:
+    spread = sums[..., 4] - sums[..., 3] ** 2 / sums[..., 0]
+    constant = spread <= 1e-12 * np.maximum(sums[..., 4], np.finfo(np.float64).tiny)
+    return (1.0 - sums[..., 1] / np.where(constant, np.nan, spread)).mean(-1)
+
+
+_FROM_SUMS: dict[str, Callable[[np.ndarray], Any]] = {
+    "r2": _r2,
+    "rmse": lambda sums: np.sqrt(sums[..., 1] / sums[..., 0]).mean(-1),
+    "mae": lambda sums: (sums[..., 2] / sums[..., 0]).mean(-1),
+    "mse": lambda sums: (sums[..., 1] / sums[..., 0]).mean(-1),
+}
+
+
+def _from_sums(
+    per_sample: np.ndarray, function: Callable[[np.ndarray], Any], generator: np.random.Generator
+) -> tuple[float, Interval | None]:
+    """The metric and its bootstrap interval from (N, ...) terms; above BLOCKS samples whole random blocks of samples are drawn."""
+    value = float(function(per_sample.sum(0)))
+    terms = per_sample
+    if len(terms) > BLOCKS:
+        shuffled = generator.permutation(len(terms))
+        edges = np.linspace(0, len(terms), BLOCKS, endpoint=False).astype(np.int64)
+        terms = np.add.reduceat(terms[shuffled], edges, axis=0)
+    times = generator.multinomial(len(terms), np.full(len(terms), 1.0 / len(terms)), size=RESAMPLES)  # (resamples, terms)
+    drawn = (times @ terms.reshape(len(terms), -1)).reshape(RESAMPLES, *terms.shape[1:])
+    return value, _percentiles(function(drawn))
+
+
+def _percentiles(values: np.ndarray) -> Interval | None:
+    values = values[np.isfinite(values)]
+    if len(values) < 2:
+        return None
+    low, high = np.quantile(values, [0.025, 0.975])
+    return Interval(low=float(low), high=float(high)) if high > low else None
+
+
+def _roc_auc(score: Tensor, targets: Tensor) -> tuple[float, Interval | None]:
+    """Mann and Whitney's estimate with DeLong's variance (DeLong et al. 1988; by ranks, Sun and Xu 2014), its interval on the logit scale."""
+    positive, negative = score[targets == 1].numpy(), score[targets == 0].numpy()
+    below, among = np.sort(negative), np.sort(positive)
+    wins = (np.searchsorted(below, positive, "left") + np.searchsorted(below, positive, "right")) / (2 * len(negative))  # of each positive
+    losses = 1 - (np.searchsorted(among, negative, "left") + np.searchsorted(among, negative, "right")) / (2 * len(positive))
+    area = float(wins.mean())
+    if min(len(positive), len(negative)) < 2 or not 0 < area < 1:
+        return area, None
+    deviation = math.sqrt(wins.var(ddof=1) / len(positive) + losses.var(ddof=1) / len(negative))
+    centre, half = math.log(area / (1 - area)), 1.959964 * deviation / (area * (1 - area))
+    return area, Interval(low=1 / (1 + math.exp(half - centre)), high=1 / (1 + math.exp(-half - centre)))
+
+
+# -- until -----------------------------------------------------------------------------------------------------------------------------
+
+_CONDITION = re.compile(r"^\s*(?P<name>[A-Za-z_][\w -]*?)\s*(?P<sign>>=|<=|=>|=<|==|=|>|<|≥|≤)\s*(?P<value>[^\s%]+)\s*(?P<percent>%?)\s*$")
+_SIGNS = {"≥": ">=", "=>": ">=", "≤": "<=", "=<": "<="}
+
+
+@dataclass(frozen=True)
+class Condition:
+    """A metric and the bound that ends training: `parse_condition("accuracy>=0.95").holds({"accuracy": 0.96})`."""
+
+    metric: str
+    sign: str  # ">=", ">", "<=", "<"
+    value: float
+
+    def holds(self, measured: Mapping[str, float]) -> bool:
+        """Whether the measured value reaches the bound; a value that is missing or NaN never does."""
+        seen = measured.get(self.metric, math.nan)
+        return {">=": seen >= self.value, ">": seen > self.value, "<=": seen <= self.value, "<": seen < self.value}[self.sign]
+
+    def __str__(self) -> str:
+        return f"{self.metric} {self.sign} {self.value:g}"
+
+
+def watched_metrics(task_kind: str | None = None) -> list[str]:
+    """What `until` can name: the loss and the task's metrics that every epoch measures."""
+    return ["loss", *(m.name for m in METRICS.values() if m.each_epoch and task_kind in (None, m.task))]
+
+
+def parse_condition(condition: str, task_kind: str | None = None) -> Condition:
+    """Read a condition such as "accuracy>=0.95", "accuracy >= 95%" or "loss<0.1".
+
+    Raises:
+        OptionTypeError: not of that form. OptionError: a metric that this task does not measure at every epoch, or a bound that is met at
+        once or never.
+    """
+    got = text("until is {value!r}", value=condition)
+    form = text("a metric, >= or <=, and a number, for example accuracy>=0.95")
+    match = _CONDITION.match(condition) if isinstance(condition, str) else None
+    if not match:
+        raise OptionTypeError(got, form, text("write it in quotes: until='accuracy>=0.95'"))
+    name = re.sub(r"[\s-]+", "_", match["name"].lower()).removeprefix("validation_")
+    known = watched_metrics(task_kind)
+    if name not in known:
+        raise OptionError(got, text("one of the metrics that every epoch measures: {metrics}", metrics=known), did_you_mean(name, known))
+    try:
+        value = float(match["value"]) / (100.0 if match["percent"] else 1.0)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise OptionTypeError(got, form, text("write the bound as a number, for example 0.95"))
+    sign = _SIGNS.get(match["sign"], match["sign"])
+    metric = METRICS.get(name)
+    rises = metric.higher_is_better if metric else False
+    low, high = metric.limits if metric else (-math.inf, math.inf)
+    if not low <= value <= high:
+        advice = text("write {share:g} for {value:g} %", share=value / 100, value=value) if high == 1 and 1 < value <= 100 else None
+        raise OptionError(
+            got,
+            text("{metric} lies between {low:g} and {high:g}", metric=name, low=low, high=high),
+            advice or text("choose a bound in that range"),
+        )
+    if sign not in ((">=", ">") if rises else ("<=", "<")):
+        right = ">=" if rises else "<="
+        expected = (
+            text("{metric} rises while the network learns: use >=", metric=name)
+            if rises
+            else text("{metric} falls while the network learns: use <=", metric=name)
+        )
+        raise OptionError(got, expected, text("write until='{metric}{sign}{value:g}'", metric=name, sign=right, value=value))
+    return Condition(name, sign, value)

@@ -1,0 +1,229 @@
+"""fit against the same loop in plain PyTorch, and against what it promises never to touch."""
+
+from __future__ import annotations
+
+import copy
+import json
+import random
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import pellucid
+from pellucid.core.errors import DataError, DivergenceError, ModelError, OptionError, OptionTypeError, PellucidError
+from pellucid.training.randomness import epoch_order
+
+
+def blobs(samples: int = 240, features: int = 6, classes: int = 3, noise: float = 1.0, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Gaussian clouds, one per class: easy, but not trivial."""
+    draw = np.random.default_rng(seed)
+    y = np.arange(samples) % classes
+    centres = draw.normal(size=(classes, features)) * 2
+    return (centres[y] + noise * draw.normal(size=(samples, features))).astype(np.float32), y
+
+
+class Net(nn.Module):
+    def __init__(self, inputs: int = 6, outputs: int = 3) -> None:
+        super().__init__()
+        self.hidden = nn.Linear(inputs, 16)
+        self.output = nn.Linear(16, outputs)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.output(self.hidden(x).relu())
+
+
+PLAIN = {
+    "sgd": lambda parameters: torch.optim.SGD(parameters, lr=0.05),
+    "momentum": lambda parameters: torch.optim.SGD(parameters, lr=0.05, momentum=0.9),
+    "adam": lambda parameters: torch.optim.Adam(parameters, lr=0.05),
+}
+
+
+@pytest.mark.parametrize("optimizer", PLAIN)
+def test_losses_equal_those_of_a_plain_loop(optimizer, tmp_path):
+    """The oracle: twenty lines of plain PyTorch on the same batches give the same losses, digit for digit."""
+    X, y = blobs()
+    network = Net()
+    run = pellucid.fit(
+        X, y, network=network, optimizer=optimizer, learning_rate=0.05, schedule="constant", epochs=4, patience=4, batch_size=32, weight_decay=0.0,
+        seed=3, directory=tmp_path,
+    )  # fmt: skip
+    ledger = json.loads((run.directory / "data.json").read_text())
+    train = pellucid.load(run.directory)._prepare_again((X, y), None).train
+    assert ledger["format"] == 1
+
+    plain = copy.deepcopy(network).train()
+    plain_optimizer = PLAIN[optimizer](plain.parameters())
+    for epoch in range(4):
+        total = 0.0
+        for chosen in epoch_order(len(train), 3, epoch).split(32):
+            inputs, targets = train.inputs[chosen], train.targets[chosen]
+            loss = nn.functional.cross_entropy(plain(inputs), targets)
+            loss.backward()
+            plain_optimizer.step()
+            plain_optimizer.zero_grad()
+            total += loss.item() * len(inputs)
+        assert run.history[epoch]["train"]["running_loss"] == pytest.approx(total / len(train), rel=1e-6)
+
+
+def test_user_state_is_untouched(tmp_path):
+    X, y = blobs()
+    X_before, y_before = X.copy(), y.copy()
+    network = Net().train()
+    before = copy.deepcopy(network.state_dict())
+    torch.manual_seed(7)
+    np.random.seed(7)
+    random.seed(7)
+    expected = (torch.rand(3), np.random.rand(3), random.random())
+    torch.manual_seed(7)
+    np.random.seed(7)
+    random.seed(7)
+    threads, dtype = torch.get_num_threads(), torch.get_default_dtype()
+    pellucid.fit(X, y, network=network, epochs=2, directory=tmp_path)
+    assert torch.equal(torch.rand(3), expected[0])
+    assert np.array_equal(np.random.rand(3), expected[1])
+    assert random.random() == expected[2]
+    assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
+    assert network.training and all(parameter.grad is None for parameter in network.parameters())
+    assert np.array_equal(X, X_before) and np.array_equal(y, y_before)
+    assert (torch.get_num_threads(), torch.get_default_dtype()) == (threads, dtype)
+
+
+def test_same_seed_same_weights_other_seed_other_weights(tmp_path):
+    X, y = blobs()
+    options = dict(epochs=2, directory=tmp_path, network="mlp")
+    first, second, third = (pellucid.fit(X, y, seed=seed, **options) for seed in (1, 1, 2))
+    weights = [torch.cat([p.flatten() for p in run.model.parameters()]) for run in (first, second, third)]
+    assert torch.equal(weights[0], weights[1])
+    assert not torch.equal(weights[0], weights[2])
+
+
+def test_learns_and_loads_and_predicts(tmp_path):
+    X, y = blobs(600)
+    names = np.array(["red", "green", "blue"])[y]
+    run = pellucid.fit(X, names, directory=tmp_path)
+    assert run.metrics["test"]["accuracy"] > 0.9
+    again = pellucid.load(run.directory)
+    predictions = again.predict(X[:10])
+    assert predictions.labels is not None and np.mean(np.array(predictions.labels) == names[:10]) >= 0.8
+    assert predictions.probabilities is not None
+    assert predictions.probabilities.sum(axis=1) == pytest.approx(np.ones(10))
+    assert again.evaluate((X, names)).metrics["accuracy"] > 0.9
+    assert again.summary is not None and again.status == "finished"
+    assert again.metrics == run.metrics
+
+
+def test_regression_in_the_users_units(tmp_path):
+    draw = np.random.default_rng(0)
+    X = draw.normal(size=(500, 4)).astype(np.float32)
+    y = 1000 + 50 * (X[:, 0] - 2 * X[:, 1]) + draw.normal(size=500)
+    run = pellucid.fit(X, y, directory=tmp_path)
+    assert run.task.kind == "regression"
+    assert run.metrics["test"]["r2"] > 0.95
+    values = run.predict(X).values
+    assert values is not None and abs(values[:, 0].mean() - y.mean()) < 10
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "words"),
+    [
+        ({"epoch": 3}, OptionTypeError, "epochs"),
+        ({"epochs": 0}, OptionError, "at least 1"),
+        ({"learning_rate": -1.0}, OptionError, "learning_rate"),
+        ({"learning_rate": float("nan")}, OptionError, "learning_rate"),
+        ({"network": "mpl"}, PellucidError, "mlp"),
+        ({"network": "cnn"}, ModelError, "cnn"),
+        ({"activation": "rellu"}, PellucidError, "relu"),
+        ({"network": "mlp", "network_options": {"hiden": (8,)}}, PellucidError, "hidden"),
+        ({"device": "cuda:99"}, OptionError, "cpu"),
+        ({"until": "acuracy>=0.9"}, OptionError, "accuracy"),
+        ({"loss": "mse", "label_smoothing": 0.1}, OptionError, "label_smoothing"),
+        ({"augment": "flip"}, OptionError, "images"),
+        ({"class_weight": "1,2"}, OptionError, "class_weight"),
+        ({"network": nn.Linear(5, 3)}, ModelError, "5"),
+        ({"network": nn.Linear(6, 7)}, ModelError, "7"),
+        ({"network": 3.5}, PellucidError, "network"),
+        ({"budget": "soon"}, OptionError, "budget"),
+    ],
+)
+def test_bad_options_name_the_remedy_and_leave_nothing_behind(options, error, words, tmp_path):
+    X, y = blobs()
+    with pytest.raises(error) as caught:
+        pellucid.fit(X, y, directory=tmp_path / "runs", **options)
+    assert words in str(caught.value)
+    assert isinstance(caught.value, ValueError)
+    assert not (tmp_path / "runs").exists()
+
+
+def test_misspelled_keyword_is_a_type_error(tmp_path):
+    with pytest.raises(TypeError, match="epochs"):
+        pellucid.fit(*blobs(), epoch=3, directory=tmp_path)
+
+
+def test_divergence_keeps_the_last_good_weights(tmp_path):
+    class Exploding(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.linear = nn.Linear(6, 3)
+            self.steps = 0
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            self.steps += self.training
+            return self.linear(x) * (float("nan") if self.steps > 12 else 1.0)
+
+    X, y = blobs()
+    with pytest.raises(DivergenceError) as caught:
+        pellucid.fit(X, y, network=Exploding(), epochs=5, batch_size=16, learning_rate=0.01, validation=0.25, test=0.2, directory=tmp_path)
+    assert "NaN" in str(caught.value)
+    (run,) = [pellucid.load(path, network=Exploding()) for path in tmp_path.iterdir()]
+    assert all(torch.isfinite(parameter).all() for parameter in run.model.parameters())
+    assert run.findings[0].symptom == "divergence"
+
+
+def test_until_and_patience_stop_early(tmp_path):
+    X, y = blobs(noise=0.3)
+    run = pellucid.fit(X, y, until="accuracy>=0.5", epochs=50, learning_rate=0.01, directory=tmp_path)
+    assert len(run.history) < 50
+    run = pellucid.fit(X, y, patience=2, epochs=500, learning_rate=0.05, schedule="constant", directory=tmp_path)
+    assert len(run.history) < 500
+
+
+def test_budget_bounds_the_time(tmp_path):
+    X, y = blobs(2000)
+    run = pellucid.fit(X, y, budget=3, directory=tmp_path)
+    assert run.summary is not None and run.summary.cost.seconds < 6
+
+
+class Pairs(torch.utils.data.Dataset):
+    """A user's own map-style data set."""
+
+    def __init__(self, X: np.ndarray, y: np.ndarray) -> None:
+        self.X, self.y = X, y
+
+    def __len__(self) -> int:
+        return len(self.X)
+
+    def __getitem__(self, index: int):
+        return torch.from_numpy(self.X[index]), int(self.y[index])
+
+
+@pytest.mark.parametrize("wrap", ["dataset", "loader", "tensor_dataset"])
+def test_torch_data_pairs(wrap, tmp_path):
+    X, y = blobs(400)
+    X_train, y_train, X_test, y_test = X[:300], y[:300], X[300:], y[300:]
+    if wrap == "tensor_dataset":
+        train, test = (torch.utils.data.TensorDataset(torch.from_numpy(a), torch.from_numpy(b)) for a, b in ((X_train, y_train), (X_test, y_test)))
+    else:
+        train, test = Pairs(X_train, y_train), Pairs(X_test, y_test)
+    if wrap == "loader":
+        train, test = torch.utils.data.DataLoader(train, batch_size=32, shuffle=True), torch.utils.data.DataLoader(test, batch_size=64)
+    run = pellucid.fit((train, test), network=Net(), epochs=15, learning_rate=0.01, directory=tmp_path)
+    assert run.metrics["test"]["accuracy"] > 0.85
+    assert {score.samples for score in run.scores["test"]} == {100}
+
+
+def test_no_target_is_refused(tmp_path):
+    with pytest.raises(DataError):
+        pellucid.fit(blobs()[0], directory=tmp_path)
