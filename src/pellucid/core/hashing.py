@@ -50,7 +50,7 @@ def hash_rows(array: np.ndarray) -> list[str]:
     blake2b = hashlib.blake2b
     for start in range(0, rows, step):
         block = _canonical(array[start : start + step])
-        data = memoryview(block.reshape(-1).view(np.uint8)) if block.size else memoryview(b"")
+        data = block.reshape(-1).view(np.uint8).data if block.size else memoryview(b"")
         width = len(data) // len(block)
         hashes += [blake2b(data[i : i + width], digest_size=DIGEST_BYTES).hexdigest() for i in range(0, width * len(block), width or 1)]
         if not width:
