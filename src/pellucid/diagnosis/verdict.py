@@ -1,0 +1,104 @@
+"""The verdict on a training: every symptom is looked for; where nothing is wrong, that is said too, with the numbers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pellucid.core.language import text
+from pellucid.core.records import Finding
+from pellucid.diagnosis.curves import Curves, metric_word, part_word, shown
+from pellucid.diagnosis.noise import interval_of
+from pellucid.diagnosis.registry import failed, symptoms
+from pellucid.diagnosis.symptoms.overfitting import NOTHING_LEARNT, generalisation_gap
+
+WIDE = 0.10  # of what was learnt: an interval of the gap wider than this on either side leaves the question half open
+
+
+def verdict(curves: Curves) -> tuple[Finding, ...]:
+    """The findings of all symptoms, faults first; at least one: without a fault or an advice the last is a "good" one.
+
+    A symptom of another package that fails is reported and does not stop the others.
+    """
+    findings: list[Finding] = []
+    for name, function in symptoms().items():
+        try:
+            findings.extend(function(curves) or ())
+        except Exception as error:
+            findings.append(failed(name, error))
+    if not any(finding.symptom in ("overfitting", "underfitting") for finding in findings):
+        findings.append(_nothing_wrong(curves))
+    rank = {"fault": 0, "advice": 1, "good": 2}
+    return tuple(sorted(findings, key=lambda finding: (rank.get(finding.level, 1), -finding.confidence)))
+
+
+def _nothing_wrong(curves: Curves) -> Finding:
+    """Neither over- nor underfitting is seen: what was compared, and how sure that is."""
+    gap, train, held_out = generalisation_gap(curves), curves.train, curves.held_out
+    evidence: dict[str, Any] = {"metric": curves.primary, "trivial": curves.trivial}
+    for part in ("train", "validation", "test"):
+        score = getattr(curves, part)
+        if score is not None:
+            evidence[part], evidence[f"{part}_samples"] = score.value, score.samples
+    if train is not None and (curves.share(train.value) or 1.0) < NOTHING_LEARNT:
+        return Finding(
+            symptom="generalisation",
+            level="advice",
+            confidence=0.5,
+            summary=text(
+                "{metric} says little here: {train} on the training part, and the best constant answer gets {trivial}. The loss is clearly "
+                "below that of a constant answer, so the network has learnt something.",
+                metric=metric_word(curves.primary),
+                train=shown(train.value),
+                trivial=shown(curves.trivial),
+            ),
+            evidence=evidence,
+            remedy=text("weigh the classes (--class-weight balanced), and look at the balanced accuracy or the area under the ROC curve"),
+        )
+    if train is None or held_out is None or gap is None or gap.interval is None or interval_of(held_out) is None:
+        return Finding(
+            symptom="generalisation",
+            level="advice",
+            confidence=0.0,
+            summary=text(
+                "Over- and underfitting cannot be judged: it takes a score with its interval on the training part and on held-out samples."
+            ),
+            evidence=evidence,
+            remedy=text("hold some samples out: --validation 0.2"),
+        )
+    evidence |= {"gap": gap.value, "gap_interval": [gap.interval.low, gap.interval.high], "lost_share": gap.lost}
+    values: dict[str, Any] = {
+        "metric": metric_word(curves.primary),
+        "train": shown(train.value),
+        "held_out": shown(held_out.value),
+        "part": part_word(curves.held_out_part),
+        "samples": held_out.samples,
+        "gap": shown(gap.value),
+        "low": shown(gap.interval.low),
+        "high": shown(gap.interval.high),
+    }
+    open_question = gap.interval.high > 2 * WIDE * gap.learnt
+    if open_question:
+        summary = text(
+            "No overfitting can be shown: {metric} is {train} on the training part and {held_out} on the {part}; gap {gap}. With {samples} "
+            "samples there the 95 % interval is wide, [{low}, {high}]: a gap of {high} cannot be excluded.",
+            **values,
+        )
+    else:
+        summary = text(
+            "A good fit: {metric} is {train} on the training part and {held_out} on the {part}; gap {gap}, 95 % interval [{low}, {high}].",
+            **values,
+        )
+    if curves.trivial is not None:
+        summary = text(
+            "{said} The best constant answer would get {trivial}; what the best possible network would get, these curves cannot tell.",
+            said=summary,
+            trivial=shown(curves.trivial),
+        )
+    return Finding(
+        symptom="generalisation",
+        level="good",
+        confidence=gap.confidence_below(WIDE),
+        summary=summary,
+        evidence=evidence,
+        remedy=text("more samples, or cross-validation, would narrow the interval") if open_question else None,
+    )
