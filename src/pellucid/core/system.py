@@ -1,0 +1,398 @@
+"""Everything that differs between operating systems: names, durable files, signals, memory, the machine's description.
+
+No torch when imported; Linux, macOS and Windows alike. A refusal of the disk comes as `StorageError`, never as a bare `OSError`.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import itertools
+import os
+import platform
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+import unicodedata
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from functools import cache
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from pellucid.core.errors import Interrupted, PellucidError, StorageError
+from pellucid.core.language import Text, text
+
+if sys.platform == "darwin":
+    import fcntl
+
+Buffer = bytes | bytearray | memoryview
+
+# --------------------------------------------------------------------------------------------------------------------------------- names
+
+_FORBIDDEN = re.compile(r'[<>:"/\\|?*\x00-\x1f\x7f]')  # on Windows; "/" and NUL everywhere
+_RESERVED = re.compile(r"^(con|prn|aux|nul|conin\$|conout\$|clock\$|com[0-9¹²³]|lpt[0-9¹²³])$", re.IGNORECASE)
+LONGEST_NAME = 120  # bytes in UTF-8: a file system takes 255, and temporary files and numbered copies add to the name
+
+
+def legal_name(name: str, otherwise: str = "run") -> str:
+    """`name` made legal as a file or folder name on Linux, macOS and Windows; `otherwise` where nothing of it is left.
+
+    Chinese and blanks stay. Example: `legal_name('a/b: "c".') == "a-b- -c-"`.
+    """
+    name = unicodedata.normalize("NFC", name).encode("utf-8", "ignore").decode("utf-8")  # lone surrogates go
+    name = "".join(character for character in _FORBIDDEN.sub("-", name) if unicodedata.category(character) not in ("Cc", "Cf"))
+    name = name.encode("utf-8")[:LONGEST_NAME].decode("utf-8", "ignore").strip().lstrip(".").rstrip(". ")
+    stem = name.split(".")[0].rstrip()
+    if _RESERVED.match(stem):  # NUL.txt is as reserved as NUL
+        name = f"{stem}_{name[len(stem) :]}"
+    return name or otherwise
+
+
+# ------------------------------------------------------------------------------------------------------------------------------- storage
+
+
+def free_bytes(path: Path | str) -> int | None:
+    """Free space on the disk that holds `path` (or its nearest existing parent); None where the system does not tell."""
+    for folder in (Path(path).absolute(), *Path(path).absolute().parents):
+        with suppress(OSError):
+            return shutil.disk_usage(folder).free
+    return None
+
+
+@contextmanager
+def storage_errors(path: Path | str) -> Iterator[None]:
+    """Turn an `OSError` raised inside the block into a `StorageError` that names `path` and the remedy."""
+    try:
+        yield
+    except OSError as error:
+        if isinstance(error, PellucidError):
+            raise
+        raise _storage_error(error, path) from error
+
+
+def _storage_error(error: OSError, path: Path | str) -> StorageError:
+    place, code = str(path), error.errno
+    if code in (errno.ENOSPC, getattr(errno, "EDQUOT", -1)) or getattr(error, "winerror", None) in (39, 112):
+        free = free_bytes(path)
+        return StorageError(
+            text("no space is left to write {path}; free on this disk: {megabytes} MB", path=place, megabytes=(free or 0) // 10**6),
+            text("room for the file (a quota counts too)"),
+            text("free some space or choose another folder; what was written before is intact"),
+        )
+    if code == errno.EROFS:
+        return StorageError(
+            text("{path} cannot be written: this disk is read-only", path=place),
+            text("a disk that can be written"),
+            text("choose another folder"),
+        )
+    if code in (errno.EACCES, errno.EPERM):
+        return StorageError(
+            text("access to {path} is refused by the system", path=place),
+            text("the right to read and write there"),
+            text("change the permissions of the folder or choose another one; on Windows, close the programs that have it open"),
+        )
+    if code in (errno.ENOTDIR, errno.EEXIST):
+        return StorageError(
+            text("{path} cannot be made: a file of that name is in the way", path=place),
+            text("a folder, or a name that is still free"),
+            text("choose another folder"),
+        )
+    if code == errno.ENOENT:
+        return StorageError(
+            text("{path} cannot be reached: its folder does not exist (any more)", path=place),
+            text("a folder that stays where it is"),
+            text("restore the folder or choose another one"),
+        )
+    return StorageError(
+        text("{path} could not be read or written: {reason}", path=place, reason=error.strerror or str(error)),
+        text("a working disk"),
+        text("check the disk, or choose another folder"),
+    )
+
+
+# what a file system answers that has no such call
+UNSUPPORTED = {errno.EINVAL, errno.ENOSYS, getattr(errno, "ENOTSUP", errno.EINVAL), getattr(errno, "EOPNOTSUPP", errno.EINVAL)}
+
+
+def synchronise(descriptor: int) -> None:
+    """Wait until the disk itself holds an open file. A file system that knows no such order is taken at its word."""
+    try:
+        if sys.platform == "darwin":  # there fsync stops at the drive's own cache
+            with suppress(OSError):
+                fcntl.fcntl(descriptor, fcntl.F_FULLFSYNC)
+                return
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in UNSUPPORTED:
+            raise
+
+
+def synchronise_directory(folder: Path | str) -> None:
+    """Make new, renamed and removed names in `folder` durable. Windows does that by itself and has no call for it."""
+    if os.name == "nt":
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        synchronise(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write_all(descriptor: int, buffer: Buffer) -> None:
+    """`os.write` until nothing is left: one call may take only a part (2 GB at most on Linux)."""
+    rest = memoryview(buffer).cast("B")
+    while rest:
+        rest = rest[os.write(descriptor, rest) :]
+
+
+_BINARY = getattr(os, "O_BINARY", 0)
+_TEMPORARY = re.compile(r"^\..+\.(\d+)-\d+\.tmp$")
+_numbers = itertools.count()
+_being_written: set[str] = set()  # temporary files of this process that are in use
+
+
+def write_atomically(path: Path, buffers: Iterable[Buffer]) -> None:
+    """Replace `path` by `buffers`, one after the other: whoever looks, also after a power cut, sees all of the old or all of the new file.
+
+    A temporary file in the same folder, fsync, rename, fsync of the folder.
+
+    Raises:
+        StorageError: the disk refuses; the old file is untouched and the temporary one removed.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}-{next(_numbers)}.tmp")
+    _being_written.add(str(temporary))
+    try:
+        with storage_errors(path):
+            descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _BINARY, 0o666)
+            try:
+                for buffer in buffers:
+                    write_all(descriptor, buffer)
+                synchronise(descriptor)
+            finally:
+                os.close(descriptor)
+            _replace(temporary, path)
+            synchronise_directory(path.parent)
+    except BaseException:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        raise
+    finally:
+        _being_written.discard(str(temporary))
+
+
+def _replace(source: Path, target: Path) -> None:
+    for pause in (0.01, 0.05, 0.2, 0.7, 0.0):
+        try:
+            os.replace(source, target)  # noqa: PTH105 - the one call the kill tests count
+            return
+        except PermissionError:
+            if os.name != "nt" or not pause:
+                raise
+            time.sleep(pause)  # a virus scanner or a reader has the old file open for a moment
+
+
+def remove_temporaries(folder: Path) -> None:
+    """Remove what writers that were killed have left in `folder`; those of living processes stay."""
+    with suppress(OSError):
+        for path in folder.iterdir():
+            written_by = _TEMPORARY.match(path.name)
+            if not written_by or str(path) in _being_written:
+                continue
+            process = int(written_by.group(1)[:18])
+            # Our own number on a file we are not writing: an earlier process had it (in a container every process may be number 1).
+            if process == os.getpid() or not process_is_alive(process):
+                with suppress(OSError):
+                    path.unlink()
+
+
+def process_is_alive(process: int) -> bool:
+    """Whether a process of that number runs on this machine."""
+    if process <= 0 or process >= 2**31:
+        return False
+    if sys.platform == "win32":  # there os.kill(process, 0) would end it
+        handle = ctypes.windll.kernel32.OpenProcess(0x1000, False, process)  # PROCESS_QUERY_LIMITED_INFORMATION
+        if not handle:
+            return ctypes.windll.kernel32.GetLastError() == 5  # access denied: it exists
+        code = ctypes.c_ulong()
+        ctypes.windll.kernel32.GetExitCodeProcess(handle, ctypes.byref(code))
+        ctypes.windll.kernel32.CloseHandle(handle)
+        return code.value == 259  # STILL_ACTIVE
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True
+
+
+# ------------------------------------------------------------------------------------------------------------------------------- signals
+
+
+class Interruption:
+    """Whether Ctrl-C or SIGTERM has arrived. The loop asks at its safe points; a second Ctrl-C ends at once."""
+
+    def __init__(self) -> None:
+        self.signal: int | None = None
+        self._seen = False
+
+    @property
+    def requested(self) -> bool:
+        """True once a signal has arrived; whoever has seen that is responsible for ending."""
+        if self.signal is None:
+            return False
+        self._seen = True
+        return True
+
+    @property
+    def exit_code(self) -> int:
+        """128 + the signal's number, as shells write it: 130 for Ctrl-C, 143 for SIGTERM."""
+        return 128 + (self.signal if self.signal is not None else int(signal.SIGINT))
+
+    def error(self, do: Text | str | None = None) -> Interrupted:
+        """The exception to raise once everything is saved; `do` says how to go on."""
+        if self.signal == getattr(signal, "SIGTERM", None):
+            return Interrupted(text("a request to end (SIGTERM) arrived"), None, do, exit_code=self.exit_code)
+        return Interrupted(text("stopped by Ctrl-C"), None, do, exit_code=self.exit_code)
+
+    def check(self, do: Text | str | None = None) -> None:
+        """A safe point: raise `Interrupted` if a signal has arrived."""
+        if self.requested:
+            raise self.error(do)
+
+
+@contextmanager
+def interruptible() -> Iterator[Interruption]:
+    """Catch Ctrl-C and SIGTERM inside the block and say so in the `Interruption`; the handlers before it come back at its end.
+
+    Only the main thread can catch signals; elsewhere nothing is caught. A signal that was set to be ignored (nohup, a job in the
+    background) stays ignored. The second signal goes to the handler that was there before, which ends the program. A signal
+    nobody has seen when the block ends goes there too.
+    """
+    interruption = Interruption()
+    before: dict[int, Any] = {}
+
+    def restore() -> None:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        before.clear()
+
+    def arrived(number: int, frame: FrameType | None) -> None:
+        if interruption.signal is None:
+            interruption.signal = number
+            return
+        restore()
+        signal.raise_signal(number)
+
+    if threading.current_thread() is threading.main_thread():
+        for name in ("SIGINT", "SIGTERM", "SIGBREAK"):
+            number = getattr(signal, name, None)
+            handler = signal.getsignal(number) if number is not None else None
+            if number is not None and handler not in (None, signal.SIG_IGN):  # None: not set from Python, we could not put it back
+                before[number] = signal.signal(number, arrived)
+    try:
+        yield interruption
+    finally:
+        restore()
+    if interruption.signal is not None and not interruption._seen:  # pyright: ignore[reportPrivateUsage]
+        signal.raise_signal(interruption.signal)
+
+
+# -------------------------------------------------------------------------------------------------------------------------------- memory
+
+
+def peak_memory_bytes() -> int | None:
+    """The most main memory this process has held so far; None where the system does not tell."""
+    if sys.platform == "win32":
+        return _windows_peak_memory()
+    with suppress(OSError):  # Linux; getrusage would count the parent's memory from before exec
+        for line in Path("/proc/self/status").read_text(encoding="ascii", errors="replace").splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024
+    import resource
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+def _windows_peak_memory() -> int | None:
+    class Counters(ctypes.Structure):
+        _fields_ = (
+            ("cb", ctypes.c_uint32), ("PageFaultCount", ctypes.c_uint32),
+            *((name, ctypes.c_size_t) for name in (
+                "PeakWorkingSetSize", "WorkingSetSize", "QuotaPeakPagedPoolUsage", "QuotaPagedPoolUsage",
+                "QuotaPeakNonPagedPoolUsage", "QuotaNonPagedPoolUsage", "PagefileUsage", "PeakPagefileUsage")),
+        )  # fmt: skip
+
+    if sys.platform != "win32":
+        return None
+    counters = Counters(ctypes.sizeof(Counters))
+    process = ctypes.windll.kernel32.GetCurrentProcess
+    process.restype = ctypes.c_void_p
+    answered = ctypes.windll.psapi.GetProcessMemoryInfo(ctypes.c_void_p(process()), ctypes.byref(counters), counters.cb)
+    return int(counters.PeakWorkingSetSize) if answered else None
+
+
+# ------------------------------------------------------------------------------------------------------------------------------- machine
+
+
+@cache
+def cpu_name() -> str:
+    """The processor as its maker calls it, for example "AMD EPYC 9354 32-Core Processor"."""
+    with suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines():
+            if line.startswith(("model name", "Hardware")):
+                return " ".join(line.split(":", 1)[1].split())
+    if sys.platform == "darwin":
+        with suppress(OSError, subprocess.SubprocessError):
+            command = ["/usr/sbin/sysctl", "-n", "machdep.cpu.brand_string"]
+            return subprocess.run(command, capture_output=True, text=True, timeout=5, check=True).stdout.strip()
+    if sys.platform == "win32":
+        import winreg
+
+        with suppress(OSError), winreg.OpenKey(winreg.HKEY_LOCAL_MACHINE, r"HARDWARE\DESCRIPTION\System\CentralProcessor\0") as key:
+            return str(winreg.QueryValueEx(key, "ProcessorNameString")[0]).strip()
+    return platform.processor() or platform.machine()
+
+
+# Where one of these differs, rounding may differ, and a resumed training can no longer be promised to be equal byte for byte.
+DECIDES_ROUNDING = ("torch", "cpu", "cpu_capability", "threads", "accelerator", "accelerator_runtime", "machine")
+
+
+def environment(device: Any = "cpu") -> dict[str, Any]:
+    """What computed a run: versions, processor, threads, platform, and the accelerator if `device` (a torch.device or its name) is one."""
+    import numpy
+    import torch
+
+    from pellucid import __version__
+
+    described: dict[str, Any] = {
+        "pellucid": __version__,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "numpy": numpy.__version__,
+        "platform": platform.platform(),
+        "machine": platform.machine(),
+        "cpu": cpu_name(),
+        "cpu_capability": torch.backends.cpu.get_cpu_capability(),  # the vector instructions torch has chosen
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+    }
+    kind = torch.device(device).type
+    if kind == "cuda":  # asked only where it is used: the question itself takes memory on the accelerator
+        described["accelerator"] = torch.cuda.get_device_name(torch.device(device))
+        described["accelerator_runtime"] = str(torch.version.cuda or torch.version.hip)
+    elif kind != "cpu":
+        described["accelerator"] = kind
+    return described
+
+
+def environment_differences(stored: Mapping[str, Any], now: Mapping[str, Any]) -> list[tuple[str, Any, Any]]:
+    """(name, then, now) of everything that decides rounding and differs: empty means that exact resuming can be promised."""
+    return [(name, stored.get(name), now.get(name)) for name in DECIDES_ROUNDING if stored.get(name) != now.get(name)]
