@@ -1,0 +1,84 @@
+"""How much main memory can still be taken, so that data which would not fit are refused before the system kills the process."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import sys
+from contextlib import suppress
+from pathlib import Path
+
+from pellucid.core.errors import DataError
+from pellucid.core.language import Text, text
+
+_UNITS = ("bytes", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
+
+
+def available_memory_bytes() -> int | None:
+    """Memory that can be taken without pushing others out: the system's, within the container's limit; None where nobody tells."""
+    known = [amount for amount in (_system_available(), _container_available()) if amount is not None]
+    return min(known) if known else None
+
+
+def _system_available() -> int | None:
+    if sys.platform == "win32":
+        return _windows_available()
+    with suppress(OSError, ValueError, IndexError):  # Linux
+        for line in Path("/proc/meminfo").read_text(encoding="ascii").splitlines():
+            if line.startswith("MemAvailable:"):
+                return int(line.split()[1]) * 1024
+    with suppress(OSError, ValueError):  # macOS tells only how much there is; half of it is what others usually leave
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
+    return None
+
+
+def _container_available() -> int | None:
+    """What the control group still allows (version 2, then 1): pages of files that can be dropped count as free."""
+    for folder, limit, used, droppable in (
+        (Path("/sys/fs/cgroup"), "memory.max", "memory.current", "inactive_file"),
+        (Path("/sys/fs/cgroup/memory"), "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
+    ):
+        with suppress(OSError, ValueError):
+            allowed = int((folder / limit).read_text())  # "max" is no number: no limit
+            taken = int((folder / used).read_text())
+            rows = dict(line.split() for line in (folder / "memory.stat").read_text().splitlines())
+            return max(0, allowed - taken + int(rows.get(droppable, 0)))
+    return None
+
+
+def _windows_available() -> int | None:
+    class Status(ctypes.Structure):
+        _fields_ = (
+            ("length", ctypes.c_uint32), ("load", ctypes.c_uint32),
+            *((name, ctypes.c_uint64) for name in ("total", "available", "page", "free_page", "virtual", "free_virtual", "extended")),
+        )  # fmt: skip
+
+    status = Status(length=ctypes.sizeof(Status))
+    if sys.platform == "win32" and ctypes.windll.kernel32.GlobalMemoryStatusEx(ctypes.byref(status)):
+        return int(status.available)
+    return None
+
+
+def bytes_in_words(amount: float) -> str:
+    """For example "3.2 GiB"."""
+    for unit in _UNITS[:-1]:
+        if abs(amount) < 1024:
+            return f"{amount:.0f} {unit}" if unit == "bytes" else f"{amount:.1f} {unit}"
+        amount /= 1024
+    return f"{amount:.1f} {_UNITS[-1]}"
+
+
+def require_memory(amount: int, what: Text | str, do: Text | str | None = None) -> None:
+    """Refuse politely what would not fit.
+
+    Raises:
+        DataError: `amount` bytes are more than the memory that can still be taken.
+    """
+    available = available_memory_bytes()
+    if available is not None and amount > available:
+        raise DataError(
+            text("{what} take {needed} of memory, and {available} can be taken",
+                 what=what, needed=bytes_in_words(amount), available=bytes_in_words(available)),
+            text("data that fit into memory as they are trained on"),
+            do or text("use fewer or smaller samples, a smaller number type, or a torch Dataset that reads a sample when it is needed"),
+        )  # fmt: skip
