@@ -11,6 +11,7 @@ import itertools
 import os
 import platform
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -23,10 +24,10 @@ from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, NoReturn
 
 from pellucid.core.errors import Interrupted, PellucidError, StorageError
-from pellucid.core.language import Text, text
+from pellucid.core.language import text
 
 if sys.platform == "darwin":
     import fcntl
@@ -235,73 +236,64 @@ def process_is_alive(process: int) -> bool:
 # ------------------------------------------------------------------------------------------------------------------------------- signals
 
 
-class Interruption:
-    """Whether Ctrl-C or SIGTERM has arrived. The loop asks at its safe points; a second Ctrl-C ends at once."""
+class Signals:
+    """Catch Ctrl-C and SIGTERM inside a `with` block and say so in `received`; the handlers before it come back at its end.
+
+    The loop asks at its safe points, saves, and calls `raise_interrupted`. Only the main thread can catch signals; elsewhere nothing is
+    caught. A signal that was set to be ignored (nohup, a job in the background) stays ignored. The second signal goes to the handler
+    that was there before, which ends the program at once; so does, when the block ends, a signal that nobody has asked for.
+    """
 
     def __init__(self) -> None:
-        self.signal: int | None = None
+        self.number: int | None = None  # of the first signal that arrived
         self._seen = False
+        self._before: dict[int, Any] = {}
 
-    @property
-    def requested(self) -> bool:
-        """True once a signal has arrived; whoever has seen that is responsible for ending."""
-        if self.signal is None:
-            return False
-        self._seen = True
-        return True
-
-    @property
-    def exit_code(self) -> int:
-        """128 + the signal's number, as shells write it: 130 for Ctrl-C, 143 for SIGTERM."""
-        return 128 + (self.signal if self.signal is not None else int(signal.SIGINT))
-
-    def error(self, do: Text | str | None = None) -> Interrupted:
-        """The exception to raise once everything is saved; `do` says how to go on."""
-        if self.signal == getattr(signal, "SIGTERM", None):
-            return Interrupted(text("a request to end (SIGTERM) arrived"), None, do, exit_code=self.exit_code)
-        return Interrupted(text("stopped by Ctrl-C"), None, do, exit_code=self.exit_code)
-
-    def check(self, do: Text | str | None = None) -> None:
-        """A safe point: raise `Interrupted` if a signal has arrived."""
-        if self.requested:
-            raise self.error(do)
-
-
-@contextmanager
-def interruptible() -> Iterator[Interruption]:
-    """Catch Ctrl-C and SIGTERM inside the block and say so in the `Interruption`; the handlers before it come back at its end.
-
-    Only the main thread can catch signals; elsewhere nothing is caught. A signal that was set to be ignored (nohup, a job in the
-    background) stays ignored. The second signal goes to the handler that was there before, which ends the program. A signal
-    nobody has seen when the block ends goes there too.
-    """
-    interruption = Interruption()
-    before: dict[int, Any] = {}
-
-    def restore() -> None:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-        before.clear()
-
-    def arrived(number: int, frame: FrameType | None) -> None:
-        if interruption.signal is None:
-            interruption.signal = number
-            return
-        restore()
-        signal.raise_signal(number)
-
-    if threading.current_thread() is threading.main_thread():
+    def __enter__(self) -> Signals:
+        if threading.current_thread() is not threading.main_thread():
+            return self
         for name in ("SIGINT", "SIGTERM", "SIGBREAK"):
             number = getattr(signal, name, None)
             handler = signal.getsignal(number) if number is not None else None
             if number is not None and handler not in (None, signal.SIG_IGN):  # None: not set from Python, we could not put it back
-                before[number] = signal.signal(number, arrived)
-    try:
-        yield interruption
-    finally:
-        restore()
-    if interruption.signal is not None and not interruption._seen:  # pyright: ignore[reportPrivateUsage]
-        signal.raise_signal(interruption.signal)
+                self._before[number] = signal.signal(number, self._arrived)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: Any) -> None:
+        self._restore()
+        if error is None and self.number is not None and not self._seen:
+            signal.raise_signal(self.number)
+
+    def _arrived(self, number: int, frame: FrameType | None) -> None:
+        if self.number is None:
+            self.number = number
+            return
+        self._restore()
+        signal.raise_signal(number)
+
+    def _restore(self) -> None:
+        while self._before:
+            signal.signal(*self._before.popitem())
+
+    @property
+    def received(self) -> bool:
+        """True once a signal has arrived; whoever has seen that is responsible for ending."""
+        if self.number is None:
+            return False
+        self._seen = True
+        return True
+
+    def raise_interrupted(self, run: Path | str | None = None) -> NoReturn:
+        """To be called once everything is saved; the message says how to go on with `run`.
+
+        Raises:
+            Interrupted: always; its exit code is 128 + the signal's number, as shells write it (130 for Ctrl-C, 143 for SIGTERM).
+        """
+        do = text("go on with: {command}", command=f"pellucid resume {shlex.quote(str(run))}") if run is not None else None
+        number = self.number if self.number is not None else int(signal.SIGINT)
+        if number == signal.SIGTERM:
+            raise Interrupted(text("the system asked training to end (SIGTERM); everything is saved"), None, do, exit_code=128 + number)
+        raise Interrupted(text("training was stopped by Ctrl-C; everything is saved"), None, do, exit_code=130)
 
 
 # -------------------------------------------------------------------------------------------------------------------------------- memory

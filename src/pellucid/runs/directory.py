@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -35,7 +36,6 @@ from pellucid.core.system import (
     write_all,
     write_atomically,
 )
-from pellucid.runs.checkpoint import read_state, write_state
 from pellucid.runs.lock import FileLock
 from pellucid.runs.storable import dump_json, load_json, revived, storable
 
@@ -328,7 +328,13 @@ class RunDirectory:
             ModelError: something that files without pickle do not hold, named.
             StorageError: the disk refuses; the weights before are intact.
         """
+        from pellucid.runs.checkpoint import write_state  # loads torch, which listing runs does without
+
         write_state(self.path / "weights.safetensors", "weights", dict(state_dict), metadata=storable(metadata or {}))
+
+    def has_weights(self) -> bool:
+        """Whether `save_weights` was ever called."""
+        return (self.path / "weights.safetensors").is_file()
 
     def load_weights(self) -> tuple[dict[str, Any], dict[str, Any]]:
         """(state_dict, metadata), tensors on the CPU.
@@ -337,12 +343,14 @@ class RunDirectory:
             RunError: none were saved yet, or they are damaged.
         """
         path = self.path / "weights.safetensors"
-        if not path.is_file():
+        if not self.has_weights():
             raise RunError(
                 text("{path} has no weights yet", path=str(self.path)),
                 text("a run that has trained at least one epoch"),
-                text("go on training with: {command}", command=f"pellucid resume {self.path}"),
+                text("go on training with: {command}", command=f"pellucid resume {shlex.quote(str(self.path))}"),
             )
+        from pellucid.runs.checkpoint import read_state
+
         state, about = read_state(path, "weights")
         metadata = revived(about.get("metadata", {}))
         if not isinstance(state, dict) or not isinstance(metadata, dict):
@@ -358,6 +366,8 @@ class RunDirectory:
             ModelError: something in `state` that files without pickle do not hold, named by its place.
             StorageError: the disk refuses; the checkpoints before are intact.
         """
+        from pellucid.runs.checkpoint import write_state
+
         self._synchronise_metrics()
         path = self.path / f"checkpoint-{step}.safetensors"
         write_state(path, "checkpoint", state, step=step)
@@ -380,6 +390,8 @@ class RunDirectory:
             RunError: there are checkpoints, but all of them are damaged.
             StorageError: the disk refuses to read.
         """
+        from pellucid.runs.checkpoint import read_state
+
         first: RunError | None = None
         for step in self.checkpoint_steps():
             path = self.path / f"checkpoint-{step}.safetensors"
@@ -424,7 +436,9 @@ def _not_there(folder: Path) -> RunError:
     with suppress(OSError):
         siblings = sorted(other.name for other in folder.parent.iterdir() if (other / "run.json").is_file())
     do = (
-        did_you_mean(folder.name, siblings) if siblings else text("list the runs with: {command}", command=f"pellucid runs {folder.parent}")
+        did_you_mean(folder.name, siblings)
+        if siblings
+        else text("list the runs with: {command}", command=f"pellucid runs {shlex.quote(str(folder.parent))}")
     )
     return RunError(text("{path} does not exist", path=str(folder)), text("the directory of a run"), do)
 
