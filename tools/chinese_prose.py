@@ -57,6 +57,7 @@ def prose_of_markdown(source: str) -> Iterator[tuple[int, str]]:
         elif not fenced:
             for pattern, instead in (
                 (r"^\s*\d+\. ", ""),
+                (r"\s*\|\s*", "|"),  # the borders of a table's cells
                 (r"`[^`]*`", "``"),
                 (r"\$[^$]*\$", "$$"),
                 (r"\]\([^)]*\)", "]"),
