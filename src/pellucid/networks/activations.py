@@ -11,7 +11,7 @@ import copy
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -137,11 +137,11 @@ def build_activation(activation: Any) -> nn.Module:
         return ACTIVATIONS[activation_name(activation)].build()
     if isinstance(activation, nn.Module):
         return copy.deepcopy(activation)
-    factory = activation.func if isinstance(activation, functools.partial) else activation
+    factory: Any = activation.func if isinstance(activation, functools.partial) else activation
     if isinstance(factory, type) and issubclass(factory, nn.Module):
         return activation()
     if callable(activation):
-        return FunctionActivation(activation)
+        return FunctionActivation(cast("Callable[[Tensor], Tensor]", activation))
     raise OptionTypeError(
         text("activation is {value!r}", value=activation),
         text("a name, a torch module, or a function of one tensor"),

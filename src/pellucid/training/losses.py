@@ -20,7 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -231,17 +231,19 @@ def _users_own(loss: Any, task: Task, columns: int, class_weight: Tensor | None,
             text("put it into your function"),
         )
 
+    function = cast("LossFunction", loss)
+
     def samples(output: Tensor, targets: Tensor) -> Tensor:
         """A function that only tells means is asked for at most 512 groups; the groups' spread is scaled up to that of samples."""
         size = -(-len(output) // 512)
         groups = list(zip(output.split(size), targets.split(size), strict=True))
-        means = torch.stack([loss(o, t).detach() for o, t in groups])
+        means = torch.stack([function(o, t).detach() for o, t in groups])
         sizes = torch.tensor([len(o) for o, _ in groups], device=means.device)
         overall = (means * sizes).sum() / sizes.sum()
         return (overall + (means - overall) * sizes.to(means.dtype).sqrt()).repeat_interleave(sizes) if size > 1 else means
 
     name = getattr(loss, "__name__", None) or type(loss).__name__
-    return Loss(str(name), task, columns, loss, samples)
+    return Loss(str(name), task, columns, function, samples)
 
 
 def _check_scalar(loss: Loss, output: Tensor, targets: Tensor) -> None:
@@ -271,7 +273,7 @@ def _check_scalar(loss: Loss, output: Tensor, targets: Tensor) -> None:
         )
 
 
-def probabilities(output: Tensor, loss: str, classes: int | None = None) -> Tensor:
+def probabilities(output: Tensor, loss: Any, classes: int | None = None) -> Tensor:
     """(N, K) class probabilities from the logits (N, K), or (N, 1) for two classes, of a network trained with `loss`.
 
     One column: sigmoid. binary_cross_entropy on K columns: each column's sigmoid, divided by their sum. Everything else: softmax.
@@ -286,8 +288,8 @@ def probabilities(output: Tensor, loss: str, classes: int | None = None) -> Tens
 def class_weights(given: Any, task: Task, targets: Any) -> Tensor | None:
     """(K,) float32 weights from the option class_weight and the training targets (N,); None without the option.
 
-    "balanced" is N / (K N_k) for a class seen N_k times. `given` may also be one weight per class, in the order of the classes ("1,2.5" or a list), or a mapping of class names to weights, where
-    classes left out weigh 1. Source of "balanced": King and Zeng 2001, as in scikit-learn.
+    "balanced" is N / (K N_k) for a class seen N_k times (King and Zeng 2001, as in scikit-learn). `given` may also be a weight per class in
+    the order of the classes ("1,2.5" or a list), or a mapping of class names to weights, where classes left out weigh 1.
 
     Raises:
         OptionError: an unknown word or class, another number of weights than classes, a weight that is negative or not finite.

@@ -1,7 +1,7 @@
 """How good a network is: metrics by name, their 95 % intervals, and the condition of `until`.
 
-Every metric is a function of sums over samples (counts of the confusion matrix, sums of squared errors), so that an epoch costs one pass and a
-bootstrap costs no second one: resampling draws how often each cell or block of samples occurs (Efron and Tibshirani 1993, section 6.4).
+Every metric is a function of sums over samples (counts of the confusion matrix, sums of squared errors): an epoch costs one pass, and a
+bootstrap no second one, since resampling draws how often each cell or block of samples occurs (Efron and Tibshirani 1993, section 6.4).
 """
 
 from __future__ import annotations
@@ -81,16 +81,18 @@ def quick_metrics(output: Tensor, targets: Tensor, task: Task) -> dict[str, floa
     return {name: value for name, value in values.items() if not math.isnan(value)}
 
 
-def scores(output: Tensor, targets: Tensor, task: Task, *, loss: str = "cross_entropy", seed: int = 0) -> list[Score]:
+def full_scores(
+    output: Tensor, targets: Tensor, task: Task, *, loss: Any = "cross_entropy", seed: int = 0, intervals: bool = True
+) -> list[Score]:
     """Every metric of the task that has a value here, with its 95 % interval, on samples the network has not learnt from.
 
-    accuracy and top5_accuracy: Wilson's interval (exact counts, right at 0 and 1). The others: percentiles of 1000 bootstrap resamples drawn
-    from their own generator; None where every resample gives the same value, since then resampling says nothing about the uncertainty.
+    accuracy and top5_accuracy: Wilson's interval (right at 0 and 1 too). roc_auc: DeLong's. The others: percentiles of 1000 bootstrap
+    resamples drawn from their own generator; None where all resamples give one value, and so say nothing about the uncertainty.
 
     Args: output (N, columns), targets (N,) class indices or (N, d), regression in the user's units; `loss` tells how outputs become
     probabilities.
     """
-    generator = np.random.default_rng(seed)
+    generator = np.random.default_rng(seed) if intervals else None  # None: values alone, at no cost
     output, targets = output.detach().cpu().double(), targets.detach().cpu()
     if not len(output):
         return []
@@ -100,7 +102,13 @@ def scores(output: Tensor, targets: Tensor, task: Task, *, loss: str = "cross_en
         else _regression(output, targets, generator)
     )
     return [
-        Score(name=name, value=value, interval=interval, higher_is_better=METRICS[name].higher_is_better, samples=len(output))
+        Score(
+            name=name,
+            value=value,
+            interval=interval if intervals else None,
+            higher_is_better=METRICS[name].higher_is_better,
+            samples=len(output),
+        )
         for name, (value, interval) in measured.items()
         if not math.isnan(value)
     ]
@@ -109,7 +117,7 @@ def scores(output: Tensor, targets: Tensor, task: Task, *, loss: str = "cross_en
 _Measured = dict[str, tuple[float, Interval | None]]
 
 
-def _classification(output: Tensor, targets: Tensor, task: Task, loss: str, generator: np.random.Generator) -> _Measured:
+def _classification(output: Tensor, targets: Tensor, task: Task, loss: str, generator: np.random.Generator | None) -> _Measured:
     n, classes = len(targets), task.outputs
     guesses = predicted_classes(output)
     cells, counts = np.unique((targets * classes + guesses).numpy(), return_counts=True)  # the confusion matrix's cells that occur
@@ -119,25 +127,30 @@ def _classification(output: Tensor, targets: Tensor, task: Task, loss: str, gene
         diagonal = np.where(rows == columns, drawn, 0)
         return _FROM_COUNTS[name](_gathered(diagonal, rows, classes), _gathered(drawn, rows, classes), _gathered(drawn, columns, classes))
 
-    draws = generator.multinomial(n, counts / n, size=RESAMPLES if len(cells) * classes <= 1e6 else RESAMPLES // 5)
+    resamples = RESAMPLES if len(cells) * classes <= 1e6 else RESAMPLES // 5
+    draws = generator.multinomial(n, counts / n, size=resamples) if generator else None
     measured: _Measured = {}
     for name in _FROM_COUNTS:
         value = float(from_counts(name, counts))
-        interval = wilson_interval(round(value * n), n) if name == "accuracy" else _percentiles(from_counts(name, draws))
+        if draws is None:
+            interval = None
+        else:
+            interval = wilson_interval(round(value * n), n) if name == "accuracy" else _percentiles(from_counts(name, draws))
         measured[name] = (value, interval)
     chance = probabilities(output, loss, classes)  # (N, K)
     smallest = np.finfo(np.float64).eps  # a probability of 0 would cost infinitely much
     surprise = -chance.gather(1, targets[:, None])[:, 0].clamp(smallest, 1.0).log().numpy()  # (N,)
     measured["log_loss"] = _from_sums(np.stack([np.ones(n), surprise], 1), lambda sums: sums[..., 1] / sums[..., 0], generator)
     if classes == 2 and 0 < int(targets.sum()) < n:
-        measured["roc_auc"] = _roc_auc(output[:, -1] - (output[:, 0] if output.shape[1] == 2 else 0), targets)
+        area, interval = _roc_auc(output[:, -1] - (output[:, 0] if output.shape[1] == 2 else 0), targets)
+        measured["roc_auc"] = (area, interval if generator else None)
     if classes > 2 * TOP:
         hits = int((output.topk(TOP, dim=1).indices == targets[:, None]).any(1).sum())
-        measured["top5_accuracy"] = (hits / n, wilson_interval(hits, n))
+        measured["top5_accuracy"] = (hits / n, wilson_interval(hits, n) if generator else None)
     return measured
 
 
-def _regression(output: Tensor, targets: Tensor, generator: np.random.Generator) -> _Measured:
+def _regression(output: Tensor, targets: Tensor, generator: np.random.Generator | None) -> _Measured:
     sums = _error_sums(output, targets)
     return {name: _from_sums(sums, function, generator) for name, function in _FROM_SUMS.items()}
 
@@ -194,10 +207,12 @@ _FROM_SUMS: dict[str, Callable[[np.ndarray], Any]] = {
 
 
 def _from_sums(
-    per_sample: np.ndarray, function: Callable[[np.ndarray], Any], generator: np.random.Generator
+    per_sample: np.ndarray, function: Callable[[np.ndarray], Any], generator: np.random.Generator | None
 ) -> tuple[float, Interval | None]:
     """The metric and its bootstrap interval from (N, ...) terms; above BLOCKS samples whole random blocks of samples are drawn."""
     value = float(function(per_sample.sum(0)))
+    if generator is None:
+        return value, None
     terms = per_sample
     if len(terms) > BLOCKS:
         shuffled = generator.permutation(len(terms))
@@ -217,7 +232,7 @@ def _percentiles(values: np.ndarray) -> Interval | None:
 
 
 def _roc_auc(score: Tensor, targets: Tensor) -> tuple[float, Interval | None]:
-    """Mann and Whitney's estimate with DeLong's variance (DeLong et al. 1988; by ranks, Sun and Xu 2014), its interval on the logit scale."""
+    """Mann and Whitney's estimate with DeLong's variance, its interval on the logit scale. Source: DeLong et al. 1988."""
     positive, negative = score[targets == 1].numpy(), score[targets == 0].numpy()
     below, among = np.sort(negative), np.sort(positive)
     wins = (np.searchsorted(below, positive, "left") + np.searchsorted(below, positive, "right")) / (2 * len(negative))  # of each positive
@@ -253,12 +268,17 @@ class Condition:
         return f"{self.metric} {self.sign} {self.value:g}"
 
 
-def watched_metrics(task_kind: str | None = None) -> list[str]:
+def primary_metric(task: Task) -> str:
+    """The metric a summary names first."""
+    return "accuracy" if task.kind == "classification" else "r2"
+
+
+def watched_metrics(task: Task | None = None) -> list[str]:
     """What `until` can name: the loss and the task's metrics that every epoch measures."""
-    return ["loss", *(m.name for m in METRICS.values() if m.each_epoch and task_kind in (None, m.task))]
+    return ["loss", *(m.name for m in METRICS.values() if m.each_epoch and (task is None or m.task == task.kind))]
 
 
-def parse_condition(condition: str, task_kind: str | None = None) -> Condition:
+def parse_condition(condition: str, task: Task | None = None) -> Condition:
     """Read a condition such as "accuracy>=0.95", "accuracy >= 95%" or "loss<0.1".
 
     Raises:
@@ -271,7 +291,7 @@ def parse_condition(condition: str, task_kind: str | None = None) -> Condition:
     if not match:
         raise OptionTypeError(got, form, text("write it in quotes: until='accuracy>=0.95'"))
     name = re.sub(r"[\s-]+", "_", match["name"].lower()).removeprefix("validation_")
-    known = watched_metrics(task_kind)
+    known = watched_metrics(task)
     if name not in known:
         raise OptionError(got, text("one of the metrics that every epoch measures: {metrics}", metrics=known), did_you_mean(name, known))
     try:

@@ -1,6 +1,6 @@
 """Learning-rate schedules: pure functions of the step, so that resuming needs no state.
 
-learning_rate(step) for step = 0, 1, ..., total_steps - 1; T is total_steps, t the step, p the peak rate. Steps past the end keep the last rate.
+learning_rate(t) for t = 0, 1, ..., T - 1, where T is the number of updates and p the peak rate; later steps keep the last rate.
 """
 
 from __future__ import annotations
