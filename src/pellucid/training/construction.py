@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from pellucid.core.errors import ModelError, OptionError
+from pellucid.core.errors import OptionError
 from pellucid.core.language import text
 from pellucid.core.records import Task
 from pellucid.networks import registry
@@ -54,8 +53,16 @@ def build_network(
             given = {**chosen, **given}
         else:
             name = network
-        module = registry.build(name, input_shape=input_shape, outputs=outputs, activation=settings.activation, dropout=settings.dropout, options=given)  # fmt: skip
-        description: dict[str, Any] = {"name": name, "custom": False, "options": given}
+        module = registry.build(
+            name,
+            input_shape=input_shape,
+            outputs=outputs,
+            activation=settings.activation,
+            dropout=settings.dropout,
+            options=given,
+            task_kind=task.kind,
+        )
+        description: dict[str, Any] = {"name": name, "custom": False, "options": registry.resolved_options(name, given)}
     else:
         if options:
             raise OptionError(
@@ -63,29 +70,13 @@ def build_network(
                 text("network_options together with a network chosen by its name"),
                 text("set these values in your own network"),
             )
-        module = own_network(network)
+        module = registry.own_network(network, input_shape, outputs)
         name = type(module).__name__
         description = {"name": name, "custom": True, "options": {}}
     description.update(
         input_shape=list(input_shape), outputs=outputs, parameters=sum(parameter.numel() for parameter in module.parameters())
     )
     return Chosen(module, description)
-
-
-def own_network(network: Any) -> nn.Module:
-    """A copy of the user's module, or what their factory makes."""
-    if isinstance(network, nn.Module):
-        return copy.deepcopy(network)
-    if callable(network):
-        made = network()
-        if isinstance(made, nn.Module):
-            return made
-        network = made
-    raise ModelError(
-        text("network is of type {name}", name=type(network).__name__),
-        text("a network's name, a torch.nn.Module, or a function without arguments that makes one"),
-        text("give for example network=lambda: MyNetwork()"),
-    )
 
 
 def choose_device(device: Any) -> torch.device:

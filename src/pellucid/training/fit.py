@@ -63,10 +63,10 @@ def fit(
 ) -> Run:
     """Train a network on `data` and measure it on samples it has never seen.
 
-    `data` is a path (CSV, TSV, Parquet, JSON lines, a folder of images per class), the name of an embedded data set, arrays `(X, y)` or `X` with
-    `target=y`, a polars or pandas frame, a torch `Dataset` or `DataLoader`, or a pair `(train, test)` of these. `target` names the column to
-    learn (or its index, or several). `network` is a name, an `nn.Module` (a copy of it is trained) or a factory of one. Every other option is
-    explained in `pellucid.core.options` and by `pellucid fit --help`; "auto" values are chosen and said.
+    `data` is a path (CSV, TSV, Parquet, JSON lines, a folder of images per class), the name of an embedded data set, arrays `(X, y)`
+    or `X` with `target=y`, a polars or pandas frame, a torch `Dataset` or `DataLoader`, or a pair `(train, test)` of these. `target`
+    names the column to learn (or its index, or several). `network` is a name, an `nn.Module` (a copy of it is trained) or a factory of
+    one. Every other option is explained by `pellucid fit --help`; "auto" values are chosen and said.
 
     Returns: the finished `Run`; everything it says is also in its directory.
 
@@ -125,7 +125,8 @@ def train(source: Any, target: Any, options: Mapping[str, Any], progress: Progre
     with own_random_state(settings.seed):
         chosen = build_network(resolved["network"], resolved["network_options"], settings, prepared.task, shape, count)
         if chosen.custom:
-            check_custom(chosen.network, prepared.train, outputs=chosen.description["outputs"], task=prepared.task)
+            check = check_custom(chosen.network, prepared.train, outputs=chosen.description["outputs"], task=prepared.task)
+            prepared.notices = (*prepared.notices, *check.notices)
         inputs, targets = next(prepared.train.batches(2))
         loss.check(copy.deepcopy(chosen.network).eval()(inputs), targets)
 

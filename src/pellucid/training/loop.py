@@ -230,7 +230,8 @@ class Loop:
             ),
             text("a finite loss at every step"),
             text(
-                "lower the learning rate (for example --learning-rate {rate:.2g}), clip the gradient (--clip 1), or look for extreme values in the data",
+                "lower the learning rate (for example --learning-rate {rate:.2g}), clip the gradient (--clip 1), "
+                "or look for extreme values in the data",
                 rate=self.optimizer.param_groups[0]["lr"] / 10,
             ),
         )

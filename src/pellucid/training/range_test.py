@@ -1,7 +1,7 @@
 """The learning-rate range test: raise the rate a little with every step on a throw-away copy, and see where the loss falls fastest.
 
-Source: L. N. Smith, "Cyclical Learning Rates for Training Neural Networks", 2017, section 3.3; the choice between the steepest point and the
-minimum follows common practice (a decade below the rate at which the smoothed loss is lowest).
+Source: L. N. Smith, "Cyclical Learning Rates for Training Neural Networks", 2017, section 3.3; the choice between the steepest point and
+a decade below the rate at which the smoothed loss is lowest follows common practice.
 """
 
 from __future__ import annotations

@@ -18,9 +18,9 @@ from pellucid.core.records import Finding, Interval, Notice, Score, Task
 from pellucid.core.system import environment
 from pellucid.data.ledger import Ledger
 from pellucid.data.samples import ResidentPart
-from pellucid.networks.registry import build
+from pellucid.networks.registry import build, own_network
 from pellucid.runs.directory import RunDirectory
-from pellucid.training.construction import choose_device, own_network
+from pellucid.training.construction import choose_device
 from pellucid.training.evaluation import outputs_of
 from pellucid.training.loop import load_weights
 from pellucid.training.losses import probabilities
@@ -81,8 +81,8 @@ class Evaluation:
 class Run:
     """One training: its directory, its network and what was measured.
 
-    Attributes: `directory` (Path), `config` (every option), `task`, `model` (the best network, in evaluation mode), `history` (a dict per epoch),
-    `metrics` ({"train": {...}, "validation": {...}, "test": {...}}), `scores` (the same with intervals), `findings`, `notices`, `summary`
+    Attributes: `directory` (Path), `config` (every option), `task`, `model` (the best network, in evaluation mode), `history` (a dict per
+    epoch), `metrics` ({"train": {...}, "validation": {...}, "test": {...}}), `scores` (the same with intervals), `findings`, `notices`, `summary`
     (None until training is finished).
     """
 
@@ -176,10 +176,10 @@ class Run:
                 text("the same network again"),
                 text("load it with pellucid.load({path!r}, network=YourNetwork())", path=str(self.directory)),
             )
-        return own_network(self._network)
+        return own_network(self._network, tuple(described["input_shape"]), described["outputs"])
 
     def _best_weights(self) -> Mapping[str, Any]:
-        if self._directory.has_weights():
+        if (self.directory / "weights.safetensors").is_file():
             return self._directory.load_weights()[0]
         checkpoint = self._directory.latest_checkpoint()
         if checkpoint is None:
@@ -299,10 +299,10 @@ class Run:
                 text("give them: pellucid.load({path!r}).resume(data=(X, y))", path=str(self.directory)),
             )
         ledger = Ledger.from_dict(self._directory.read_json("data.json"))
-        difference: Text | None = ledger.differences(samples)
-        if difference is not None:
+        differences = ledger.differences(samples)
+        if differences:
             raise DataError(
-                difference,
+                differences.summary(),
                 text("the data that the run was trained on"),
                 text("restore the data, or start a new training with pellucid fit"),
             )

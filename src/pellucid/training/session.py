@@ -202,7 +202,9 @@ class Session:
             symptom="divergence",
             level="fault",
             confidence=1.0,
-            summary=text("the loss became infinite or NaN at step {step}; the weights of epoch {epoch} are kept", step=loop.step, epoch=loop.best.epoch),
+            summary=text(
+                "the loss became infinite or NaN at step {step}; the weights of epoch {epoch} are kept", step=loop.step, epoch=loop.best.epoch
+            ),
             evidence={"step": loop.step, "epoch": loop.epoch + 1, "learning_rate": loop.optimizer.param_groups[0]["lr"]},
             remedy=text("lower the learning rate or clip the gradient (--clip 1)"),
         )  # fmt: skip
@@ -220,10 +222,11 @@ class Session:
                                        autocast=loop.autocast, seed=settings.seed, intervals=part != "train")  # fmt: skip
         findings = self._verdict(loop, settings, scores)
         sample, _ = next(self.prepared.train.batches(2))
+        parameters = sum(parameter.numel() for parameter in self.network.parameters())
         flops = flops_per_sample(self.network, sample.to(self.device))
         cost = Cost(
             seconds=loop.elapsed(), training_seconds=loop.training_seconds, checkpoint_seconds=loop.checkpoint_seconds,
-            epochs=loop.epoch, steps=loop.step, samples=loop.samples_seen, parameters=sum(parameter.numel() for parameter in self.network.parameters()),
+            epochs=loop.epoch, steps=loop.step, samples=loop.samples_seen, parameters=parameters,
             flops_per_sample=flops, total_flops=flops * loop.samples_seen if flops is not None else None,
             peak_memory_bytes=peak_memory_bytes(), device=str(self.device),
         )  # fmt: skip
