@@ -1,0 +1,28 @@
+"""The examples of docs/extending.md, run as they stand."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+DOCUMENT = (Path(__file__).resolve().parents[2] / "docs" / "extending.md").read_text(encoding="utf-8")
+SECTIONS = [section.partition("\n") for section in re.split(r"^## ", DOCUMENT, flags=re.MULTILINE)[1:]]
+EXAMPLES = [
+    (heading, code[1]) for heading, _, body in SECTIONS if (code := re.search(r"^```python\n(.*?)^```", body, re.MULTILINE | re.DOTALL))
+]
+
+
+def test_every_kind_of_extension_has_an_example() -> None:
+    assert [heading for heading, _ in EXAMPLES] == ["A network", "A kind of data", "A symptom"]
+
+
+@pytest.mark.parametrize("code", [code for _, code in EXAMPLES], ids=[heading for heading, _ in EXAMPLES])
+def test_example(code: str, tmp_path: Path) -> None:
+    """In a process of its own: what it registers must not be seen by other tests."""
+    (tmp_path / "example.py").write_text(code, encoding="utf-8")
+    done = subprocess.run([sys.executable, "example.py"], cwd=tmp_path, capture_output=True, text=True, encoding="utf-8", check=False)
+    assert done.returncode == 0, done.stderr
