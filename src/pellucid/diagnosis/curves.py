@@ -17,10 +17,12 @@ METRIC_WORDS = {
     "recall": text("recall"),
     "f1": text("F1 score"),
     "roc_auc": text("area under the ROC curve"),
-    "r2": text("R²"),
+    "r2": text("R2"),
     "rmse": text("root mean squared error"),
     "mae": text("mean absolute error"),
     "mse": text("mean squared error"),
+    "log_loss": text("log loss"),
+    "top5_accuracy": text("top-5 accuracy"),
     "loss": text("loss"),
 }
 _CHANCE = {"r2": 0.0, "roc_auc": 0.5}  # what guessing gets whatever the data are

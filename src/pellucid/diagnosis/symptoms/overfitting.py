@@ -8,7 +8,7 @@ not quality, and is said to be so.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import median
 from typing import Any
 
@@ -68,6 +68,8 @@ def generalisation_gap(curves: Curves) -> Gap | None:
     learnt = sign * (train.value - curves.trivial) if curves.trivial is not None else max(abs(train.value), abs(held_out.value))
     if learnt <= 0:
         return None
+    if train.interval is None and train.name != "accuracy":  # the training part is all there is of its kind: its score is exact
+        train = replace(train, interval=Interval(low=train.value, high=train.value))
     interval = difference_interval(train, held_out)
     if interval is not None and sign < 0:
         interval = Interval(low=-interval.high, high=-interval.low)

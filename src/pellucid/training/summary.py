@@ -1,0 +1,267 @@
+"""What a training came to, in plain words: the score and what it means, the verdict, the cost, what to do next.
+
+A `Summary` holds the numbers and the sentences' values, not their wording: a stored one is read in either language.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from pellucid.core.language import Text, text
+from pellucid.core.records import Cost, Finding, Notice, Record, Score, Task
+from pellucid.diagnosis.curves import metric_word, part_word, shown
+
+_SYMPTOM_WORDS = {"overfitting": text("overfitting"), "underfitting": text("underfitting"), "divergence": text("divergence")}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Summary(Record):
+    """One finished training."""
+
+    run: str  # path of the run's directory
+    task: Task
+    primary: str  # the metric that is named first
+    scores: Mapping[str, tuple[Score, ...]]  # part ("train", "validation", "test") -> its scores
+    findings: tuple[Finding, ...]  # the verdict
+    cost: Cost
+    notices: tuple[Notice, ...] = ()
+    stopped: Text  # why training ended
+    next_steps: tuple[Text, ...] = ()  # commands and remedies, the most useful first
+
+    def score(self, part: str, name: str | None = None) -> Score | None:
+        """The score of one part; the primary metric unless another is named."""
+        return next((score for score in self.scores.get(part, ()) if score.name == (name or self.primary)), None)
+
+    @property
+    def trivial(self) -> float | None:
+        """What the best constant answer gets in the primary metric, as far as the verdict knows it."""
+        for finding in self.findings:
+            if finding.evidence.get("metric") == self.primary and finding.evidence.get("trivial") is not None:
+                return float(finding.evidence["trivial"])
+        return None
+
+    def sections(self) -> list[tuple[Text, list[Text]]]:
+        """Heading and sentences, in the order in which a person wants to know them."""
+        told = [
+            (text("Result"), result_sentences(self)),
+            (text("Verdict"), [finding.summary for finding in self.findings]),
+            (text("Cost"), cost_sentences(self.cost, self.stopped)),
+            (text("Note"), [notice.summary for notice in self.notices]),
+            (text("Next"), list(self.next_steps)),
+        ]
+        return [(heading, sentences) for heading, sentences in told if sentences]
+
+    def lines(self) -> list[Text]:
+        """The sections as one sentence after another, each with its heading."""
+        return [
+            text("{heading}: {sentence}", heading=heading, sentence=sentence)
+            for heading, sentences in self.sections()
+            for sentence in sentences
+        ]
+
+
+def summarize(
+    *,
+    task: Task,
+    scores: Mapping[str, Sequence[Score]],
+    findings: Sequence[Finding],
+    cost: Cost,
+    notices: Sequence[Notice] = (),
+    stopped: Text,
+    run: str,
+    primary: str,
+) -> Summary:
+    """Put together what a training came to.
+
+    Args:
+        task: what was learnt.
+        scores: part -> every metric measured on it with the weights that were kept.
+        findings: the verdict, most serious first.
+        cost: seconds, epochs, steps, parameters, operations, memory.
+        notices: about the data and the settings.
+        stopped: why training ended.
+        run: path of the run's directory.
+        primary: the metric that is named first.
+    """
+    return Summary(
+        run=run,
+        task=task,
+        primary=primary,
+        scores={part: tuple(of_part) for part, of_part in scores.items()},
+        findings=tuple(findings),
+        cost=cost,
+        notices=tuple(notices),
+        stopped=stopped,
+        next_steps=tuple(_next_steps(run, scores, findings, primary)),
+    )
+
+
+# -- the result --------------------------------------------------------------------------------------------------------------------------
+
+
+def result_sentences(summary: Summary) -> list[Text]:
+    """The primary score with its interval, what it means, and what a constant answer would get."""
+    part = "test" if summary.score("test") else "validation" if summary.score("validation") else "train"
+    score = summary.score(part)
+    if score is None:
+        return [text("nothing was measured: no sample was held out and the training part has no score")]
+    told = [_stated(score, part), _meaning(summary, score, part)]
+    trivial = summary.trivial
+    if trivial is not None:
+        told.append(_against_trivial(score, trivial))
+    if part == "validation":
+        told.append(text("No test part was held out; the validation part chose the weights, so this score is a little too good."))
+    elif part == "train":
+        told.append(text("Nothing was held out: these are the samples the network learnt from, and the score says little about new ones."))
+    return [sentence for sentence in told if sentence is not None]
+
+
+def _stated(score: Score, part: str) -> Text:
+    if score.interval is None:
+        return text(
+            "{metric} on the {part}: {value}, on {samples} samples.",
+            metric=metric_word(score.name),
+            part=part_word(part),
+            value=shown(score.value),
+            samples=score.samples,
+        )
+    return text(
+        "{metric} on the {part}: {value}, 95 % interval [{low}, {high}], on {samples} samples.",
+        metric=metric_word(score.name),
+        part=part_word(part),
+        value=shown(score.value),
+        low=shown(score.interval.low),
+        high=shown(score.interval.high),
+        samples=score.samples,
+    )
+
+
+def _meaning(summary: Summary, score: Score, part: str) -> Text | None:
+    """The score in everyday words."""
+    if score.name == "accuracy":
+        if part == "train":
+            return None
+        out_of = 1000 if score.value > 0.99 and score.samples >= 1000 else 100
+        if score.interval is None:
+            return text("About {right:.0f} of {out_of} new samples will be answered right.", right=score.value * out_of, out_of=out_of)
+        return text(
+            "About {right:.0f} of {out_of} new samples will be answered right ({low:.0f} to {high:.0f}), if they are like these.",
+            right=score.value * out_of,
+            out_of=out_of,
+            low=math.floor(score.interval.low * out_of + 1e-9),
+            high=math.ceil(score.interval.high * out_of - 1e-9),
+        )
+    if score.name != "r2":
+        return None
+    mean_error = summary.score(part, "mae")
+    targets = list(summary.task.targets)
+    if mean_error is None or len(targets) > 1:
+        return text("The network explains {share:.0f} % of the variance of {targets}.", share=100 * max(score.value, 0.0), targets=targets)
+    return text(
+        "The network explains {share:.0f} % of the variance of {targets}; on average a prediction is off by {error} in its own unit.",
+        share=100 * max(score.value, 0.0),
+        targets=targets,
+        error=shown(mean_error.value),
+    )
+
+
+def _against_trivial(score: Score, trivial: float) -> Text:
+    """Whether the score is shown to be better than the best constant answer's."""
+    sign = 1.0 if score.higher_is_better else -1.0
+    worst = score.value if score.interval is None else score.interval.low if score.higher_is_better else score.interval.high
+    if sign * (worst - trivial) > 0:
+        return text("The best constant answer would get {trivial}.", trivial=shown(trivial))
+    return text(
+        "The best constant answer would get {trivial}: that the network is better is not shown.",
+        trivial=shown(trivial),
+    )
+
+
+# -- the cost ----------------------------------------------------------------------------------------------------------------------------
+
+
+def cost_sentences(cost: Cost, stopped: Text) -> list[Text]:
+    """Time, size, operations, memory; and why training ended."""
+    told = [
+        text(
+            "{seconds} for {epochs} epochs ({steps} steps) on {device}; {stopped}.",
+            seconds=duration(cost.seconds),
+            epochs=cost.epochs,
+            steps=_grouped(cost.steps),
+            device=cost.device,
+            stopped=stopped,
+        )
+    ]
+    sizes = [text("{count} parameters", count=_grouped(cost.parameters))]
+    if cost.total_flops:
+        sizes.append(text("{count} floating-point operations", count=_scientific(cost.total_flops)))
+    if cost.peak_memory_bytes:
+        sizes.append(text("{amount} of memory at most", amount=_memory(cost.peak_memory_bytes)))
+    if cost.checkpoint_seconds >= 0.02 * max(cost.seconds, 1e-9) and cost.checkpoint_seconds >= 1:
+        sizes.append(text("{seconds} of the time for checkpoints", seconds=duration(cost.checkpoint_seconds)))
+    told.append(text("{sizes}.", sizes=sizes))
+    return told
+
+
+def duration(seconds: float) -> Text:
+    """A time as a person says it: 0.8 s, 12 s, 3 min 20 s, 2 h 5 min."""
+    if seconds < 9.95:
+        return text("{seconds:.1f} s", seconds=seconds)
+    whole = round(seconds)
+    if whole < 60:
+        return text("{seconds} s", seconds=whole)
+    if whole < 3600:
+        return text("{minutes} min {seconds} s", minutes=whole // 60, seconds=whole % 60)
+    return text("{hours} h {minutes} min", hours=whole // 3600, minutes=whole % 3600 // 60)
+
+
+def _grouped(count: int) -> str:
+    """12345678 as 12 345 678: the same in every language."""
+    return f"{count:,}".replace(",", " ")
+
+
+def _memory(amount: int) -> str:
+    return f"{amount / 2**30:.1f} GiB" if amount >= 2**30 else f"{amount / 2**20:.0f} MiB"
+
+
+def _scientific(count: float) -> str:
+    """2.3e12: two digits are all that such a figure is worth."""
+    exponent = math.floor(math.log10(count))
+    return f"{count / 10**exponent:.1f}e{exponent}" if exponent >= 4 else f"{count:.0f}"
+
+
+# -- what to do next ---------------------------------------------------------------------------------------------------------------------
+
+
+def _next_steps(run: str, scores: Mapping[str, Sequence[Score]], findings: Sequence[Finding], primary: str) -> list[Text]:
+    steps: list[Text] = []
+    for finding in findings:
+        if finding.remedy is not None and finding.level != "good":
+            word = _SYMPTOM_WORDS.get(finding.symptom)
+            steps.append(
+                text("Advice: {remedy}.", remedy=finding.remedy)
+                if word is None
+                else text("Against {symptom}: {remedy}.", symptom=word, remedy=finding.remedy)
+            )
+    place = f'"{run}"' if any(character.isspace() for character in run) else run
+    steps.append(text("Predict new samples: pellucid predict {run} NEW_DATA", run=place))
+    score = next((score for score in scores.get("test", ()) if score.name == primary), None)
+    if score is not None and score.interval is not None and _is_wide(score):
+        steps.append(
+            text(
+                "{samples} test samples leave the score uncertain by ±{half}; measure it on more: pellucid evaluate {run} MORE_DATA",
+                samples=score.samples,
+                half=shown((score.interval.high - score.interval.low) / 2),
+                run=place,
+            )
+        )
+    return steps
+
+
+def _is_wide(score: Score) -> bool:
+    """An interval that leaves open whether the score is good or bad: of half-width 0.03 for a score between 0 and 1, a tenth of others."""
+    assert score.interval is not None
+    scale = 0.3 if score.higher_is_better else abs(score.value)
+    return score.interval.high - score.interval.low > 0.2 * scale
