@@ -11,9 +11,8 @@ import pytest
 
 DOCUMENT = (Path(__file__).resolve().parents[2] / "docs" / "extending.md").read_text(encoding="utf-8")
 SECTIONS = [section.partition("\n") for section in re.split(r"^## ", DOCUMENT, flags=re.MULTILINE)[1:]]
-EXAMPLES = [
-    (heading, code[1]) for heading, _, body in SECTIONS if (code := re.search(r"^```python\n(.*?)^```", body, re.MULTILINE | re.DOTALL))
-]
+CODE = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
+EXAMPLES = [(heading, code[1]) for heading, _, body in SECTIONS if (code := CODE.search(body))]
 
 
 def test_every_kind_of_extension_has_an_example() -> None:

@@ -11,6 +11,7 @@ import pytest
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 SAID = {  # script -> a line of its output; a number in it must be at least the one given
+    "exact_resume.py": (r"resumed to (\d+) epochs; all \d+ tensors equal to those never interrupted: True", 25),
     "fit_your_arrays.py": (r"test accuracy (\d\.\d+), 95 % interval \[\d\.\d+, \d\.\d+\]", 0.85),
     "own_network.py": (r"test accuracy (\d\.\d+)", 0.95),
     "own_dataset.py": (r"test accuracy (\d\.\d+)", 0.85),
