@@ -121,14 +121,14 @@ def result_sentences(summary: Summary) -> list[Text]:
 def _stated(score: Score, part: str) -> Text:
     if score.interval is None:
         return text(
-            "{metric} on the {part}: {value}, on {samples} samples.",
+            "On the {part} ({samples} samples): {metric} {value}.",
             metric=metric_word(score.name),
             part=part_word(part),
             value=shown(score.value),
             samples=score.samples,
         )
     return text(
-        "{metric} on the {part}: {value}, 95 % interval [{low}, {high}], on {samples} samples.",
+        "On the {part} ({samples} samples): {metric} {value}, 95 % interval [{low}, {high}].",
         metric=metric_word(score.name),
         part=part_word(part),
         value=shown(score.value),
