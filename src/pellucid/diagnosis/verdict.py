@@ -45,8 +45,8 @@ def _nothing_wrong(curves: Curves) -> Finding:
             level="advice",
             confidence=0.5,
             summary=text(
-                "The {metric} says little here: {train} on the training part, and the best constant answer gets {trivial}. The loss is clearly "
-                "below that of a constant answer, so the network has learnt something.",
+                "The {metric} says little here: {train} on the training part, and the best constant answer gets {trivial}. The loss is "
+                "clearly below that of a constant answer, so the network has learnt something.",
                 metric=metric_word(curves.primary),
                 train=shown(train.value),
                 trivial=shown(curves.trivial),

@@ -134,6 +134,8 @@ def still_falling(curves: Curves) -> list[Finding]:
             confidence=min(0.95, *(fall.certainty for fall in falls)),
             summary=summary,
             evidence={
+                "metric": curves.primary,
+                "trivial": curves.trivial,
                 "epochs": epochs,
                 "loss_before": watched.before,
                 "loss_after": watched.after,
