@@ -53,9 +53,9 @@ def hidden_layers(features: int, hidden: tuple[int, ...], activation: Any, dropo
 class Perceptron(nn.Module):
     """One linear unit per class (or target) and nothing between: z_k = w_k . x + b_k; the answer is the class with the largest z.
 
-    The textbook's perceptron answers step(w . x + b) and corrects its weights by w <- w + eta (y - answer) x. The step passes no gradient: it
-    cannot stand inside a network trained by back-propagation. Here the same unit is trained by gradient descent on a loss of z, and the
-    threshold is applied when the answer is read: the largest output, or the sign of a single one. What it can represent is the same:
+    The textbook's perceptron answers step(w . x + b) and corrects its weights by w <- w + eta (y - answer) x. The step passes no gradient,
+    so it cannot stand inside a network trained by back-propagation. Here the same unit is trained by gradient descent on a loss of z, and
+    the threshold is applied when the answer is read: the largest output, or the sign of a single one. What it can represent is the same:
     classes that hyperplanes separate, and not XOR.
 
     Source: Rosenblatt 1958; Minsky and Papert 1969 for what it cannot do.

@@ -380,9 +380,7 @@ def _looks_like_probabilities(output: Tensor, task: Task) -> tuple[Notice, ...]:
         return (
             Notice(
                 kind="probabilities_output",
-                summary=text(
-                    "your network's outputs sum to 1, as after softmax: leave the last softmax out, the loss expects scores and applies it itself"
-                ),
+                summary=text("outputs of your network sum to 1, as after softmax: leave the last softmax out, the loss applies it itself"),
                 where="network",
             ),
         )

@@ -1,0 +1,330 @@
+"""Every registered network on every input shape; options as they come from Python and from a command line; users' own networks."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from pellucid import networks
+from pellucid.core.errors import ModelError, OptionError, OptionTypeError
+from pellucid.core.options import Option
+from pellucid.core.records import Task
+from pellucid.networks import registry
+from pellucid.networks.convolutional import output_size
+from pellucid.networks.registry import build, check_custom, default_for, own_network, resolved_options
+
+SHAPES = {
+    "perceptron": [(1,), (30,), (1, 8, 8), (5, 7)],
+    "logistic": [(1,), (30,), (1, 8, 8)],
+    "mlp": [(1,), (30,), (1, 8, 8), (5, 7)],
+    "cnn": [(1, 1, 1), (1, 8, 8), (3, 32, 32), (4, 5, 17), (1, 1, 40), (2, 3, 3)],
+}
+# Options away from their defaults: each must change the network.
+VARIANTS = {
+    "perceptron": [{"initialization": "zeros"}],
+    "logistic": [{"initialization": "normal"}],
+    "mlp": [{"hidden": "8"}, {"hidden": "16, 8,4"}, {"hidden": ()}, {"batch_norm": "true"}, {"initialization": "orthogonal"}],
+    "cnn": [
+        {"kernel_size": "5"}, {"kernel_size": 2}, {"filters": "4,8,16"}, {"stride": 2}, {"pooling": "average"}, {"pool_size": 3},
+        {"pool_stride": 1}, {"hidden": ""}, {"batch_norm": False}, {"initialization": "lecun_normal"},
+    ],
+}  # fmt: skip
+
+
+def test_every_network_is_in_the_tables():
+    assert set(networks.names()) == set(SHAPES) == set(VARIANTS)
+
+
+@pytest.mark.parametrize(("name", "shape"), [(name, shape) for name, shapes in SHAPES.items() for shape in shapes])
+@pytest.mark.parametrize("samples", [1, 3])
+def test_shapes_gradients_and_seed(name, shape, samples):
+    def make() -> nn.Module:
+        torch.manual_seed(1)
+        return build(name, input_shape=shape, outputs=4)
+
+    model, again = make(), make()
+    assert all(torch.equal(a, b) for a, b in zip(model.parameters(), again.parameters(), strict=True))
+    inputs = torch.randn(samples, *shape)
+    output = model(inputs)
+    assert output.shape == (samples, 4)
+    output.square().sum().backward()
+    if name != "logistic":  # which starts at zero and so has a zero output here
+        assert all(parameter.grad is not None and torch.isfinite(parameter.grad).all() for parameter in model.parameters())
+    model.eval()
+    torch.testing.assert_close(model(inputs)[:1], model(inputs[:1]))  # in evaluation a sample's answer is its own
+
+
+@pytest.mark.parametrize(("name", "options"), [(name, options) for name, variants in VARIANTS.items() for options in variants])
+def test_every_option_does_something(name, options):
+    torch.manual_seed(0)
+    plain = build(name, input_shape=(1, 12, 12), outputs=3)
+    torch.manual_seed(0)
+    changed = build(name, input_shape=(1, 12, 12), outputs=3, options=options)
+    inputs = torch.randn(2, 1, 12, 12)
+    same = [tuple(p.shape) for p in plain.parameters()] == [tuple(p.shape) for p in changed.parameters()]
+    assert not same or not torch.equal(plain(inputs), changed(inputs))
+
+
+def test_every_option_is_varied():
+    for name, variants in VARIANTS.items():
+        assert {option for options in variants for option in options} == set(registry.entry(name).own_options)
+
+
+@pytest.mark.parametrize("name", networks.names())
+def test_options_survive_json_and_rebuild_the_same_network(name):
+    import json
+
+    stored = json.loads(json.dumps(resolved_options(name)))
+    assert resolved_options(name, stored) == resolved_options(name)
+    shapes = [tuple(p.shape) for p in build(name, input_shape=(1, 8, 8), outputs=2, options=stored).parameters()]
+    assert shapes == [tuple(p.shape) for p in build(name, input_shape=(1, 8, 8), outputs=2).parameters()]
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "error", "says"),
+    [
+        ("mlp", {"hiden": 3}, OptionTypeError, "did you mean 'hidden'"),
+        ("cnn", {"kernal_size": 3}, OptionTypeError, "did you mean 'kernel_size'"),
+        ("mlp", {"activation": "relu"}, OptionTypeError, "beside the network's own options"),
+        ("mlp", {"hidden": "64,x"}, OptionTypeError, "hidden is 'x'"),
+        ("mlp", {"hidden": (64, 0)}, OptionError, "at least 1"),
+        ("mlp", {"hidden": (-5,)}, OptionError, "at least 1"),
+        ("mlp", {"hidden": 2.5}, OptionError, "whole number"),
+        ("cnn", {"pooling": "maxx"}, OptionError, "did you mean 'max'"),
+        ("cnn", {"stride": 0}, OptionError, "at least 1"),
+        ("cnn", {"batch_norm": "perhaps"}, OptionTypeError, "true or false"),
+        ("cnn", {"initialization": "he_norml"}, OptionError, "did you mean 'he_normal'"),
+        ("perceptron", {"hidden": 3}, OptionTypeError, "has the options: initialization"),
+        ("mpl", {}, OptionError, "did you mean 'mlp'"),
+        ("transformer", {}, OptionError, "choose one of"),
+    ],
+)
+def test_bad_options(name, options, error, says):
+    with pytest.raises(error, match=says):
+        build(name, input_shape=(1, 8, 8), outputs=2, options=options)
+
+
+@pytest.mark.parametrize(
+    ("shape", "says"),
+    [((30,), "choose network mlp"), ((64,), r"\(N, 1, 8, 8\)"), ((28, 28), r"\(N, 1, 28, 28\)"), ((2, 3, 4, 5), "images of shape")],
+)
+def test_cnn_refuses_what_is_no_image(shape, says):
+    with pytest.raises(ModelError, match=says):
+        build("cnn", input_shape=shape, outputs=2)
+
+
+@pytest.mark.parametrize("shape", [(), (0,), (3, 0, 4)])
+def test_nothing_to_learn_from(shape):
+    with pytest.raises(ModelError, match="at least one feature"):
+        build("mlp", input_shape=shape, outputs=2)
+
+
+def test_options_that_a_network_does_not_have():
+    build("perceptron", input_shape=(3,), outputs=2, activation="relu", dropout=0.0)
+    with pytest.raises(OptionError, match="no hidden layer"):
+        build("perceptron", input_shape=(3,), outputs=2, activation="tanh")
+    with pytest.raises(OptionError, match="no hidden layer"):
+        build("logistic", input_shape=(3,), outputs=2, dropout=0.5)
+    with pytest.raises(ModelError, match="made for: classification"):
+        build("logistic", input_shape=(3,), outputs=1, task_kind="regression")
+
+
+def test_dropout_and_activation_reach_the_layers():
+    for name, shape in (("mlp", (6,)), ("cnn", (1, 8, 8))):
+        model = build(name, input_shape=shape, outputs=2, activation="mish", dropout=0.3)
+        assert {module.p for module in model.modules() if isinstance(module, nn.Dropout)} == {0.3}
+        assert any(isinstance(module, nn.Mish) for module in model.modules())
+        assert not any(isinstance(module, nn.ReLU) for module in model.modules())
+
+
+def test_mlp_against_its_equation():
+    model = build("mlp", input_shape=(5,), outputs=2, activation="tanh", options={"hidden": (4, 3)}).double().eval()
+    x = np.random.default_rng(0).normal(size=(7, 5))
+    a = x
+    for layer in (model.hidden[0], model.hidden[2]):
+        a = np.tanh(a @ layer.weight.detach().numpy().T + layer.bias.detach().numpy())
+    z = a @ model.output.weight.detach().numpy().T + model.output.bias.detach().numpy()
+    np.testing.assert_allclose(model(torch.tensor(x)).detach().numpy(), z, rtol=1e-12)
+
+
+@pytest.mark.parametrize("pooling", ["max", "average"])
+@pytest.mark.parametrize(("kernel_size", "stride", "pool_size", "pool_stride"), [(3, 1, 2, 0), (5, 2, 2, 1), (2, 1, 3, 2), (1, 1, 1, 0)])
+def test_cnn_against_its_equation(pooling, kernel_size, stride, pool_size, pool_stride):
+    """Loops over every output position, as the docstring's formulas stand there."""
+    options = {
+        "kernel_size": kernel_size, "stride": stride, "pooling": pooling, "pool_size": pool_size, "pool_stride": pool_stride, "filters": (3,),
+        "hidden": (), "batch_norm": False,
+    }  # fmt: skip
+    model = build("cnn", input_shape=(2, 7, 9), outputs=2, activation="identity", options=options).double().eval()
+    convolution = model.blocks[0]
+    K, b = convolution.weight.detach().numpy(), np.array([0.1, -0.2, 0.3])
+    with torch.no_grad():
+        convolution.bias.copy_(torch.tensor(b))
+    image = np.random.default_rng(0).normal(size=(2, 7, 9))
+    p = kernel_size // 2
+    padded = np.zeros((2, 7 + 2 * p, 9 + 2 * p))
+    padded[:, p : p + 7, p : p + 9] = image
+    height, width = output_size(7, kernel_size, stride, p), output_size(9, kernel_size, stride, p)
+    S = np.empty((3, height, width))
+    for o, i, j in np.ndindex(S.shape):
+        S[o, i, j] = b[o] + (padded[:, stride * i : stride * i + kernel_size, stride * j : stride * j + kernel_size] * K[o]).sum()
+    t = pool_stride or pool_size
+    P = np.empty((3, output_size(height, pool_size, t, 0), output_size(width, pool_size, t, 0)))
+    for o, i, j in np.ndindex(P.shape):
+        window = S[o, t * i : t * i + pool_size, t * j : t * j + pool_size]
+        P[o, i, j] = window.max() if pooling == "max" else window.mean()
+    z = model.output.weight.detach().numpy() @ P.ravel() + model.output.bias.detach().numpy()
+    np.testing.assert_allclose(model(torch.tensor(image)[None])[0].detach().numpy(), z, rtol=1e-11)
+
+
+def trained(name: str, inputs: torch.Tensor, targets: torch.Tensor, **options) -> float:
+    torch.manual_seed(0)
+    model = build(name, input_shape=(2,), outputs=2, **options)
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.05)
+    for _ in range(200):
+        nn.functional.cross_entropy(model(inputs), targets).backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    return (model(inputs).argmax(1) == targets).double().mean().item()
+
+
+def test_what_a_perceptron_can_and_cannot_do():
+    corners = torch.tensor([[0.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 1.0]])
+    conjunction, exclusive_or = torch.tensor([0, 0, 0, 1]), torch.tensor([0, 1, 1, 0])
+    assert trained("perceptron", corners, conjunction) == 1.0
+    assert trained("perceptron", corners, exclusive_or) <= 0.75
+    assert trained("mlp", corners, exclusive_or, options={"hidden": (8,)}) == 1.0
+
+
+def test_batch_norm_takes_a_batch_of_one():
+    model = build("mlp", input_shape=(3,), outputs=2, options={"batch_norm": True})
+    model(torch.randn(1, 3)).sum().backward()
+    before = model.hidden[1].running_mean.clone()
+    model(torch.randn(4, 3))
+    assert not torch.equal(before, model.hidden[1].running_mean)
+
+
+@pytest.mark.parametrize(
+    ("shape", "samples", "name"),
+    [((13,), 178, "mlp"), ((108,), 48842, "mlp"), ((1, 8, 8), 1797, "cnn"), ((3, 32, 32), 50000, "cnn"), ((1, 2, 50), 500, "mlp"), ((28, 28), 100, "mlp"), ((3, 224, 320), 900, "cnn")],
+)  # fmt: skip
+def test_defaults_build(shape, samples, name):
+    chosen, options = default_for(shape, "classification", samples)
+    assert chosen == name
+    assert build(chosen, input_shape=shape, outputs=2, options=options)(torch.randn(2, *shape)).shape == (2, 2)
+
+
+def test_others_can_register(monkeypatch):
+    monkeypatch.setattr(registry, "_ENTRIES", dict(registry._ENTRIES))
+
+    @registry.network("bottleneck", options=(Option("width", "integer", None, registry.text("units"), "network", minimum=1),))
+    class Bottleneck(nn.Sequential):
+        def __init__(self, input_shape, outputs, *, width=2, slope=0.5, sizes=(1, 2), deep=False):
+            super().__init__(nn.Flatten(), nn.Linear(int(np.prod(input_shape)), width), nn.Linear(width, outputs))
+            self.slope, self.sizes, self.deep = slope, sizes, deep
+
+    model = build("bottleneck", input_shape=(4, 2), outputs=3, options={"width": "5", "slope": "0.25", "sizes": "3,4", "deep": "yes"})
+    assert model[1].weight.shape == (5, 8)
+    assert (model.slope, model.sizes, model.deep) == (0.25, (3, 4), True)
+    with pytest.raises(OptionError, match="at least 1"):
+        build("bottleneck", input_shape=(4,), outputs=3, options={"width": 0})
+    with pytest.raises(ValueError, match="taken"):
+        registry.network("mlp")(Bottleneck)
+    with pytest.raises(ValueError, match="widht"):
+        registry.network("other", options=(Option("widht", "integer", None, registry.text("units"), "network"),))(Bottleneck)
+
+
+def test_entry_points_are_found(monkeypatch):
+    class Point:
+        name = "installed"
+
+        def load(self):
+            return lambda input_shape, outputs, *, bias=True: nn.Linear(input_shape[0], outputs, bias=bias)
+
+    monkeypatch.setattr(registry, "_ENTRIES", dict(registry._ENTRIES))
+    monkeypatch.setattr(registry, "_installed", lambda: {"installed": Point()})
+    assert "installed" in registry.names()
+    assert build("installed", input_shape=(3,), outputs=2, options={"bias": "no"}).bias is None
+
+
+# -- a user's own network ----------------------------------------------------------------------------------------------------------------
+
+TEN = Task(kind="classification", classes=tuple("0123456789"))
+ONE_TARGET = Task(kind="regression")
+FEATURES = torch.randn(64, 30)
+IMAGES = torch.randn(64, 3, 8, 8)
+
+
+class Returning(nn.Module):
+    def __init__(self, function) -> None:
+        super().__init__()
+        self.layer, self.function = nn.Linear(30, 10), function
+
+    def forward(self, x):
+        return self.function(self.layer(x))
+
+
+@pytest.mark.parametrize(
+    ("model", "batch", "outputs", "task", "says"),
+    [
+        (
+            nn.Linear(30, 5),
+            FEATURES,
+            10,
+            TEN,
+            r"returned \(64, 5\) for 64 samples; the task has 10 classes(.|\n)*10 output units instead of 5",
+        ),
+        (nn.Linear(4, 10), FEATURES, 10, TEN, r"failed on a batch of shape \(64, 30\)(.|\n)*take 30 features"),
+        (nn.Conv2d(1, 4, 3), IMAGES, 10, TEN, "3 channels of 8 by 8"),
+        (nn.Conv2d(3, 10, 3), IMAGES, 10, TEN, "flatten or pool"),
+        (nn.Linear(30, 10).double(), FEATURES, 10, TEN, r"call \.float\(\)"),
+        (Returning(lambda z: (z, z)), FEATURES, 10, TEN, "returned a tuple"),
+        (Returning(lambda z: {"logits": z}), FEATURES, 10, TEN, "returned a dict"),
+        (Returning(lambda z: z[:, 0]), FEATURES, 1, ONE_TARGET, r"the task has 1 target(.|\n)*unsqueeze\(1\)"),
+        (Returning(lambda z: z.mean(0)), FEATURES, 10, TEN, "one row per sample"),
+        (nn.Linear(30, 10).requires_grad_(False), FEATURES, 10, TEN, "no parameter to train"),
+        (nn.Flatten(), torch.randn(64, 10), 10, TEN, "no parameter to train"),
+    ],
+)
+def test_custom_networks_that_do_not_fit(model, batch, outputs, task, says):
+    with pytest.raises(ModelError, match=says):
+        check_custom(model, batch, outputs=outputs, task=task)
+
+
+def test_checking_changes_nothing():
+    model = nn.Sequential(nn.Linear(30, 8), nn.BatchNorm1d(8), nn.Dropout(0.5), nn.Linear(8, 10)).train()
+    model[2].eval()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    state = torch.get_rng_state()
+    checked = check_custom(model, FEATURES, outputs=10, task=TEN)
+    assert checked.parameters == sum(p.numel() for p in model.parameters())
+    assert checked.notices == ()
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    assert torch.equal(state, torch.get_rng_state())
+    assert [module.training for module in model.modules()] == [True, True, True, False, True]
+    assert all(parameter.grad is None for parameter in model.parameters())
+
+
+def test_a_final_softmax_is_noticed():
+    checked = check_custom(nn.Sequential(nn.Linear(30, 10), nn.Softmax(1)), FEATURES, outputs=10, task=TEN)
+    assert [notice.kind for notice in checked.notices] == ["probabilities_output"]
+
+
+def test_lazy_layers_get_their_weights():
+    model = nn.Sequential(nn.LazyLinear(8), nn.ReLU(), nn.LazyLinear(10))
+    assert check_custom(model, FEATURES, outputs=10, task=TEN).parameters == 30 * 8 + 8 + 80 + 10
+
+
+def test_modules_and_factories():
+    given = nn.Linear(30, 10)
+    copied = own_network(given, (30,), 10)
+    assert copied is not given
+    assert torch.equal(copied.weight, given.weight)
+    assert own_network(lambda: nn.Linear(2, 3), (30,), 10).weight.shape == (3, 2)
+    assert own_network(lambda shape, outputs: nn.Linear(*shape, outputs), (30,), 10).weight.shape == (10, 30)
+    assert own_network(lambda width=7, depth=1: nn.Linear(2, width), (30,), 10).weight.shape == (7, 2)
+    for wrong in (3, lambda: "net"):
+        with pytest.raises(OptionTypeError, match="function that makes one"):
+            own_network(wrong, (30,), 10)
