@@ -1,0 +1,39 @@
+"""`pellucid evaluate`: how well a trained network does on other data with known answers."""
+
+from __future__ import annotations
+
+from pellucid.cli.command import Command, GroupedOption, NamedArgument
+from pellucid.cli.session import Session
+from pellucid.core.language import text
+
+
+def _evaluate(session: Session, run: str, source: str, header: bool) -> None:
+    from pellucid.cli import predictions, results
+    from pellucid.training.run import load
+
+    trained = load(run)
+    evaluation = trained.evaluate(source, header=header)
+    predictions.tell_skipped(session.err, evaluation.skipped)
+    if session.json:
+        session.write_json({"run": str(trained.directory), "metrics": evaluation.metrics, **evaluation.to_dict()})
+    else:
+        results.show_evaluation(session.out, evaluation)
+
+
+command = Command(
+    "evaluate",
+    _evaluate,
+    [
+        NamedArgument("run", value=text("RUN"), says=text("the folder of a run")),
+        NamedArgument(
+            "source", value=text("DATA"), says=text("samples with known answers: a table with the target's column, or a folder per class")
+        ),
+        GroupedOption(
+            "--header/--no-header", default=True, says=text("the table's first line holds the column names (default: yes)"), group="data"
+        ),
+    ],
+    word="评估",
+    short=text("measure a trained network on other data with known answers"),
+    about=text("Measures the network on every sample of DATA and gives each metric with its 95 % interval."),
+    examples=(("pellucid evaluate runs/adult-mlp adult-2025.csv", text("a later year's data")),),
+)  # fmt: skip

@@ -1,0 +1,70 @@
+"""`pellucid fit`: train a network on the user's data."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pellucid.cli.command import EMBEDDED, Command, GroupedOption, NamedArgument
+from pellucid.cli.parameters import given_options, read_file, table_options
+from pellucid.cli.session import Session
+from pellucid.core.errors import OptionError
+from pellucid.core.language import text
+
+
+def _fit(session: Session, source: str | None, target: str | None, config: str | None, **values: Any) -> None:
+    file = read_file(config)
+    source = source if source is not None else file.get("data")
+    if source is None:
+        raise OptionError(
+            text("no data are named"),
+            text("a table (CSV, TSV, Parquet, JSON lines), a folder of images, or one of: {names}", names=list(EMBEDDED)),
+            text("for example: pellucid fit iris, or: pellucid fit table.csv --target COLUMN"),
+        )
+    options = given_options(values, file)
+    target = target if target is not None else file.get("target")
+
+    from pellucid.cli.progress import TerminalProgress
+    from pellucid.cli.results import fit_answer, show_result
+    from pellucid.training.fit import train  # torch: a second or two, so only now that the arguments are right
+
+    run = train(source, target, options, TerminalProgress(session.err))
+    if session.json:
+        session.write_json(fit_answer(run))
+    else:
+        show_result(session.out, run, notes=not (session.out.live and session.err.live))  # a terminal has the notes already
+
+
+command = Command(
+    "fit",
+    _fit,
+    [
+        NamedArgument(
+            "source",
+            required=False,
+            value=text("DATA"),
+            says=text(
+                "a table (CSV, TSV, Parquet, JSON lines), a folder with a subfolder of images per class, or the name of a "
+                "built-in data set: {names}",
+                names=list(EMBEDDED),
+            ),
+        ),
+        GroupedOption(
+            "--target", says=text("the column to learn, by name or by number; several with commas"), group="task", value=text("COLUMN")
+        ),
+        *table_options(),
+        GroupedOption(
+            "--config", says=text("a TOML file with these options; what stands on the command line beats it"), value=text("FILE.toml")
+        ),
+    ],
+    word="训练",
+    short=text("train a network on a table, images or a built-in data set"),
+    about=text(
+        "Trains a network on DATA, measures it on a part that it has never seen, and keeps everything in a folder of its own, the run. "
+        "What you leave out is chosen to suit the data, and said."
+    ),
+    examples=(
+        ("pellucid fit digits", text("a built-in data set")),
+        ("pellucid fit adult.csv --target income", text("a table")),
+        ("pellucid fit photos/ --epochs 20", text("a folder per class")),
+    ),
+)  # fmt: skip

@@ -1,0 +1,40 @@
+"""The names of parts, tasks, metrics and states, in the user's language."""
+
+from __future__ import annotations
+
+from pellucid.core.language import Text, text
+from pellucid.diagnosis.curves import METRIC_WORDS
+
+_PARTS = {"train": text("training"), "validation": text("validation"), "test": text("test")}
+
+_TASKS = {"classification": text("classification"), "regression": text("regression")}
+
+_STATUS = {
+    "finished": text("finished"),
+    "running": text("running"),
+    "stopped": text("stopped"),
+    "started": text("started"),
+    "unreadable": text("unreadable"),
+}
+
+_MORE_METRICS = {
+    "log_loss": text("log loss"),
+    "top5_accuracy": text("top-5 accuracy"),
+    "loss_stderr": text("standard error of the loss"),
+}
+
+
+def part_name(part: str) -> Text | str:
+    return _PARTS.get(part, part)
+
+
+def task_name(task: str) -> Text | str:
+    return _TASKS.get(task, task)
+
+
+def status_name(status: str) -> Text | str:
+    return _STATUS.get(status, status)
+
+
+def metric_name(metric: str) -> Text | str:
+    return METRIC_WORDS.get(metric) or _MORE_METRICS.get(metric) or metric.replace("_", " ")
