@@ -55,6 +55,11 @@ def legal_name(name: str, otherwise: str = "run") -> str:
     return name or otherwise
 
 
+def quoted(path: Path | str) -> str:
+    """`path` as one word of a command line that can be pasted into the system's own shell."""
+    return subprocess.list2cmdline([str(path)]) if os.name == "nt" else shlex.quote(str(path))
+
+
 # ------------------------------------------------------------------------------------------------------------------------------- storage
 
 
@@ -289,7 +294,7 @@ class Signals:
         Raises:
             Interrupted: always; its exit code is 128 + the signal's number, as shells write it (130 for Ctrl-C, 143 for SIGTERM).
         """
-        do = text("go on with: {command}", command=f"pellucid resume {shlex.quote(str(run))}") if run is not None else None
+        do = text("go on with: {command}", command=f"pellucid resume {quoted(run)}") if run is not None else None
         number = self.number if self.number is not None else int(signal.SIGINT)
         if number == signal.SIGTERM:
             raise Interrupted(text("the system asked training to end (SIGTERM); everything is saved"), None, do, exit_code=128 + number)

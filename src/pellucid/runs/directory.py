@@ -17,8 +17,7 @@ from __future__ import annotations
 
 import os
 import re
-import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, cast
@@ -29,6 +28,7 @@ from pellucid.core.language import text
 from pellucid.core.records import Record
 from pellucid.core.system import (
     legal_name,
+    quoted,
     remove_temporaries,
     storage_errors,
     synchronise,
@@ -127,7 +127,7 @@ class RunDirectory:
     def lock(self) -> Iterator[None]:
         """Train here, alone: no other process or thread can while the block runs. The lock of a process that died does not count.
 
-        Removes what killed writers left behind.
+        Removes what killed writers left behind: temporary files, a third checkpoint.
 
         Raises:
             RunError: somebody else trains here.
@@ -144,6 +144,7 @@ class RunDirectory:
         try:
             remove_temporaries(self.path)
             remove_temporaries(self.path / "records")
+            self._remove_checkpoints(self.checkpoint_steps()[CHECKPOINTS_KEPT:])
             yield
         finally:
             lock.release()
@@ -258,10 +259,7 @@ class RunDirectory:
         rows: list[dict[str, Any]] = []
         for number, line in enumerate(lines, start=1):
             try:
-                row = load_json(line)
-                if not isinstance(row, dict):
-                    raise ValueError(f"a {type(row).__name__}")
-                rows.append(cast("dict[str, Any]", row))
+                rows.append(_row(line))
             except ValueError as error:
                 if number == len(lines) and not rest:
                     break
@@ -279,7 +277,7 @@ class RunDirectory:
         end = content.rfind(b"\n") + 1
         start = content.rfind(b"\n", 0, max(end - 1, 0)) + 1
         with suppress(ValueError):
-            load_json(content[start:end] or b"{}")
+            _row(content[start:end] or b"{}")
             return end
         return start  # after a power cut the last line may be complete in length but not in content
 
@@ -347,7 +345,7 @@ class RunDirectory:
             raise RunError(
                 text("{path} has no weights yet", path=str(self.path)),
                 text("a run that has trained at least one epoch"),
-                text("go on training with: {command}", command=f"pellucid resume {shlex.quote(str(self.path))}"),
+                text("go on training with: {command}", command=f"pellucid resume {quoted(self.path)}"),
             )
         from pellucid.runs.checkpoint import read_state
 
@@ -371,12 +369,16 @@ class RunDirectory:
         self._synchronise_metrics()
         path = self.path / f"checkpoint-{step}.safetensors"
         write_state(path, "checkpoint", state, step=step)
-        earlier = [other for other in self.checkpoint_steps() if other < step]
-        for other in self.checkpoint_steps():
-            if other != step and other not in earlier[: CHECKPOINTS_KEPT - 1]:
-                with storage_errors(path), suppress(FileNotFoundError):
-                    (self.path / f"checkpoint-{other}.safetensors").unlink()
+        others = self.checkpoint_steps()
+        kept = [step, *(other for other in others if other < step)][:CHECKPOINTS_KEPT]
+        self._remove_checkpoints(other for other in others if other not in kept)
         return path
+
+    def _remove_checkpoints(self, steps: Iterable[int]) -> None:
+        for step in steps:
+            path = self.path / f"checkpoint-{step}.safetensors"
+            with storage_errors(path), suppress(FileNotFoundError):
+                path.unlink()
 
     def checkpoint_steps(self) -> list[int]:
         """The steps of all checkpoint files, the newest first."""
@@ -413,6 +415,13 @@ class RunDirectory:
         return None
 
 
+def _row(line: bytes) -> dict[str, Any]:
+    row = load_json(line)
+    if not isinstance(row, dict):
+        raise ValueError(f"it holds a {type(row).__name__}")
+    return cast("dict[str, Any]", row)
+
+
 # ---------------------------------------------------------------------------------------------------------------------------------- names
 
 
@@ -438,7 +447,7 @@ def _not_there(folder: Path) -> RunError:
     do = (
         did_you_mean(folder.name, siblings)
         if siblings
-        else text("list the runs with: {command}", command=f"pellucid runs {shlex.quote(str(folder.parent))}")
+        else text("list the runs with: {command}", command=f"pellucid runs {quoted(folder.parent)}")
     )
     return RunError(text("{path} does not exist", path=str(folder)), text("the directory of a run"), do)
 

@@ -168,7 +168,7 @@ def _check(name: str, tensor: Tensor) -> None:
     else:
         return
     raise ModelError(
-        text("tensor {name!r} of shape {shape} cannot be stored: {reason}", name=name, shape=tuple(tensor.shape), reason=reason),
+        text("tensor {name!r} of shape {shape} cannot be stored: {reason}", name=name, shape=str(tuple(tensor.shape)), reason=reason),
         text("dense tensors of real numbers, whole numbers or booleans"),
         text("convert it before it enters the state, for example by to_dense(), dequantize() or torch.view_as_real()"),
     )
