@@ -1,4 +1,4 @@
-"""Every activation against its formula, retyped in NumPy, and its gradient against central differences; every initialiser by its statistics."""
+"""Every activation against its formula, retyped in NumPy, its gradient against central differences; initialisers by their statistics."""
 
 from __future__ import annotations
 

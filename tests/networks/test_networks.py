@@ -154,8 +154,8 @@ def test_mlp_against_its_equation():
 def test_cnn_against_its_equation(pooling, kernel_size, stride, pool_size, pool_stride):
     """Loops over every output position, as the docstring's formulas stand there."""
     options = {
-        "kernel_size": kernel_size, "stride": stride, "pooling": pooling, "pool_size": pool_size, "pool_stride": pool_stride, "filters": (3,),
-        "hidden": (), "batch_norm": False,
+        "kernel_size": kernel_size, "stride": stride, "pooling": pooling, "pool_size": pool_size, "pool_stride": pool_stride,
+        "filters": (3,), "hidden": (), "batch_norm": False,
     }  # fmt: skip
     model = build("cnn", input_shape=(2, 7, 9), outputs=2, activation="identity", options=options).double().eval()
     convolution = model.blocks[0]
@@ -208,7 +208,10 @@ def test_batch_norm_takes_a_batch_of_one():
 
 @pytest.mark.parametrize(
     ("shape", "samples", "name"),
-    [((13,), 178, "mlp"), ((108,), 48842, "mlp"), ((1, 8, 8), 1797, "cnn"), ((3, 32, 32), 50000, "cnn"), ((1, 2, 50), 500, "mlp"), ((28, 28), 100, "mlp"), ((3, 224, 320), 900, "cnn")],
+    [
+        ((13,), 178, "mlp"), ((108,), 48842, "mlp"), ((1, 8, 8), 1797, "cnn"), ((3, 32, 32), 50000, "cnn"), ((1, 2, 50), 500, "mlp"),
+        ((28, 28), 100, "mlp"), ((3, 224, 320), 900, "cnn"),
+    ],
 )  # fmt: skip
 def test_defaults_build(shape, samples, name):
     chosen, options = default_for(shape, "classification", samples)

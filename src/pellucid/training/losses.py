@@ -238,9 +238,13 @@ def _users_own(loss: Any, task: Task, columns: int, class_weight: Tensor | None,
         size = -(-len(output) // 512)
         groups = list(zip(output.split(size), targets.split(size), strict=True))
         means = torch.stack([function(o, t).detach() for o, t in groups])
+        if size == 1:
+            return means
         sizes = torch.tensor([len(o) for o, _ in groups], device=means.device)
         overall = (means * sizes).sum() / sizes.sum()
-        return (overall + (means - overall) * sizes.to(means.dtype).sqrt()).repeat_interleave(sizes) if size > 1 else means
+        spread = (means - overall) * sizes.to(means.dtype).sqrt()
+        spread = spread - (spread * sizes).sum() / sizes.sum()  # the last group may be smaller
+        return (overall + spread).repeat_interleave(sizes)
 
     name = getattr(loss, "__name__", None) or type(loss).__name__
     return Loss(str(name), task, columns, function, samples)

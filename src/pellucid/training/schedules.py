@@ -28,13 +28,12 @@ def constant(step: int, total_steps: int, peak: float) -> float:
 
 def step_decay(step: int, total_steps: int, peak: float) -> float:
     """p * 0.1 ** floor(t / ceil(T / 3)): a tenth after each third. Source: He et al. 2016, section 4.2 divides by ten at set epochs."""
-    stage = step // -(-total_steps // STEP_STAGES) if total_steps > 0 else 0
-    return peak * STEP_FACTOR ** min(stage, STEP_STAGES - 1)
+    return peak * STEP_FACTOR ** (min(step, total_steps - 1) // -(-total_steps // STEP_STAGES))
 
 
 def cosine(step: int, total_steps: int, peak: float) -> float:
     """p * (1 + cos(pi t / T)) / 2. Source: Loshchilov and Hutter 2017 (SGDR), equation 5, without restarts."""
-    return peak * 0.5 * (1.0 + math.cos(math.pi * min(step, max(total_steps - 1, 0)) / max(total_steps, 1)))
+    return peak * 0.5 * (1.0 + math.cos(math.pi * min(step, total_steps - 1) / total_steps))
 
 
 def one_cycle(step: int, total_steps: int, peak: float) -> float:
@@ -43,7 +42,7 @@ def one_cycle(step: int, total_steps: int, peak: float) -> float:
     Source: Smith and Topin 2018 (super-convergence), in the cosine form of torch.optim.lr_scheduler.OneCycleLR, step for step. The momentum
     is left alone: it stays what the user or the optimiser's custom says.
     """
-    last = max(total_steps - 1, 0)
+    last = total_steps - 1
     rise = RISE_FRACTION * total_steps - 1.0
     step = min(step, last)
     if step <= rise:
@@ -58,11 +57,11 @@ def warmup(step: int, total_steps: int, peak: float) -> float:
 
     Source: Goyal et al. 2017, section 2.2 (gradual warm-up); the straight way down is Devlin et al. 2019's (BERT, appendix A.2).
     """
-    step = min(step, max(total_steps - 1, 0))
+    step = min(step, total_steps - 1)
     rise = math.ceil(WARMUP_FRACTION * total_steps)
     if step < rise:
-        return peak * (step + 1) / rise
-    return peak * (total_steps - step) / max(total_steps - rise, 1)
+        return peak * ((step + 1) / rise)
+    return peak * ((total_steps - step) / (total_steps - rise))
 
 
 SCHEDULES: dict[str, Callable[[int, int, float], float]] = {
@@ -83,6 +82,7 @@ class Schedule:
     peak: float
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "total_steps", max(self.total_steps, 1))
         if self.name not in SCHEDULES:
             raise OptionError(
                 text("schedule is {name!r}", name=self.name),

@@ -1,0 +1,161 @@
+"""The small leaves of training: augmentation, L1 and clipping, cost."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from pellucid import networks
+from pellucid.core.errors import OptionError
+from pellucid.core.options import BY_NAME
+from pellucid.training.augmentation import AUGMENTATIONS, Augmentation, build_augmentation
+from pellucid.training.cost import flops_per_sample, trainable_parameters
+from pellucid.training.regularization import clip_gradients, l1_penalty, penalized_parameters
+
+# -- augmentation --------------------------------------------------------------------------------------------------------------------
+
+
+def test_the_options_choices_are_the_table():
+    assert set(BY_NAME["augment"].choices) == set(AUGMENTATIONS)
+
+
+def all_changes(image: np.ndarray, shift: int, flip: bool) -> list[np.ndarray]:
+    """Every image that a shift and a flip can make, by NumPy's reflecting pad and crop."""
+    _, height, width = image.shape
+    changed = []
+    for base in (image, image[:, :, ::-1]) if flip else (image,):
+        padded = np.pad(base, ((0, 0), (shift, shift), (shift, shift)), mode="reflect") if shift else base
+        changed += [padded[:, i : i + height, j : j + width] for i in range(2 * shift + 1) for j in range(2 * shift + 1)]
+    return changed
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.float32])
+@pytest.mark.parametrize("name", [name for name in AUGMENTATIONS if name != "none"])
+@pytest.mark.parametrize("shape", [(3, 8, 8), (1, 5, 9), (2, 17, 16)])
+def test_every_sample_is_a_shifted_or_mirrored_original(name, shape, dtype):
+    torch.manual_seed(0)
+    augmentation = build_augmentation(name, shape)
+    assert augmentation is not None
+    batch = torch.randint(256, (400, *shape)).to(dtype)
+    before = batch.clone()
+    out = augmentation(batch)
+    assert (out.shape, out.dtype) == (batch.shape, dtype)
+    assert torch.equal(batch, before)
+    seen = set()
+    possible = all_changes(batch[0].numpy(), augmentation.shift, augmentation.flip)
+    for original, changed in zip(batch.numpy(), out.numpy(), strict=True):
+        matches = [k for k, c in enumerate(all_changes(original, augmentation.shift, augmentation.flip)) if np.array_equal(c, changed)]
+        assert matches
+        seen.add(matches[0])
+    assert len(seen) > 0.9 * len(possible)  # each sample draws its own change, and all occur
+
+
+def test_draws_come_from_the_global_generator_or_the_one_given():
+    batch = torch.randn(16, 1, 8, 8)
+    augmentation = Augmentation(shift=2, flip=True)
+    torch.manual_seed(3)
+    first = augmentation(batch)
+    torch.manual_seed(3)
+    assert torch.equal(first, augmentation(batch))
+    assert not torch.equal(first, augmentation(batch))
+    state = torch.get_rng_state()
+    own = [augmentation(batch, torch.Generator().manual_seed(5)) for _ in range(2)]
+    assert torch.equal(*own)
+    assert torch.equal(state, torch.get_rng_state())
+
+
+@pytest.mark.parametrize(("shape", "shift"), [((3, 32, 32), 4), ((1, 8, 8), 1), ((1, 28, 28), 4), ((1, 1, 9), 0), ((3, 224, 224), 28)])
+def test_how_far_a_shift_goes(shape, shift):
+    augmentation = build_augmentation("shift", shape)
+    assert augmentation is not None
+    assert augmentation.shift == shift
+    augmentation(torch.zeros(2, *shape))
+
+
+def test_no_augmentation():
+    assert build_augmentation("none", (30,)) is None
+    with pytest.raises(OptionError, match="images of shape"):
+        build_augmentation("flip", (30,))
+    with pytest.raises(OptionError, match="did you mean 'shift_flip'"):
+        build_augmentation("shift_flop", (1, 8, 8))
+
+
+# -- regularisation ------------------------------------------------------------------------------------------------------------------
+
+
+def test_l1_penalty_and_its_gradient():
+    network = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.Flatten(), nn.Linear(8, 3), nn.Linear(3, 2).requires_grad_(False))
+    with torch.no_grad():
+        network[3].weight[0, 0] = 0.0
+    penalty = l1_penalty(network)
+    weights = [network[0].weight, network[3].weight]
+    assert [id(w) for w in penalized_parameters(network)] == [id(w) for w in weights]
+    assert penalty.item() == pytest.approx(sum(float(np.abs(w.detach().numpy()).sum()) for w in weights))
+    penalty.backward()
+    for weight in weights:
+        assert torch.equal(weight.grad, weight.detach().sign())
+    assert network[0].bias.grad is None
+    assert l1_penalty(nn.BatchNorm1d(3)).item() == 0
+
+
+def test_clipping():
+    parameters = [torch.zeros(3, requires_grad=True), torch.zeros(2, 2, requires_grad=True)]
+    gradients = [torch.tensor([3.0, 0.0, 0.0]), torch.tensor([[0.0, 4.0], [0.0, 0.0]])]
+    for largest, factor in ((1.0, 0.2), (10.0, 1.0)):
+        for parameter, gradient in zip(parameters, gradients, strict=True):
+            parameter.grad = gradient.clone()
+        assert clip_gradients(parameters, largest).item() == pytest.approx(5.0)
+        for parameter, gradient in zip(parameters, gradients, strict=True):
+            torch.testing.assert_close(parameter.grad, gradient * factor, rtol=1e-4, atol=0)
+
+
+# -- cost ----------------------------------------------------------------------------------------------------------------------------
+
+
+def test_flops_of_a_linear_layer():
+    """Forward 2 N F K; backward 2 N F K for dW, and nothing for dx, which nobody needs; one sample's share."""
+    assert flops_per_sample(nn.Linear(30, 5), torch.randn(4, 30)) == 2 * 30 * 5 + 2 * 30 * 5
+    two = nn.Sequential(nn.Linear(30, 8), nn.ReLU(), nn.Linear(8, 5))
+    assert flops_per_sample(two, torch.randn(4, 30)) == 4 * 30 * 8 + 6 * 8 * 5
+
+
+def test_flops_of_a_convolution():
+    positions, per_position = 6 * 6, 3 * 4 * 9  # 8 x 8 without padding; C_in C_out k k
+    assert flops_per_sample(nn.Conv2d(3, 4, 3), torch.randn(2, 3, 8, 8)) == 2 * 2 * positions * per_position
+
+
+@pytest.mark.parametrize("name", networks.names())
+def test_counting_changes_nothing(name):
+    network = networks.build(name, input_shape=(1, 8, 8), outputs=3).eval()
+    before = {key: value.clone() for key, value in network.state_dict().items()}
+    state = torch.get_rng_state()
+    flops = flops_per_sample(network, torch.randn(2, 1, 8, 8, generator=torch.Generator().manual_seed(0)))
+    assert flops is not None
+    assert flops > 0
+    assert torch.equal(state, torch.get_rng_state())
+    assert not network.training
+    assert all(torch.equal(value, before[key]) for key, value in network.state_dict().items())
+    assert all(parameter.grad is None for parameter in network.parameters())
+
+
+class Stubborn(nn.Linear):
+    def forward(self, x):
+        raise RuntimeError("not today")
+
+
+class Uncopyable(nn.Linear):
+    def __deepcopy__(self, memo):
+        raise RuntimeError("one of a kind")
+
+
+@pytest.mark.parametrize("network", [Stubborn(3, 2), Uncopyable(3, 2), nn.Flatten()])
+def test_cost_that_cannot_be_counted(network):
+    assert flops_per_sample(network, torch.randn(2, 3)) is None
+
+
+def test_parameters():
+    shared = nn.Linear(3, 3)
+    network = nn.Sequential(shared, shared, nn.Linear(3, 1).requires_grad_(False))
+    assert trainable_parameters(network) == 12
