@@ -23,7 +23,8 @@ def a_run(folder: Path, name: str, day: int, *, network: str = "mlp", accuracy: 
             {"epoch": epoch, "seconds": 2.5 * epoch, "train": {"loss": 1.0}, "validation": {"loss": 0.5, "accuracy": epoch / 10}}
         )
     if accuracy is not None:
-        directory.write_record("summary", {"metrics": {"train": {"accuracy": 1.0}, "test": {"accuracy": accuracy}}, "cost": {"seconds": 9}})
+        scores = {part: [{"name": "accuracy", "value": value}] for part, value in (("train", 1.0), ("test", accuracy))}
+        directory.write_record("summary", {"scores": scores, "cost": {"seconds": 9}})
     return directory.path
 
 
@@ -58,7 +59,7 @@ def test_list(folder: Path) -> None:
 
 @pytest.mark.parametrize(
     "summary",
-    [{"metrics": 3}, {"metrics": {"test": [1]}}, {"cost": 1, "metrics": {"test": {"accuracy": "high"}}}, {"cost": {"seconds": "x"}}],
+    [{"scores": 3}, {"scores": {"test": [1]}}, {"cost": 1, "scores": {"test": [{"value": "high"}]}}, {"cost": {"seconds": "x"}}],
 )
 def test_records_of_wrong_types_do_not_break_the_list(folder: Path, summary: dict[str, Any]) -> None:
     RunDirectory.open(folder / "wine").write_record("summary", summary)

@@ -194,7 +194,7 @@ class RunDirectory:
             ) from error
         if not isinstance(loaded, dict):
             raise RunError(
-                text("{path} holds a {kind}", path=str(path), kind=type(loaded).__name__),
+                text("{path} holds a value of type {kind}", path=str(path), kind=type(loaded).__name__),
                 text("a JSON object"),
                 text("restore it from a copy, or train again"),
             )

@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TypeGuard, cast
 
 from pellucid.core.errors import OptionError, PellucidError, RunError, did_you_mean
 from pellucid.core.language import text
@@ -92,10 +92,16 @@ def _status(directory: RunDirectory, rows: Sequence[Any], summary: Mapping[str, 
 
 
 def _final_metrics(summary: Mapping[str, Any] | None, rows: Sequence[Mapping[str, Any]]) -> tuple[str, dict[str, float]]:
-    """The summary's metrics of the test part, else of validation, else of training; without a summary those of the last row."""
-    by_part = _mapping(summary.get("metrics")) if summary is not None else (rows[-1] if rows else {})
+    """The summary's scores of the test part, else of validation, else of training; without a summary those of the last row."""
+    last = rows[-1] if rows else {}
+    scores = _mapping(summary.get("scores")) if summary is not None else {}
     for part in ("test", "validation", "train"):
-        numbers = {name: float(value) for name, value in _mapping(by_part.get(part)).items() if _is_number(value)}
+        if summary is not None:
+            measured = [_mapping(score) for score in scores[part]] if isinstance(scores.get(part), list) else []
+            pairs = [(str(score.get("name")), score.get("value")) for score in measured]
+        else:
+            pairs = list(_mapping(last.get(part)).items())
+        numbers = {name: float(value) for name, value in pairs if _is_number(value)}
         if numbers:
             return part, numbers
     return "", {}
@@ -111,7 +117,7 @@ def _mapping(value: Any) -> Mapping[str, Any]:
     return cast("Mapping[str, Any]", value) if isinstance(value, Mapping) else {}
 
 
-def _is_number(value: Any) -> bool:
+def _is_number(value: Any) -> TypeGuard[float]:
     return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
@@ -194,7 +200,7 @@ def compare(paths: Sequence[Path | str]) -> list[ComparedRow]:
     """
     if len(paths) < 2:
         raise RunError(
-            text("{count} run to compare", count=len(paths)), text("at least two"), text("give the directories of two or more runs")
+            text("runs to compare: {count}", count=len(paths)), text("at least two"), text("give the directories of two or more runs")
         )
     directories = [RunDirectory.open(path) for path in paths]
     runs = [directory.read_json("run.json") for directory in directories]
