@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pellucid.cli.layout import count, duration, number, one_line, words
-from pellucid.cli.names import metric_name, part_name, status_name
+from pellucid.cli.names import metric_name, status_name
 from pellucid.cli.session import Session
 from pellucid.core.errors import OptionError, did_you_mean
 from pellucid.core.language import Text, text
@@ -51,14 +51,13 @@ def show(session: Session, folder: str, *, task: str | None, network: str | None
     output = session.out
     if not entries:
         what = text("no runs in {folder}", folder=folder) if not every else text("none of the {count} runs matches", count=len(every))
-        output.line(str(what))
+        output.prose(str(what))
         return
-    # A column that says nothing is left out, as long as the window is narrow.
     header = [text("run"), text("created"), text("status"), text("network"), text("result"), text("epochs"), text("time")]
     rows = [
         [
             (one_line(entry.name), "bold"),
-            _local(entry.created),
+            _local(entry.created, short=output.live),
             (str(status_name(entry.status)), _STATE_STYLES.get(entry.status, "")),
             entry.network,
             _result(entry),
@@ -67,25 +66,34 @@ def show(session: Session, folder: str, *, task: str | None, network: str | None
         ]
         for entry in entries
     ]
-    output.table([str(name) for name in header], rows, right=(5, 6))
+    output.table([str(name) for name in header], rows, right=(5, 6), spare=(5, 6, 1))
+    if any(_on_another_part(entry) for entry in entries):
+        output.prose(str(text("* on the validation part: nothing was measured on a test part")), "dim", rest="  ")
     for entry in entries:
         if entry.error is not None:
-            session.err.line((f"{entry.name}: {one_line(entry.error)}", "yellow"))
+            session.err.prose(entry.error.split("\n")[0], "yellow", first="  ")
 
 
 def _result(entry: RunEntry) -> str:
     for name in ("accuracy", "r2", *entry.metrics):
         if name in entry.metrics:
-            value = words(metric_name(name), number(entry.metrics[name], 3))
-            return value if entry.part == "test" else f"{value} ({part_name(entry.part)})"
+            return words(metric_name(name), number(entry.metrics[name], 3)) + ("*" if _on_another_part(entry) else "")
     return "-"
 
 
-def _local(created: str) -> str:
+def _on_another_part(entry: RunEntry) -> bool:
+    return bool(entry.metrics) and entry.part != "test"
+
+
+def _local(created: str, *, short: bool) -> str:
+    """The user's own time; for a narrow window without this year's number."""
     try:
-        return datetime.datetime.fromisoformat(created).astimezone().strftime("%Y-%m-%d %H:%M")
+        moment = datetime.datetime.fromisoformat(created).astimezone()
     except ValueError:
         return created or "-"
+    if short and moment.year == datetime.datetime.now().year:
+        return moment.strftime("%m-%d %H:%M")
+    return moment.strftime("%Y-%m-%d" if short else "%Y-%m-%d %H:%M")
 
 
 def _as_json(entry: RunEntry) -> dict[str, Any]:

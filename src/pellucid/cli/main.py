@@ -12,7 +12,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
-from pellucid.cli.layout import one_line, wrap
 from pellucid.cli.session import Session, language_of, session_of
 from pellucid.cli.terminal import prepare_streams
 from pellucid.core.errors import PellucidError
@@ -85,10 +84,8 @@ def _dispatch(arguments: list[str], session: Session) -> int:
 
 def _say(session: Session, lines: Sequence[Text | str]) -> None:
     """Sentences for a person, on standard error; the first is the news."""
-    output = session.err
     for position, sentence in enumerate(lines):
-        wrapped = wrap(one_line(str(sentence)), output.columns, rest="  ")
-        output.lines(wrapped, style="bold red" if position == 0 else "")
+        session.err.prose(str(sentence), style="bold red" if position == 0 else "", rest="  ")
 
 
 def _tell(error: PellucidError, session: Session) -> int:

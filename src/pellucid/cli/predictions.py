@@ -24,9 +24,9 @@ _CLASSES_SHOWN = 3  # the most probable ones
 def tell_skipped(output: Output, skipped: Sequence[str]) -> None:
     """What could not be read, by name: nothing is left out in silence."""
     for reason in skipped[:5]:
-        output.line((str(text("left out: {what}", what=one_line(reason))), "yellow"))
+        output.prose(str(text("left out: {what}", what=reason)), "yellow", rest="  ")
     if len(skipped) > 5:
-        output.line((str(text("left out: {count} more", count=count(len(skipped) - 5))), "yellow"))
+        output.prose(str(text("left out: {count} more", count=count(len(skipped) - 5))), "yellow")
 
 
 def show_table(output: Output, answer: Predictions) -> None:
@@ -46,7 +46,7 @@ def show_table(output: Output, answer: Predictions) -> None:
         table = [[names[index], *(number(float(value), 5) for value in answer.values[index])] for index in rows]
         output.table(header, table, right=range(1, len(header)))
     if len(answer) > SHOWN:
-        output.line((str(text("and {count} more; --output FILE.csv writes all of them", count=count(len(answer) - SHOWN))), "dim"))
+        output.prose(str(text("and {count} more; --output FILE.csv writes all of them", count=count(len(answer) - SHOWN))), "dim")
 
 
 def write_csv(answer: Predictions, stream: TextIO) -> None:

@@ -14,6 +14,8 @@ from collections.abc import Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TextIO
 
+from pellucid.cli.layout import one_line, width_of, wrap
+
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.text import Text as Styled
@@ -117,23 +119,40 @@ class Output:
         """One line, of any length."""
         self.console.print(styled(*pieces), soft_wrap=True)
 
-    def lines(self, lines: Sequence[str], style: str = "") -> None:
-        for line in lines:
-            self.line((line, style) if style else line)
+    def prose(self, sentence: str, style: str = "", *, first: str = "", rest: str | None = None) -> None:
+        """A sentence as broken lines, the first begun with `first`; control characters in it do nothing."""
+        for line in wrap(one_line(sentence), self.columns, first=first, rest=rest):
+            self.line((line, style))
 
-    def table(self, header: Sequence[str], rows: Sequence[Sequence[Piece]], *, right: Sequence[int] = ()) -> None:
-        """Aligned columns; those numbered in `right` are flush right. In a pipe every row is one line, whatever its length."""
+    def table(
+        self, header: Sequence[str], rows: Sequence[Sequence[Piece]], *, right: Sequence[int] = (), spare: Sequence[int] = ()
+    ) -> None:
+        """Aligned columns; those numbered in `right` are flush right.
+
+        Where the window is too narrow the columns in `spare` are left out, one after the other, as long as that is needed. In a pipe
+        every row is one line with all its columns, whatever its length.
+        """
         from rich.table import Table
 
+        cells = [[name, *(_plain(row[position]) for row in rows)] for position, name in enumerate(header)]
+        widths = {position: max(width_of(cell) for cell in column) + 2 for position, column in enumerate(cells)}
+        kept = list(widths)
+        for position in spare:
+            if self.live and sum(widths[column] for column in kept) - 2 > self.full_columns:
+                kept.remove(position)
         table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim" if self.coloured else "")
-        for position, name in enumerate(header):
-            table.add_column(name, justify="right" if position in right else "left", no_wrap=not self.live, overflow="fold")
+        for position in kept:
+            justify = "right" if position in right else "left"
+            table.add_column(header[position], justify=justify, no_wrap=not self.live, overflow="fold")
         for row in rows:
-            table.add_row(*(styled(cell) for cell in row))
+            table.add_row(*(styled(row[position]) for position in kept))
         width = self.full_columns if self.live else 100_000
-        table_lines = self.console.render_lines(table, self.console.options.update(width=width), pad=False)
-        for segments in table_lines:
+        for segments in self.console.render_lines(table, self.console.options.update(width=width), pad=False):
             self.console.print(_without_trailing_blanks(segments), soft_wrap=True)
+
+
+def _plain(piece: Piece) -> str:
+    return piece if isinstance(piece, str) else piece[0]
 
 
 def _without_trailing_blanks(segments: Sequence[Any]) -> Styled:
