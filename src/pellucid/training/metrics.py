@@ -140,7 +140,8 @@ def _classification(output: Tensor, targets: Tensor, task: Task, loss: str, gene
     chance = probabilities(output, loss, classes)  # (N, K)
     smallest = np.finfo(np.float64).eps  # a probability of 0 would cost infinitely much
     surprise = -chance.gather(1, targets[:, None])[:, 0].clamp(smallest, 1.0).log().numpy()  # (N,)
-    measured["log_loss"] = _from_sums(np.stack([np.ones(n), surprise], 1), lambda sums: sums[..., 1] / sums[..., 0], generator)
+    costs = _resampled(np.stack([np.ones(n), surprise], 1), generator)
+    measured["log_loss"] = (float(surprise.mean()), None if costs is None else _percentiles(costs[:, 1] / costs[:, 0]))
     if classes == 2 and 0 < int(targets.sum()) < n:
         area, interval = _roc_auc(output[:, -1] - (output[:, 0] if output.shape[1] == 2 else 0), targets)
         measured["roc_auc"] = (area, interval if generator else None)
@@ -151,8 +152,10 @@ def _classification(output: Tensor, targets: Tensor, task: Task, loss: str, gene
 
 
 def _regression(output: Tensor, targets: Tensor, generator: np.random.Generator | None) -> _Measured:
-    sums = _error_sums(output, targets)
-    return {name: _from_sums(sums, function, generator) for name, function in _FROM_SUMS.items()}
+    terms = _error_sums(output, targets)
+    draws = _resampled(terms, generator)
+    total = terms.sum(0)
+    return {name: (float(f(total)), None if draws is None else _percentiles(f(draws))) for name, f in _FROM_SUMS.items()}
 
 
 # -- from counts: true positives, occurrences and predictions of each class, (..., K) -------------------------------------------------
@@ -206,21 +209,17 @@ _FROM_SUMS: dict[str, Callable[[np.ndarray], Any]] = {
 }
 
 
-def _from_sums(
-    per_sample: np.ndarray, function: Callable[[np.ndarray], Any], generator: np.random.Generator | None
-) -> tuple[float, Interval | None]:
-    """The metric and its bootstrap interval from (N, ...) terms; above BLOCKS samples whole random blocks of samples are drawn."""
-    value = float(function(per_sample.sum(0)))
+def _resampled(per_sample: np.ndarray, generator: np.random.Generator | None) -> np.ndarray | None:
+    """(RESAMPLES, ...) bootstrap draws of the sum over samples of (N, ...) terms; above BLOCKS samples whole random blocks are drawn."""
     if generator is None:
-        return value, None
-    terms = per_sample
+        return None
+    terms = per_sample.reshape(len(per_sample), -1)
     if len(terms) > BLOCKS:
-        shuffled = generator.permutation(len(terms))
         edges = np.linspace(0, len(terms), BLOCKS, endpoint=False).astype(np.int64)
-        terms = np.add.reduceat(terms[shuffled], edges, axis=0)
-    times = generator.multinomial(len(terms), np.full(len(terms), 1.0 / len(terms)), size=RESAMPLES)  # (resamples, terms)
-    drawn = (times @ terms.reshape(len(terms), -1)).reshape(RESAMPLES, *terms.shape[1:])
-    return value, _percentiles(function(drawn))
+        terms = np.add.reduceat(terms[generator.permutation(len(terms))], edges, axis=0)
+    picks = generator.integers(len(terms), size=(RESAMPLES, len(terms)))
+    times = np.stack([np.bincount(row, minlength=len(terms)) for row in picks]).astype(np.float64)  # how often each term is drawn
+    return (times @ terms).reshape(RESAMPLES, *per_sample.shape[1:])
 
 
 def _percentiles(values: np.ndarray) -> Interval | None:
