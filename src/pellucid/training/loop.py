@@ -130,6 +130,8 @@ class Loop:
         if self._ordered():
             order = epoch_order(len(self.train), self.seed, self.epoch)[: self._epoch_samples()]
             order = order[done * self.batch_size :].to(getattr(self.train, "device", "cpu"))
+            if not len(order):  # resumed between an epoch's last step and its end: splitting nothing would give one empty batch
+                return
             batches = self.train.batches(self.batch_size, order)
         elif done:  # the loader draws its order from the random state: go back to the epoch's start, pass over what is done, come back
             now = random_state()
