@@ -6,6 +6,7 @@ import copy
 import datetime
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from pellucid import __version__, data
@@ -16,6 +17,7 @@ from pellucid.core.system import environment
 from pellucid.networks.registry import check_custom
 from pellucid.runs.directory import RunDirectory
 from pellucid.training.construction import build_network, choose_device, network_name
+from pellucid.training.cost import flops_per_sample, threads_for
 from pellucid.training.metrics import parse_condition
 from pellucid.training.progress import Progress
 from pellucid.training.randomness import own_random_state
@@ -121,7 +123,7 @@ def train(source: Any, target: Any, options: Mapping[str, Any], progress: Progre
     settings = choose_settings(resolved, prepared.task, train_samples=count, input_shape=shape, network_name=name)
     if settings.until:
         parse_condition(settings.until, prepared.task)
-    loss = loss_of(settings, prepared)
+    loss = loss_of(settings, prepared)  # refuses what it cannot do before a directory is made
     with own_random_state(settings.seed):
         chosen = build_network(resolved["network"], resolved["network_options"], settings, prepared.task, shape, count)
         if chosen.custom:
@@ -129,6 +131,8 @@ def train(source: Any, target: Any, options: Mapping[str, Any], progress: Progre
             prepared.notices = (*prepared.notices, *check.notices)
         inputs, targets = next(prepared.train.batches(2))
         loss.check(copy.deepcopy(chosen.network).eval()(inputs), targets)
+        if device.type == "cpu":
+            settings = replace(settings, threads=threads_for(flops_per_sample(chosen.network, inputs), settings.batch_size))
 
     directory = RunDirectory.create(resolved["directory"], f"{samples.name}-{chosen.description['name']}")
     progress.started(directory.path)

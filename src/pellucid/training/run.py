@@ -81,9 +81,9 @@ class Evaluation:
 class Run:
     """One training: its directory, its network and what was measured.
 
-    Attributes: `directory` (Path), `config` (every option), `task`, `model` (the best network, in evaluation mode), `history` (a dict per
-    epoch), `metrics` ({"train": {...}, "validation": {...}, "test": {...}}), `scores` (the same with intervals), `findings`, `notices`, `summary`
-    (None until training is finished).
+    Attributes: `directory` (Path), `config` (every option), `settings` (every value used), `task`, `model` (the best network, in
+    evaluation mode), `history` (a dict per epoch), `metrics` ({"train": {...}, "validation": {...}, "test": {...}}), `scores`
+    (the same with intervals), `findings`, `notices`, `summary` (None until training is finished).
     """
 
     def __init__(self, directory: RunDirectory, network: Any = None, prepared: Any = None) -> None:

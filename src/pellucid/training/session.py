@@ -23,7 +23,7 @@ from pellucid.diagnosis.curves import Curves
 from pellucid.diagnosis.verdict import verdict
 from pellucid.runs.directory import RunDirectory
 from pellucid.training.augmentation import build_augmentation
-from pellucid.training.cost import flops_per_sample
+from pellucid.training.cost import flops_per_sample, thread_count
 from pellucid.training.evaluation import outputs_of
 from pellucid.training.loop import Loop, explain_failure, load_weights
 from pellucid.training.losses import Loss, build_loss, class_weights
@@ -59,7 +59,8 @@ class Session:
             Interrupted: Ctrl-C or SIGTERM; a checkpoint is written.
             MemoryShortage, ModelError: a step cannot be made.
         """
-        with self.directory.lock(), Signals() as signals, own_random_state(self.settings.seed):
+        threads = thread_count(self.settings.threads)
+        with self.directory.lock(), Signals() as signals, own_random_state(self.settings.seed), threads:
             self.network.to(self.device)
             if self.device.type != "cpu":
                 for part in ("train", "validation", "test"):
@@ -203,7 +204,9 @@ class Session:
             level="fault",
             confidence=1.0,
             summary=text(
-                "the loss became infinite or NaN at step {step}; the weights of epoch {epoch} are kept", step=loop.step, epoch=loop.best.epoch
+                "the loss became infinite or NaN at step {step}; the weights of epoch {epoch} are kept",
+                step=loop.step,
+                epoch=loop.best.epoch,
             ),
             evidence={"step": loop.step, "epoch": loop.epoch + 1, "learning_rate": loop.optimizer.param_groups[0]["lr"]},
             remedy=text("lower the learning rate or clip the gradient (--clip 1)"),

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import torch
+
 from pellucid.core.errors import OptionError
 from pellucid.core.language import text
 from pellucid.core.records import Task
@@ -41,6 +43,7 @@ class Settings:
     budget: float | None
     checkpoint_interval: float
     activation: Any
+    threads: int = 1  # of the processor, for one operation
     chosen: tuple[str, ...] = ()  # names of the settings that were "auto"
 
     def to_dict(self) -> dict[str, Any]:
@@ -103,6 +106,7 @@ def choose_settings(
         budget=options["budget"],
         checkpoint_interval=options["checkpoint_interval"],
         activation=decide("activation", "relu"),
+        threads=torch.get_num_threads(),
         chosen=chosen,
     )
     _check(settings, task)
