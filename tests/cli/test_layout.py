@@ -30,7 +30,7 @@ def test_width(line: str, columns: int) -> None:
 )
 def test_wrap_keeps_every_character_and_every_limit(sentence: str, columns: int) -> None:
     lines = wrap(sentence, columns, first="* ")
-    assert all(width_of(line) <= max(columns, 12) for line in lines), lines  # 12: the longest word here
+    assert all(width_of(line) <= max(columns, 18) for line in lines), lines  # 18: the longest piece here, with its indent
     assert "".join("".join(lines).split()).replace("*", "", 1) == "".join(sentence.split())
     assert lines[0].startswith("* ")
     assert all(line.startswith("  ") for line in lines[1:])
@@ -41,6 +41,14 @@ def test_punctuation_is_never_first_nor_an_opening_bracket_last(columns: int) ->
     lines = wrap("训练集，验证集。测试集（三份）各有“名字”；都很好！", columns)
     assert not [line for line in lines if line.lstrip()[0] in "，。；：！？、）”"]
     assert not [line for line in lines if line[-1] in "（“"]
+
+
+@pytest.mark.parametrize("columns", range(16, 50))
+def test_an_interval_and_a_grouped_number_stay_in_one_piece(columns: int) -> None:
+    lines = wrap("accuracy 0.933, 95 % interval [0.787, 0.982], with 1 234 567 parameters 共 21 300 个", columns)
+    for piece in ("95 %", "[0.787, 0.982]", "1 234 567", "21 300"):
+        assert sum(piece in line for line in lines) == 1
+    assert " ".join(lines).replace("  ", " ").startswith("accuracy 0.933, 95 % interval [0.787, 0.982],")
 
 
 def test_a_long_word_stays_whole() -> None:

@@ -15,6 +15,8 @@ from pellucid.core.language import Text, text
 
 _NEVER_FIRST = "，。；：！？、）”’》】…%,.;:!?)]}"  # a line may not begin with these
 _NEVER_LAST = "（“‘《【([{"  # nor end with these
+_TOGETHER = re.compile(r"(?<=\d),? (?=[-\d.]+\])|(?<=\d) (?=\d{3}\b)|(?<=\d) (?=%)")  # the blanks in [0.787, 0.982], 1 234 and 95 %
+_BLANK = "\x00"  # stands for such a blank while lines are broken
 
 
 def width_of(line: str) -> int:
@@ -57,7 +59,7 @@ def wrap(sentence: str, columns: int, *, first: str = "", rest: str | None = Non
     """
     rest = " " * width_of(first) if rest is None else rest
     lines: list[str] = []
-    for paragraph in sentence.split("\n"):
+    for paragraph in _TOGETHER.sub(lambda blank: blank[0].replace(" ", _BLANK), sentence).split("\n"):
         line, begun = (first if not lines else rest), False
         for piece in _pieces(paragraph):
             if begun and width_of(line) + width_of(piece.rstrip()) > columns:
@@ -66,7 +68,7 @@ def wrap(sentence: str, columns: int, *, first: str = "", rest: str | None = Non
             line += piece
             begun = begun or bool(piece.strip())
         lines.append(line.rstrip())
-    return lines
+    return [line.replace(_BLANK, " ") for line in lines]
 
 
 def _pieces(paragraph: str) -> list[str]:
