@@ -1,7 +1,7 @@
 """Standardisation of arrays and images: z = (x - mean) / scale, fitted on the training part alone.
 
-One mean and one scale per feature of (N, F); one per channel of (N, C, H, W), because a pixel means the same wherever it is. Images of
-bytes stay bytes in memory, a quarter of the size, and are standardised batch by batch on the device.
+One mean and one scale per feature of (N, F); one per channel of (N, C, H, W), because a pixel means the same wherever it is. Large arrays
+of bytes stay bytes in memory, a quarter of the size, and are standardised batch by batch on the device.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from pellucid.data.kinds import PreprocessingKind, preprocessing_kind
 from pellucid.data.samples import Samples
 
 _CHUNK_BYTES = 1 << 25
+_BYTES_KEPT_FROM = 1 << 26  # smaller arrays are standardised once, which saves a few operations in every batch
 
 
 def mean_and_scale(array: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -137,7 +138,7 @@ class ArrayPreprocessing:
     scale: np.ndarray
     low: float  # smallest and largest input of the training part
     high: float
-    bytes_kept: bool  # images of uint8 stay uint8 until `finish`
+    bytes_kept: bool  # large arrays of uint8 stay uint8 until `finish`
     task: Task | None
     target_scaling: TargetScaling
     kind: str = "array"
@@ -158,7 +159,7 @@ class ArrayPreprocessing:
             scale=scale,
             low=low,
             high=high,
-            bytes_kept=array.dtype == np.uint8 and array.ndim > 2,
+            bytes_kept=array.dtype == np.uint8 and array.ndim > 2 and array.nbytes > _BYTES_KEPT_FROM,
             task=samples.task,
             target_scaling=TargetScaling.fit(samples, train),
         )

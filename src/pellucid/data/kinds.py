@@ -100,6 +100,10 @@ class PreprocessingKind(ABC):
     def restore(self, stored: Mapping[str, Any]) -> Preprocessing:
         """What `Preprocessing.to_dict` has written."""
 
+    def indivisible(self, samples: Samples) -> Text | None:
+        """Why nothing can be taken from the training samples for validation or test; None where it can."""
+        return None
+
     def part(self, samples: Samples, indices: np.ndarray, preprocessing: Preprocessing) -> Any:
         """The samples at `indices` as a Part."""
         return ResidentPart(preprocessing.inputs(samples, indices), preprocessing.targets(samples, indices), indices, preprocessing)

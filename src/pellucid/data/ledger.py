@@ -144,7 +144,12 @@ class Ledger(Record):
     def sizes(self) -> dict[str, int]:
         return {part: int((self.codes == code).sum()) for code, part in enumerate(PARTS[:3])}
 
-    def differences(self, samples: Samples) -> Differences:
+    def differences(self, samples: Samples) -> Text | None:
+        """How `samples`, read again, differ, in one sentence with counts and examples; None where they do not."""
+        found = self.compare(samples)
+        return found.summary() if found else None
+
+    def compare(self, samples: Samples) -> Differences:
         """How `samples`, read again, differ: by content where both have hashes, else by number alone."""
         if not self.content or not any(samples.hashes):
             difference = len(samples) - self.samples

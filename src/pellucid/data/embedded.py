@@ -1,0 +1,162 @@
+"""The data sets that scikit-learn ships as files: digits, iris, wine, breast-cancer, diabetes. Read without importing it: that takes 1 s."""
+
+from __future__ import annotations
+
+import gzip
+import importlib.util
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from pellucid.core.errors import DataError, did_you_mean
+from pellucid.core.language import text
+from pellucid.core.records import Task
+from pellucid.data.arrays import Targets, array_samples
+from pellucid.data.samples import Samples
+
+_WINE = (
+    "alcohol", "malic_acid", "ash", "alcalinity_of_ash", "magnesium", "total_phenols", "flavanoids", "nonflavanoid_phenols",
+    "proanthocyanins", "color_intensity", "hue", "od280/od315_of_diluted_wines", "proline",
+)  # fmt: skip
+_CELLS = (
+    "radius",
+    "texture",
+    "perimeter",
+    "area",
+    "smoothness",
+    "compactness",
+    "concavity",
+    "concave points",
+    "symmetry",
+    "fractal dimension",
+)
+
+
+@dataclass(frozen=True)
+class EmbeddedSet:
+    """One data set as scikit-learn's `load_*` gives it."""
+
+    features: tuple[str, ...]
+    classes: tuple[str, ...] = ()  # empty: a regression
+    inputs: str = ""  # the file of the inputs; where `targets` is empty its last column is the target
+    targets: str = ""
+    delimiter: str | None = ","
+    header_lines: int = 1
+    image: tuple[int, ...] = ()  # (C, H, W) where the features are pixels
+
+
+EMBEDDED = {
+    "digits": EmbeddedSet(
+        features=tuple(f"pixel_{row}_{column}" for row in range(8) for column in range(8)),
+        classes=tuple(str(digit) for digit in range(10)),
+        inputs="digits.csv.gz",
+        header_lines=0,
+        image=(1, 8, 8),
+    ),
+    "iris": EmbeddedSet(
+        features=("sepal length (cm)", "sepal width (cm)", "petal length (cm)", "petal width (cm)"),
+        classes=("setosa", "versicolor", "virginica"),
+        inputs="iris.csv",
+    ),
+    "wine": EmbeddedSet(features=_WINE, classes=("class_0", "class_1", "class_2"), inputs="wine_data.csv"),
+    "breast-cancer": EmbeddedSet(
+        features=(*(f"mean {name}" for name in _CELLS), *(f"{name} error" for name in _CELLS), *(f"worst {name}" for name in _CELLS)),
+        classes=("malignant", "benign"),
+        inputs="breast_cancer.csv",
+    ),
+    "diabetes": EmbeddedSet(
+        features=("age", "sex", "bmi", "bp", "s1", "s2", "s3", "s4", "s5", "s6"),
+        inputs="diabetes_data_raw.csv.gz",
+        targets="diabetes_target.csv.gz",
+        delimiter=None,
+        header_lines=0,
+    ),
+}
+ALIASES = {"breast_cancer": "breast-cancer"}
+
+
+def embedded_name(source: object) -> str | None:
+    """The data set that `source` names, or None."""
+    if not isinstance(source, str):
+        return None
+    name = ALIASES.get(source.lower(), source.lower())
+    return name if name in EMBEDDED else None
+
+
+def load_embedded(name: str) -> tuple[np.ndarray, np.ndarray]:
+    """X (N, F), float64, and y (N,): class indices or, for diabetes, a measure of the disease's progression after a year.
+
+    Diabetes comes in the units it was measured in (scikit-learn's `load_diabetes(scaled=False)`).
+
+    Raises:
+        DataError: scikit-learn's data files are not there.
+    """
+    found = EMBEDDED[name]
+    table = _numbers(found.inputs, found)
+    if found.targets:
+        return table, _numbers(found.targets, found).reshape(-1)
+    return table[:, :-1], table[:, -1]
+
+
+def _numbers(file: str, found: EmbeddedSet) -> np.ndarray:
+    path = _folder() / file
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise DataError(
+            text("{path} cannot be read: {reason}", path=str(path), reason=error.strerror or str(error)),
+            text("scikit-learn's own data files"),
+            text("install scikit-learn again: pip install --force-reinstall scikit-learn"),
+        ) from None
+    lines = (gzip.decompress(content) if file.endswith(".gz") else content).decode("ascii").splitlines()
+    return np.loadtxt(lines[found.header_lines :], delimiter=found.delimiter, ndmin=2)
+
+
+def _folder() -> Path:
+    """Where scikit-learn is installed; its package is not imported."""
+    package = importlib.util.find_spec("sklearn")
+    if package is None or package.origin is None:
+        raise DataError(
+            text("scikit-learn is not installed, and the embedded data sets are its files"),
+            text("the package scikit-learn"),
+            text("install it: pip install scikit-learn"),
+        )
+    return Path(package.origin).parent / "datasets" / "data"
+
+
+def read_embedded(name: str) -> Samples:
+    """An embedded data set as Samples: digits as an array (N, 1, 8, 8) of bytes 0..16, the others as a table with named columns."""
+    found = EMBEDDED[name]
+    X, y = load_embedded(name)
+    if found.image:
+        task = Task(kind="classification", targets=("digit",), classes=found.classes)
+        pixels = X.astype(np.uint8).reshape(-1, *found.image)
+        return array_samples(pixels, Targets(task, y.astype(np.int64), []), name=name)
+    raise NotImplementedError
+
+
+def unknown_name(source: str) -> DataError:
+    """The error for a text that is neither a path nor a name: what was it meant to be?"""
+    path = Path(source).expanduser()
+    folder = path.parent
+    names = [*EMBEDDED, *ALIASES]
+    if path.suffix or len(path.parts) > 1 or not source.strip():
+        if folder.is_dir():
+            siblings = sorted(entry.name for entry in folder.iterdir() if not entry.name.startswith("."))
+            do = did_you_mean(path.name, siblings) if siblings else text("the folder {folder} is empty", folder=str(folder.absolute()))
+        else:
+            do = text("the folder {folder} does not exist either: check the path", folder=str(folder.absolute()))
+        return DataError(
+            text("there is no file or folder {path}", path=str(path.absolute())),
+            text("the path of a table or of a folder of images, or one of the names {names}", names=list(EMBEDDED)),
+            do,
+        )
+    here = [entry.name for entry in Path.cwd().iterdir() if not entry.name.startswith(".")]
+    return DataError(
+        text(
+            "{source!r} is neither the name of an embedded data set nor a file or folder in {folder}", source=source, folder=str(Path.cwd())
+        ),
+        text("one of the names {names}, or the path of a table or of a folder of images", names=list(EMBEDDED)),
+        did_you_mean(source, [*names, *here]),
+    )
