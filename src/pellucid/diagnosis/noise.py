@@ -6,24 +6,19 @@ import math
 from collections.abc import Sequence
 from statistics import NormalDist, median
 
+from pellucid.core.numerics import wilson_interval
 from pellucid.core.records import Interval, Score
 
 _NORMAL = NormalDist()
 
 
 def interval_of(score: Score) -> Interval | None:
-    """The score's own 95 % interval; for a share of samples without one, Wilson's; None where nothing can be said.
-
-    Source: E. B. Wilson, Probable inference, the law of succession, and statistical inference, JASA 22 (1927), p. 209.
-    """
+    """The score's own 95 % interval; for a share of samples without one, Wilson's; None where nothing can be said."""
     if score.interval is not None:
         return score.interval
     if score.name != "accuracy" or score.samples <= 0:
         return None
-    z, n, p = 1.959964, score.samples, score.value
-    centre = (p + z * z / (2 * n)) / (1 + z * z / n)
-    half = z * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n)) / (1 + z * z / n)
-    return Interval(low=centre - half, high=centre + half)
+    return wilson_interval(round(score.value * score.samples), score.samples)
 
 
 def difference_interval(first: Score, second: Score) -> Interval | None:

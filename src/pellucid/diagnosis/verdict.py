@@ -97,7 +97,7 @@ def _nothing_wrong(curves: Curves) -> Finding:
     return Finding(
         symptom="generalisation",
         level="good",
-        confidence=gap.confidence_below(WIDE),
+        confidence=gap.confidence_below(max(gap.bound, WIDE * gap.learnt)),
         summary=summary,
         evidence=evidence,
         remedy=text("more samples, or cross-validation, would narrow the interval") if open_question else None,

@@ -18,8 +18,13 @@ from pellucid.diagnosis.curves import Curves, metric_word, part_word, shown
 from pellucid.diagnosis.noise import difference_interval, probability_above, running_median, scatter
 from pellucid.diagnosis.registry import symptom
 
-MATERIAL = 0.05  # of what was learnt: a smaller loss on new samples is the ordinary price of learning from a sample
-SEVERE = 0.15  # of what was learnt: nobody would call this ordinary
+# A gap matters when it takes more than this share of what was learnt (training score minus trivial score) ...
+MATERIAL = 0.05
+# ... and makes the error on new samples larger than the training error by more than this share of it. A linear model with p parameters,
+# fitted to n samples, makes (1 + p/n) / (1 - p/n) times its own squared error on new samples in the mean: 1.25 times at the old rule of
+# thumb of nine to ten samples for a parameter.
+EXCESS = 0.25
+SEVERE = 3.0  # times a gap that matters: nobody would call this ordinary
 NOTHING_LEARNT = 0.10  # of the way from the trivial to a perfect score on the training part: too little to speak of memorising
 
 
@@ -30,29 +35,36 @@ class Gap:
     value: float
     interval: Interval | None
     learnt: float  # training score minus trivial score, in the same direction: what could be lost
+    train_error: float  # how far the training score is from a perfect one
 
     @property
     def lost(self) -> float:
         """The share of what was learnt that does not carry over to new samples."""
         return self.value / self.learnt
 
-    def lost_at_least(self) -> float:
-        """The same at the unfavourable end of the 95 % interval; minus infinity where the interval is unknown."""
-        return self.interval.low / self.learnt if self.interval else -math.inf
+    @property
+    def bound(self) -> float:
+        """The smallest gap that matters."""
+        return max(MATERIAL * self.learnt, EXCESS * self.train_error)
 
     @property
     def material(self) -> bool:
-        return self.lost_at_least() > MATERIAL
+        """The whole 95 % interval lies above what matters."""
+        return self.interval is not None and self.interval.low > self.bound
 
-    def confidence_above(self, share: float) -> float:
-        """How sure it is that more than this share of what was learnt is lost."""
+    @property
+    def severe(self) -> bool:
+        return self.interval is not None and self.interval.low > SEVERE * self.bound
+
+    def confidence_above(self, bound: float) -> float:
+        """How sure it is that the gap is larger."""
         deviation = (self.value - self.interval.low) / 1.96 if self.interval else 0.0
-        return probability_above(self.value, share * self.learnt, deviation)
+        return probability_above(self.value, bound, deviation)
 
-    def confidence_below(self, share: float) -> float:
-        """How sure it is that less than this share of what was learnt is lost."""
+    def confidence_below(self, bound: float) -> float:
+        """How sure it is that the gap is smaller."""
         deviation = (self.interval.high - self.value) / 1.96 if self.interval else 0.0
-        return probability_above(share * self.learnt, self.value, deviation)
+        return probability_above(bound, self.value, deviation)
 
 
 def generalisation_gap(curves: Curves) -> Gap | None:
@@ -73,7 +85,8 @@ def generalisation_gap(curves: Curves) -> Gap | None:
     interval = difference_interval(train, held_out)
     if interval is not None and sign < 0:
         interval = Interval(low=-interval.high, high=-interval.low)
-    return Gap(sign * (train.value - held_out.value), interval, learnt)
+    train_error = max(0.0, 1.0 - train.value) if sign > 0 else abs(train.value)
+    return Gap(sign * (train.value - held_out.value), interval, learnt, train_error)
 
 
 @dataclass(frozen=True)
@@ -134,13 +147,12 @@ def overfitting(curves: Curves) -> list[Finding]:
     gap, rise = generalisation_gap(curves), validation_rise(curves)
     evidence = _evidence(curves, gap, rise)
     if gap is not None and gap.material:
-        severe = gap.lost_at_least() > SEVERE
         return [
             Finding(
                 symptom="overfitting",
-                level="fault" if severe else "advice",
-                confidence=gap.confidence_above(MATERIAL),
-                summary=_gap_summary(curves, gap, rise, severe),
+                level="fault" if gap.severe else "advice",
+                confidence=gap.confidence_above(gap.bound),
+                summary=_gap_summary(curves, gap, rise),
                 evidence=evidence,
                 remedy=_remedy(curves, rise),
             )
@@ -190,14 +202,14 @@ def overfitting(curves: Curves) -> list[Finding]:
     ]
 
 
-def _gap_summary(curves: Curves, gap: Gap, rise: Rise | None, severe: bool) -> Text:
+def _gap_summary(curves: Curves, gap: Gap, rise: Rise | None) -> Text:
     assert curves.train is not None
     assert curves.held_out is not None
     assert gap.interval is not None
     said = text(
         "{what}: {metric} is {train} on the training part but {held_out} on the {part}; gap {gap}, 95 % interval [{low}, {high}]. "
         "{lost:.0f} % of what was learnt does not carry over to new samples.",
-        what=text("Overfitting") if severe else text("Mild overfitting"),
+        what=text("Overfitting") if gap.severe else text("Mild overfitting"),
         metric=metric_word(curves.primary),
         train=shown(curves.train.value),
         held_out=shown(curves.held_out.value),
@@ -230,7 +242,7 @@ def _evidence(curves: Curves, gap: Gap | None, rise: Rise | None) -> dict[str, A
         evidence["gap"] = gap.value
         evidence["gap_interval"] = [gap.interval.low, gap.interval.high] if gap.interval else None
         evidence["lost_share"] = gap.lost
-        evidence["expected"] = {"lost_share": f"<= {MATERIAL}"}
+        evidence["expected"] = {"gap": f"<= {gap.bound:.3g}"}
     if rise is not None:
         evidence["best_epoch"] = rise.best_epoch
         evidence["kept_epoch"] = curves.kept_epoch
