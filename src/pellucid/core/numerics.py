@@ -5,10 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from statistics import NormalDist
+from typing import Any
 
 import numpy as np
 
+from pellucid.core.errors import DataError
+from pellucid.core.language import text
 from pellucid.core.records import Interval
+
+_RESAMPLED_ENTRIES = 2**22  # a batch of bootstrap resamples holds at most this many entries per array: 32 MB of float64
 
 
 def wilson_interval(successes: int, n: int, level: float = 0.95) -> Interval:
@@ -24,7 +29,9 @@ def wilson_interval(successes: int, n: int, level: float = 0.95) -> Interval:
     centre = p + z * z / (2 * n)
     half = z * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
     scale = 1 + z * z / n
-    return Interval(low=max(0.0, (centre - half) / scale), high=min(1.0, (centre + half) / scale), level=level)
+    low = (centre - half) / scale if successes > 0 else 0.0  # exactly: rounding would leave 1e-17
+    high = (centre + half) / scale if successes < n else 1.0
+    return Interval(low=low, high=high, level=level)
 
 
 def student_t_quantile(probability: float, degrees: float) -> float:
@@ -32,6 +39,8 @@ def student_t_quantile(probability: float, degrees: float) -> float:
 
     Source: Abramowitz and Stegun 1964, 26.7.1; the continued fraction 26.5.8, evaluated by Lentz's method.
     """
+    if math.isinf(degrees):
+        return NormalDist().inv_cdf(probability)
     if probability == 0.5:
         return 0.0
     if probability < 0.5:
@@ -76,35 +85,51 @@ def _incomplete_beta(x: float, a: float, b: float) -> float:
 
 
 def mean_interval(values: np.ndarray, level: float = 0.95) -> Interval:
-    """The interval of the mean of independent values (n,): mean +- t quantile * standard deviation / sqrt(n). Source: Student 1908."""
+    """The interval of the mean of independent values (n,): mean +- t quantile * standard deviation / sqrt(n). Source: Student 1908.
+
+    Fewer than two values say nothing about their spread: the interval is unbounded.
+    """
     values = np.asarray(values, dtype=np.float64)
-    mean = float(values.mean())
     if len(values) < 2:
         return Interval(low=-math.inf, high=math.inf, level=level)
     half = student_t_quantile(0.5 + level / 2, len(values) - 1) * float(values.std(ddof=1)) / math.sqrt(len(values))
+    mean = float(values.mean())
     return Interval(low=mean - half, high=mean + half, level=level)
 
 
 def bootstrap_interval(
-    statistic: Callable[..., float],
+    statistic: Callable[..., Any],
     *arrays: np.ndarray,
     resamples: int = 1000,
     level: float = 0.95,
     seed: int = 0,
     strata: np.ndarray | None = None,
+    batched: bool = False,
 ) -> Interval:
     """The percentile interval of `statistic(*arrays)`, samples drawn along the first axis with replacement, within `strata` where given.
 
-    Source: Efron and Tibshirani, "An Introduction to the Bootstrap", 1993, section 13.3. Resamples without a value (NaN) are left out.
+    With `batched` the statistic takes many resamples at once, arrays of shape (resamples, n, ...), and returns (resamples,): often a
+    hundred times faster. Resamples without a finite value are left out; where none has one, the interval is (nan, nan).
+    Source: Efron and Tibshirani, "An Introduction to the Bootstrap", 1993, section 13.3.
+
+        bootstrap_interval(lambda right: right.mean(axis=1), predictions == targets, batched=True)
     """
-    generator = np.random.default_rng(seed)
     n = len(arrays[0])
+    if n == 0:
+        return Interval(low=math.nan, high=math.nan, level=level)
+    arrays = tuple(np.asarray(array) for array in arrays)
+    generator = np.random.default_rng(seed)
     groups = [np.arange(n)] if strata is None else [np.flatnonzero(strata == stratum) for stratum in np.unique(strata)]
-    found: list[float] = []
-    for _ in range(resamples):
-        chosen = np.concatenate([group[generator.integers(0, len(group), len(group))] for group in groups])
-        found.append(float(statistic(*(array[chosen] for array in arrays))))
-    values = np.asarray(found)
+    at_once = max(1, _RESAMPLED_ENTRIES // max(array.size for array in arrays))
+    found: list[Any] = []
+    for start in range(0, resamples, at_once):
+        rows = min(at_once, resamples - start)
+        chosen = np.concatenate([group[generator.integers(0, len(group), (rows, len(group)))] for group in groups], axis=1)  # (rows, n)
+        if batched:
+            found.extend(np.asarray(statistic(*(array[chosen] for array in arrays)), dtype=np.float64).reshape(rows))
+        else:
+            found.extend(float(statistic(*(array[row] for array in arrays))) for row in chosen)
+    values = np.asarray(found, dtype=np.float64)
     values = values[np.isfinite(values)]
     if not len(values):
         return Interval(low=math.nan, high=math.nan, level=level)
@@ -112,36 +137,62 @@ def bootstrap_interval(
     return Interval(low=float(low), high=float(high), level=level)
 
 
-def finite_differences(function: Callable[[np.ndarray], float], point: np.ndarray, step: float | None = None) -> np.ndarray:
-    """The gradient of a scalar function at `point` by central differences in float64, one pair of evaluations per entry.
+def finite_differences(function: Callable[[Any], Any], point: Any, step: float | None = None, *, richardson: bool = False) -> Any:
+    """The gradient of a scalar function at `point`, an array or a tensor, by central differences in float64, entry by entry.
 
-    (f(x + h e_i) - f(x - h e_i)) / 2h with h = cbrt(eps) max(1, |x_i|), where truncation and rounding errors balance.
+    D(h) = (f(x + h e_i) - f(x - h e_i)) / 2h, error O(h^2), with h = eps^(1/3) max(1, |x_i|), where truncation and rounding balance.
+    With `richardson`, (4 D(h / 2) - D(h)) / 3, error O(h^4), with h = eps^(1/5) max(1, |x_i|): four evaluations per entry, not two.
+    `function` is given an array or tensor of its own, which it must not keep or change. Returns the shape and kind of `point`.
     Source: Press et al., "Numerical Recipes", 3rd edition, section 5.7.
     """
-    point = np.array(point, dtype=np.float64)
-    gradient = np.empty_like(point)
-    flat, slopes = point.reshape(-1), gradient.reshape(-1)
-    for i, value in enumerate(flat.copy()):
-        h = step if step is not None else float(np.cbrt(np.finfo(np.float64).eps)) * max(1.0, abs(float(value)))
+    if hasattr(point, "detach"):  # a torch tensor, recognised without importing torch
+        work = point.detach().double().contiguous().clone()
+        gradient = work.clone()
+    else:
+        work = np.array(point, dtype=np.float64, order="C")
+        gradient = np.empty_like(work)
+    flat, slopes = work.reshape(-1), gradient.reshape(-1)
+
+    def central(i: int, value: float, h: float) -> float:
         up, down = value + h, value - h  # what is really added is up - value: representable, so that no digits are lost
         flat[i] = up
-        above = function(point)
+        above = float(function(work))
         flat[i] = down
-        below = function(point)
+        below = float(function(work))
         flat[i] = value
-        slopes[i] = (above - below) / (up - down)
+        return (above - below) / (up - down)
+
+    exponent = 1 / 5 if richardson else 1 / 3
+    for i, value in enumerate(flat.tolist()):
+        h = step if step is not None else float(np.finfo(np.float64).eps) ** exponent * max(1.0, abs(value))
+        slope = central(i, value, h)
+        slopes[i] = (4 * central(i, value, h / 2) - slope) / 3 if richardson else slope
     return gradient
 
 
-def relative_error(ours: np.ndarray, theirs: np.ndarray, terms: np.ndarray | float = 0.0) -> float:
-    """The largest |ours - theirs| over the magnitude of the terms summed, or the largest entry where that is larger.
+def relative_error(ours: Any, theirs: Any, terms: Any = 0.0) -> float:
+    """The largest |ours - theirs| over the magnitude of the terms summed, or over the largest entry where that is larger.
 
-    A gradient that is truly zero, the sum of large terms that cancel, so counts as zero.
+    A gradient that is truly zero, the sum of large terms that cancel, so counts as zero. Equal infinities and NaN in the same place agree;
+    where only one is finite the error is infinite.
+
+    Raises:
+        DataError: the two have different shapes.
     """
-    ours, theirs = np.asarray(ours, dtype=np.float64), np.asarray(theirs, dtype=np.float64)
+    ours, theirs, terms = (np.asarray(array, dtype=np.float64) for array in (ours, theirs, terms))
+    if ours.shape != theirs.shape:
+        raise DataError(
+            text("arrays of shapes {ours} and {theirs} were compared", ours=str(ours.shape), theirs=str(theirs.shape)),
+            text("two arrays of one shape"),
+            text("reshape one of them; broadcasting would compare other entries than you mean"),
+        )
     if not ours.size:
         return 0.0
-    scale = np.maximum(np.abs(terms), max(float(np.abs(ours).max()), float(np.abs(theirs).max())))
-    with np.errstate(invalid="ignore", divide="ignore"):
-        errors = np.where(ours == theirs, 0.0, np.abs(ours - theirs) / np.where(scale == 0, 1.0, scale))
-    return float(np.where(np.isnan(ours) & np.isnan(theirs), 0.0, errors).max())
+    agree = (ours == theirs) | (np.isnan(ours) & np.isnan(theirs))
+    finite = np.isfinite(ours) & np.isfinite(theirs)
+    if not (agree | finite).all():
+        return math.inf
+    largest = max(float(np.abs(array[finite]).max(initial=0.0)) for array in (ours, theirs))
+    scale = np.broadcast_to(np.maximum(np.abs(terms), largest), ours.shape)
+    wrong = ~agree  # there, one of the two is not zero, so that the scale is not
+    return float((np.abs(ours[wrong] - theirs[wrong]) / scale[wrong]).max(initial=0.0))
