@@ -210,7 +210,7 @@ def _duplicate_notices(ledger: Ledger) -> Sequence[Notice]:
             Notice(
                 kind="duplicate_samples",
                 summary=text(
-                    "{copies} of {samples} samples are exact copies of others (such as {example}); all copies of a sample stand in one part",
+                    "{copies} of {samples} samples are exact copies of others (such as {example}); all copies of one stay together",
                     copies=copies, samples=ledger.samples, example=example,
                 ),
                 evidence={"groups": len(kept), "copies": copies, "samples": ledger.samples},
@@ -223,7 +223,7 @@ def _duplicate_notices(ledger: Ledger) -> Sequence[Notice]:
             Notice(
                 kind="contradictory_samples",
                 summary=text(
-                    "{count} samples have equal inputs and different targets, in {groups} groups (such as {example}): nobody can be right on all",
+                    "{count} samples in {groups} groups have equal inputs but different targets (such as {example}): not all can be met",
                     count=count, groups=len(ledger.contradictions), example=example,
                 ),
                 evidence={"groups": len(ledger.contradictions), "samples": count},
