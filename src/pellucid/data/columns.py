@@ -66,6 +66,7 @@ class Column(Record):
     stray: int = 0  # values that are neither missing nor of the column's kind, read as missing
     infinite: int = 0  # infinite numbers, read as missing
     whole: bool = False  # numeric: all values are whole numbers
+    counts_rows: bool = False  # identifier: 0, 1, 2, ... or 1, 2, 3, ... in some order
     ambiguous_dates: bool = False  # day and month could be exchanged
     words_for_missing: tuple[str, ...] = ()  # what missing values looked like, for a description
 
@@ -209,25 +210,27 @@ def _settled(column: Column, typed: pl.Series, raw: pl.Series) -> tuple[Column, 
         column = replace(column, whole=bool((present == present.round(0)).all()))
     if distinct == 0 or (distinct == 1 and not column.missing):
         return replace(column, kind="constant"), typed
-    if column.kind == "numeric" and column.whole and _is_number_identifier(column, present, raw):
-        return replace(column, kind="identifier"), typed
+    if column.kind == "numeric" and column.whole and _may_identify(column):
+        counting = _counts_rows(column, present)
+        if counting or _is_numbered(column, raw):
+            return replace(column, kind="identifier", counts_rows=counting), typed
     if column.kind == "categorical":
         return replace(column, kind=_kind_of_texts(column, present)), typed
     return column, typed
 
 
-def _is_number_identifier(column: Column, present: pl.Series, raw: pl.Series) -> bool:
-    """Whole numbers that count the rows, or that are nearly all different under a name like "id"."""
-    rows = raw.len()
-    different = column.distinct if column.distinct < 2**53 else raw.n_unique()
-    if rows < _IDENTIFIER_ROWS or column.missing or _TIME_NAME.search(column.name):
-        return False
-    if has_identifier_name(column.name):
-        different = max(different, raw.n_unique())  # numbers beyond 2**53 are only different as texts
-        return different >= _IDENTIFIER_SHARE * rows
+def _may_identify(column: Column) -> bool:
+    return column.rows >= _IDENTIFIER_ROWS and not column.missing and not _TIME_NAME.search(column.name)
+
+
+def _counts_rows(column: Column, present: pl.Series) -> bool:
     low, high = present.min(), present.max()
-    counts_rows = different == rows and low in (0.0, 1.0) and high == low + rows - 1  # type: ignore[operator]
-    return bool(counts_rows)
+    return column.distinct == column.rows and low in (0.0, 1.0) and high == low + column.rows - 1  # type: ignore[operator]
+
+
+def _is_numbered(column: Column, raw: pl.Series) -> bool:
+    """Nearly all different under a name like "id". Numbers beyond 2**53 are only different as they were given."""
+    return has_identifier_name(column.name) and max(column.distinct, raw.n_unique()) >= _IDENTIFIER_SHARE * column.rows
 
 
 def has_identifier_name(name: str) -> bool:
@@ -328,6 +331,11 @@ def infer_columns(frame: pl.DataFrame, *, decimal_comma: bool = False) -> tuple[
         columns[column.name] = column
         typed.append(series)
     return columns, pl.DataFrame(typed)
+
+
+def content_columns(columns: Mapping[str, Column]) -> list[str]:
+    """The names of the columns in which samples that are not copies of each other may differ: all but mere row numbers."""
+    return [name for name, column in columns.items() if column.kind != "nested" and not column.counts_rows]
 
 
 def used_columns(columns: Mapping[str, Column]) -> list[str]:

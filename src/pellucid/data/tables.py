@@ -14,7 +14,7 @@ from pellucid.core.hashing import hash_rows, hash_text, join_hashes
 from pellucid.core.language import Text, text
 from pellucid.core.records import Notice, Task
 from pellucid.data.column_parsing import MISSING, as_text
-from pellucid.data.columns import Column, infer_column, infer_columns, used_columns
+from pellucid.data.columns import Column, content_columns, infer_column, infer_columns, used_columns
 from pellucid.data.leakage import leaking_columns
 from pellucid.data.samples import Quarantined, Samples
 from pellucid.data.table_files import RawTable, load
@@ -178,7 +178,7 @@ def _samples(
     if choice is not None and values is not None:
         notices += choice.notices
         notices += leaking_columns(typed, columns, choice.task, values)
-    input_hashes = hash_table(typed, used_columns(columns))
+    input_hashes = hash_table(typed, content_columns(columns))
     return TableSamples(
         kind="table",
         name=raw.name,
@@ -243,7 +243,11 @@ def _with_something_to_use(columns: dict[str, Column], raw: RawTable, targets: S
             text("at least one column to learn from, beside the target"),
             text("check the delimiter: comma, semicolon, tabulator or bar"),
         )
-    counting = {name: replace(column, kind="numeric") for name, column in columns.items() if column.kind == "identifier" and column.whole}
+    counting = {
+        name: replace(column, kind="numeric", counts_rows=False)
+        for name, column in columns.items()
+        if column.kind == "identifier" and column.whole
+    }
     if counting:
         return {**columns, **counting}
     raise DataError(
