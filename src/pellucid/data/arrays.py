@@ -6,31 +6,18 @@ The user's arrays are never changed; Samples hold views of them where no convers
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any, cast
 
 import numpy as np
 import torch
 
 from pellucid.core.errors import DataError
-from pellucid.core.hashing import hash_rows, hash_text, join_hashes
 from pellucid.core.language import text
 from pellucid.core.memory import require_memory
-from pellucid.core.records import Notice, Task
-from pellucid.data.ledger import NumberedNames
-from pellucid.data.samples import Samples
+from pellucid.core.records import Notice
 
 _CHANNELS = (1, 3, 4)  # grey, RGB, RGBA
 _CHUNK = 1 << 22  # numbers looked at together, so that checks never double the memory of an array
-
-
-@dataclass
-class Targets:
-    """y, understood."""
-
-    task: Task
-    values: np.ndarray  # (N,) int64 class indices, or (N, outputs) float64
-    notices: list[Notice] = field(default_factory=list[Notice])
 
 
 def is_array_like(value: Any) -> bool:
@@ -301,135 +288,6 @@ def _as_images(array: np.ndarray, name: str) -> tuple[np.ndarray, list[Notice]]:
         )  # fmt: skip
         return np.moveaxis(array, 3, 1), [notice]
     return array, []
-
-
-# -- y -------------------------------------------------------------------------------------------------------------------------------
-
-
-def read_targets(value: Any, count: int, task: str = "auto", names: Sequence[str] = (), what: str = "y") -> Targets:
-    """y of `count` samples: class indices, names, truth values, one-hot rows, numbers or several numbers per sample.
-
-    Raises:
-        DataError: another length, missing values, one class, a constant, or numbers that do not suit the task.
-    """
-    array = as_array(value, what)
-    if array.ndim == 0 or len(array) != count:
-        raise DataError(
-            text("X has {samples} samples and {what} has {targets}", samples=count, what=what, targets=len(array) if array.ndim else 0),
-            text("one target per sample"),
-            text("check that X and {what} come from the same rows, in the same order", what=what),
-        )
-    check_finite(array, what)
-    notices: list[Notice] = []
-    if array.ndim > 2 and array[0].size == 1:
-        array = array.reshape(count, 1)
-    if array.ndim > 2 or (array.ndim == 2 and not array.shape[1]):
-        raise DataError(
-            text("{what} has shape {shape}", what=what, shape=str(array.shape)),
-            text("(samples,) or (samples, outputs)"),
-            text("give one class or one row of numbers per sample"),
-        )
-    if array.ndim == 2 and array.shape[1] == 1:
-        array = array[:, 0]
-    if array.ndim == 2:
-        if task != "regression" and _is_one_hot(array):
-            notices.append(
-                Notice(
-                    kind="one_hot",
-                    summary=text("{what} has one 1 in every row of {columns}: it is read as {columns} classes, one-hot encoded",
-                                 what=what, columns=array.shape[1]),
-                )
-            )  # fmt: skip
-            classes = tuple(names) if len(names) == array.shape[1] else tuple(str(index) for index in range(array.shape[1]))
-            return Targets(Task(kind="classification", classes=classes), array.argmax(axis=1).astype(np.int64), notices)
-        return _several_numbers(array, task, names, what)
-    from pellucid.data.columns import choose_task
-
-    raise NotImplementedError(choose_task)
-
-
-def _is_one_hot(array: np.ndarray) -> bool:
-    if array.dtype.kind not in "biuf":
-        return False
-    return bool(((array == 0) | (array == 1)).all() and (array.sum(axis=1) == 1).all())
-
-
-def _several_numbers(array: np.ndarray, task: str, names: Sequence[str], what: str) -> Targets:
-    outputs = array.shape[1]
-    if task == "classification" or array.dtype.kind in "US":
-        raise DataError(
-            text("{what} has {outputs} columns that are not one-hot, and the task is classification", what=what, outputs=outputs),
-            text("one class per sample: shape (samples,)"),
-            text("give one column of {what} at a time, or the numbers as a regression", what=what),
-        )
-    values = array.astype(np.float64)
-    constant = np.flatnonzero((values == values[0]).all(axis=0))
-    if len(constant) and len(values) > 1:
-        raise DataError(
-            text(
-                "column {column} of {what} is {value:g} in every sample", column=int(constant[0]), what=what, value=values[0, constant[0]]
-            ),
-            text("targets that vary"),
-            text("leave this column out: there is nothing to learn"),
-        )
-    notices: list[Notice] = []
-    if ((array == 0) | (array == 1)).all():
-        notices.append(
-            Notice(
-                kind="several_labels",
-                summary=text(
-                    "{what} holds {outputs} columns of zeros and ones, several of them 1 in one row: read as {outputs} numbers to predict",
-                    what=what, outputs=outputs,
-                ),
-            )
-        )  # fmt: skip
-    targets = tuple(names) if len(names) == outputs else tuple(f"target {index}" for index in range(outputs))
-    return Targets(Task(kind="regression", targets=targets), values, notices)
-
-
-# -- Samples -------------------------------------------------------------------------------------------------------------------------
-
-
-def array_samples(
-    inputs: np.ndarray,
-    targets: Targets | None,
-    *,
-    name: str = "arrays",
-    group: Any = None,
-    time: Any = None,
-    fixed_parts: np.ndarray | None = None,
-    identifiers: Sequence[str] | None = None,
-    reference: Mapping[str, Any] | None = None,
-    notices: Sequence[Notice] = (),
-    hashed: bool = True,
-) -> Samples:
-    """Samples of the kind "array" with their content hashes."""
-    count = len(inputs)
-    input_hashes = hash_rows(inputs) if hashed else [""] * count
-    hashes = input_hashes if not hashed or targets is None else join_hashes(input_hashes, target_hashes(targets.task, targets.values))
-    return Samples(
-        kind="array",
-        name=name,
-        task=None if targets is None else targets.task,
-        inputs=inputs,
-        targets=None if targets is None else targets.values,
-        identifiers=NumberedNames(count) if identifiers is None else identifiers,
-        hashes=hashes,
-        reference=reference,
-        fixed_parts=fixed_parts,
-        groups=per_sample(group, count, fixed_parts, "group"),
-        times=per_sample(time, count, fixed_parts, "time"),
-        notices=(*notices, *(targets.notices if targets is not None else ())),
-        input_hashes=input_hashes,
-    )
-
-
-def target_hashes(task: Task, values: np.ndarray) -> list[str]:
-    """A hash per target: of the class name, so that it stays the same when another class joins; of the numbers in a regression."""
-    if task.kind == "classification":
-        of_class = [hash_text(name) for name in task.classes]
-        return [of_class[index] for index in values.tolist()]
-    return hash_rows(values)
 
 
 def per_sample(value: Any, count: int, fixed_parts: np.ndarray | None, option: str) -> np.ndarray | None:

@@ -20,7 +20,8 @@ from pellucid.core.language import text
 from pellucid.core.memory import available_memory_bytes, require_memory
 from pellucid.core.records import Notice, Task
 from pellucid.data.array_preprocessing import ByteStandardisation, mean_and_scale
-from pellucid.data.arrays import per_sample, target_hashes
+from pellucid.data.array_targets import target_hashes
+from pellucid.data.arrays import per_sample
 from pellucid.data.image_decoding import Header, Unreadable, as_pixels, decode, in_threads, read_header, reason_of
 from pellucid.data.image_folders import ImageFile, ImageListing, images_below, list_images
 from pellucid.data.kinds import PreprocessingKind, preprocessing_kind

@@ -23,6 +23,7 @@ A package registers its kinds for all its users by an entry point:
 
 from __future__ import annotations
 
+import importlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from functools import cache
@@ -112,6 +113,12 @@ class PreprocessingKind(ABC):
 _Kind = TypeVar("_Kind", bound=type)
 _data_kinds: dict[str, Any] = {}
 _preprocessing_kinds: dict[str, PreprocessingKind] = {}
+_MODULES = {  # the built-in ones register themselves when they are first needed
+    "array": "pellucid.data.array_preprocessing",
+    "images": "pellucid.data.images",
+    "table": "pellucid.data.table_preprocessing",
+    "torch": "pellucid.data.torch_parts",
+}
 _failures: dict[str, str] = {}  # entry points that could not be loaded, and why
 
 
@@ -166,11 +173,14 @@ def failures() -> Mapping[str, str]:
 
 def preprocessing_kind_of(kind: str) -> PreprocessingKind:
     """Raises DataError where no such kind is registered (a run of a newer version, or of a package that is not installed)."""
-    _load_entry_points()
+    if kind in _MODULES and kind not in _preprocessing_kinds:
+        importlib.import_module(_MODULES[kind])
+    if kind not in _preprocessing_kinds:
+        _load_entry_points()
     if kind not in _preprocessing_kinds:
         raise DataError(
             text("preprocessing of the kind {kind!r}", kind=kind),
-            text("one of: {kinds}", kinds=sorted(_preprocessing_kinds)),
+            text("one of: {kinds}", kinds=sorted({*_MODULES, *_preprocessing_kinds})),
             text("install the package, or the version of pellucid, with which the run was made"),
         )
     return _preprocessing_kinds[kind]

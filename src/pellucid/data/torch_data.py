@@ -52,8 +52,9 @@ def is_torch_data(source: Any) -> bool:
         first: Any = cast("list[Any]", source)[0]
         return isinstance(first, tuple) and len(cast("tuple[Any, ...]", first)) == 2 and isinstance(first[0], (Tensor, np.ndarray))
     # a class of the user's own that behaves as a Dataset without deriving from it
-    plain = not isinstance(source, (str, bytes, Mapping, Sequence, np.ndarray, Tensor)) and not hasattr(source, "__array__")
-    return plain and not hasattr(source, "columns") and hasattr(source, "__getitem__") and hasattr(source, "__len__")
+    plain = not isinstance(source, (type, str, bytes, Mapping, Sequence, np.ndarray, Tensor)) and not hasattr(source, "__array__")
+    alike = hasattr(source, "__getitem__") and hasattr(source, "__len__")
+    return plain and alike and not hasattr(source, "columns") and not hasattr(source, "toarray")
 
 
 @dataclass

@@ -16,7 +16,8 @@ from pellucid.core.hashing import hash_rows, join_hashes
 from pellucid.core.language import Text, text
 from pellucid.core.memory import require_memory
 from pellucid.core.records import Notice, Task
-from pellucid.data.arrays import as_array, check_finite, per_sample, target_hashes
+from pellucid.data.array_targets import target_hashes
+from pellucid.data.arrays import as_array, check_finite, per_sample
 from pellucid.data.kinds import PreprocessingKind, preprocessing_kind
 from pellucid.data.ledger import NumberedNames
 from pellucid.data.samples import ResidentPart, Samples

@@ -1,0 +1,203 @@
+"""New data for a trained network, read as its training data were: by the preprocessing, not by the source."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+
+from pellucid.core.errors import DataError
+from pellucid.core.language import text
+from pellucid.core.records import Task
+from pellucid.data.embedded import EMBEDDED, embedded_frame, embedded_name, load_embedded, unknown_name
+from pellucid.data.recognition import exists, is_array_like, is_frame, place_of
+from pellucid.data.samples import Samples
+
+
+def read_new_data(source: Any, preprocessing: Any, *, header: bool = True, task: Task | None = None) -> Samples:
+    """`source` for a network whose `preprocessing` this is; `source` may be (X, y).
+
+    Raises:
+        DataError: see `sources.read_new`.
+    """
+    source, target = _with_targets(source)
+    name = embedded_name(source)
+    if name is not None and not exists(str(source)):
+        source, target = _embedded(name, preprocessing.kind)
+    elif isinstance(source, (str, Path)):
+        if not exists(source):
+            raise unknown_name(str(source))
+        source = Path(place_of(source))
+    reader = {"table": _new_table, "images": _new_images, "array": _new_arrays, "torch": _new_torch}.get(preprocessing.kind)
+    if reader is None:
+        raise DataError(
+            text("a network trained on data of kind {kind}", kind=preprocessing.kind),
+            text("a source that the data kind {kind} recognises", kind=preprocessing.kind),
+            text("give data of that kind, and import the package that registers it"),
+        )
+    return reader(source, target, preprocessing, header, task if task is not None else getattr(preprocessing, "task", None))
+
+
+def _with_targets(source: Any) -> tuple[Any, Any]:
+    """(X, y) of a pair; (source, None) of anything else. A second text is the target's name, which the network knows."""
+    if not isinstance(source, (tuple, list)) or len(cast("Sequence[Any]", source)) != 2:
+        return source, None
+    X, y = cast("Sequence[Any]", source)
+    if isinstance(source, tuple) and isinstance(y, (str, int)) and not is_array_like(X):
+        return X, None
+    both = isinstance(source, tuple) or (hasattr(X, "shape") and hasattr(y, "shape"))
+    if both and not isinstance(X, (str, Path)) and not isinstance(y, (str, Path)):
+        return X, y
+    if isinstance(source, tuple) and isinstance(X, (str, Path)) and is_array_like(y):
+        return X, y
+    return cast("Any", source), None
+
+
+def _embedded(name: str, kind: str) -> tuple[Any, Any]:
+    if kind == "table":
+        return embedded_frame(name), None
+    X, y = load_embedded(name)
+    found = EMBEDDED[name]
+    labels = np.asarray(found.classes)[y.astype(np.int64)] if found.classes else y
+    return (X.reshape(-1, *found.image) if found.image else X), labels
+
+
+# -- one per kind of preprocessing ---------------------------------------------------------------------------------------------------
+
+
+def _new_table(source: Any, target: Any, preprocessing: Any, header: bool, task: Task | None) -> Samples:
+    from pellucid.data.frame_targets import frame_with_target
+    from pellucid.data.new_tables import read_new_table
+
+    if not isinstance(source, Path) and not is_frame(source):
+        source = _as_frame(source, preprocessing)
+    if target is not None:
+        source, names = frame_with_target(source, target)
+        wanted = list(preprocessing.task.targets)
+        given = [names] if isinstance(names, str) else names
+        if len(given) == len(wanted):
+            source = source.drop([name for name in wanted if name in source.columns and name not in given])
+            source = source.rename(dict(zip(given, wanted, strict=True)))
+    return read_new_table(source, preprocessing, header=header)
+
+
+def _as_frame(source: Any, preprocessing: Any) -> Any:
+    """An array (n, columns), or one row, under the names of the training table's columns in their order."""
+    import polars as pl
+
+    from pellucid.data.arrays import as_array
+
+    names = [str(name) for name in preprocessing.columns]
+    if isinstance(source, dict):
+        row = cast("dict[str, Any]", source)
+        return pl.DataFrame({name: value if isinstance(value, (list, tuple, np.ndarray)) else [value] for name, value in row.items()})
+    array = as_array(source, "X")
+    array = array[None] if array.ndim == 1 else array
+    if array.ndim != 2 or array.shape[1] != len(names):
+        raise DataError(
+            text("X has shape {got}", got=str(array.shape)),
+            text("{count} columns in the order {names}, as the network was trained on", count=len(names), names=names[:20]),
+            text("give these columns, or a frame with their names"),
+        )
+    return pl.DataFrame({name: array[:, index] for index, name in enumerate(names)})
+
+
+def _new_images(source: Any, target: Any, preprocessing: Any, header: bool, task: Task | None) -> Samples:
+    from pellucid.data.array_reading import new_inputs
+    from pellucid.data.array_targets import encode_new_targets
+    from pellucid.data.images import read_new_images
+
+    channels, height, width = preprocessing.input_shape
+    samples = read_new_images(source, channels, (height, width), task)
+    if samples is None:
+        inputs, notices = new_inputs(source, preprocessing.input_shape)
+        samples = _as_samples("images", inputs, notices)
+    if target is not None and task is not None:
+        samples.targets, samples.task = encode_new_targets(target, len(samples), task), task
+    return samples
+
+
+def _as_samples(kind: str, inputs: np.ndarray, notices: Sequence[Any]) -> Samples:
+    from pellucid.data.ledger import NumberedNames
+
+    names = NumberedNames(len(inputs))
+    return Samples(
+        kind=kind,
+        name="arrays",
+        task=None,
+        inputs=inputs,
+        targets=None,
+        identifiers=names,
+        hashes=[""] * len(inputs),
+        notices=list(notices),
+    )
+
+
+def _new_arrays(source: Any, target: Any, preprocessing: Any, header: bool, task: Task | None) -> Samples:
+    from pellucid.data.array_reading import is_array_file, load_array_file, numeric_matrix, read_new_arrays
+
+    name = "arrays"
+    if isinstance(source, Path) or _is_picture(source):
+        if isinstance(source, Path) and is_array_file(source):
+            name = source.stem
+            source, found = load_array_file(source)
+            target = found if target is None else target
+        else:
+            pictures = _pictures_as_arrays(source, preprocessing, task)
+            if pictures is not None:
+                return pictures
+    if isinstance(source, Path) or hasattr(source, "columns"):
+        from pellucid.data.columns import infer_columns
+        from pellucid.data.table_files import load
+
+        table = load(source, header=header)
+        _, typed = infer_columns(table.frame, decimal_comma=table.decimal_comma)
+        name = table.name
+        source, found = numeric_matrix(typed, int(np.prod(preprocessing.input_shape)))
+        target = found if target is None else target
+    return read_new_arrays(source, target, preprocessing, task, name)
+
+
+def _is_picture(source: Any) -> bool:
+    first: Any = cast("Sequence[Any]", source)[0] if isinstance(source, (list, tuple)) and source else source
+    return isinstance(first, (str, Path)) or type(first).__module__.startswith("PIL.")
+
+
+def _pictures_as_arrays(source: Any, preprocessing: Any, task: Task | None) -> Samples | None:
+    """Image files for a network trained on image arrays: black becomes the smallest value it was trained on, white the largest."""
+    from pellucid.data.image_decoding import is_image_name
+    from pellucid.data.images import read_new_images
+
+    shape = preprocessing.input_shape
+    if len(shape) != 3 or shape[0] not in (1, 3) or (isinstance(source, Path) and source.is_file() and not is_image_name(source)):
+        return None
+    samples = read_new_images(source, shape[0], (shape[1], shape[2]), task)
+    if samples is None:
+        return None
+    samples.kind = "array"
+    if (preprocessing.low, preprocessing.high) != (0.0, 255.0):
+        span = preprocessing.high - preprocessing.low
+        samples.inputs = (samples.inputs.astype(np.float32) * (span / 255.0) + preprocessing.low).astype(np.float32)
+    return samples
+
+
+def _new_torch(source: Any, target: Any, preprocessing: Any, header: bool, task: Task | None) -> Samples:
+    from pellucid.data.array_reading import is_array_file, load_array_file
+    from pellucid.data.array_targets import encode_new_targets
+    from pellucid.data.torch_parts import read_new_torch
+
+    if isinstance(source, Path):
+        if not is_array_file(source):
+            raise DataError(
+                text("{path}, for a network trained on a torch data set", path=str(source)),
+                text("a torch Dataset or DataLoader, an array, or an .npy or .npz file"),
+                text("prepare the data as the training data were prepared"),
+            )
+        source, found = load_array_file(source)
+        target = found if target is None else target
+    samples = read_new_torch(source, preprocessing)
+    if target is not None and task is not None:
+        samples.targets, samples.task = encode_new_targets(target, len(samples), task), task
+    return samples
