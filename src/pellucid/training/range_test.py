@@ -1,7 +1,8 @@
 """The learning-rate range test: raise the rate a little with every step on a throw-away copy, and see where the loss falls fastest.
 
-Source: L. N. Smith, "Cyclical Learning Rates for Training Neural Networks", 2017, section 3.3; the choice between the steepest point and
-a decade below the rate at which the smoothed loss is lowest follows common practice.
+Source: L. N. Smith, "Cyclical Learning Rates for Training Neural Networks", 2017, section 3.3. The rate chosen is a tenth of the one at which
+the smoothed loss is lowest: common practice, and steady from seed to seed. The steepest point of the curve, the other customary choice, is
+not: on small data it differs tenfold between seeds, mostly to the slow side.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from torch import Tensor, nn
 
 SMOOTHING = 0.9  # of the exponential average of the losses
 STOP_RATIO = 4.0  # the loss is this many times its lowest value: the rate is too high, no need to go on
-SAFETY = 10.0  # chosen rate = (rate of the lowest smoothed loss) / SAFETY, or the steepest point where that is lower
+SAFETY = 10.0  # chosen rate = (rate of the lowest smoothed loss) / SAFETY
 
 
 @dataclass(frozen=True)
@@ -83,8 +84,5 @@ def _choose(rates: list[float], losses: list[float], default: float) -> float:
     lowest = min(range(len(losses)), key=losses.__getitem__)
     if lowest < 5 or losses[0] - losses[lowest] < 0.02 * abs(losses[0]):
         return default  # nothing was learnt at any rate: the test has nothing to say
-    slopes = [(losses[i + 2] - losses[i - 2], i) for i in range(2, lowest + 1) if i + 2 < len(losses)]
-    steepest = rates[min(slopes)[1]] if slopes else rates[lowest] / SAFETY
-    chosen = math.sqrt(steepest * rates[lowest] / SAFETY)  # between the two customary answers
-    chosen = min(max(chosen, default / 30), default * 30)
+    chosen = min(max(rates[lowest] / SAFETY, default / 30), default * 30)
     return float(f"{chosen:.2g}")  # two digits are all the test can tell
