@@ -38,11 +38,15 @@ def part_word(part: str) -> Text:
     return {"train": text("training part"), "validation": text("validation part"), "test": text("test part")}[part]
 
 
-def shown(value: float | None) -> str:
-    """A number as a person reads it: three decimals for scores and everyday losses, four digits for the rest."""
+def shown(value: float | None, beside: float | None = None) -> str:
+    """A number as a person reads it: three decimals for scores and everyday losses, four digits for the rest.
+
+    `beside` is the number it stands beside and is written like: an end of an interval like its middle.
+    """
     if value is None:
         return "-"
-    return f"{value:.3f}" if 0.001 <= abs(value) < 10 or value == 0 else f"{value:.4g}"
+    scale = abs(value if beside is None else max(value, beside, key=abs))
+    return f"{value:.3f}" if 0.001 <= scale < 10 or value == 0 else f"{value:.4g}"
 
 
 @dataclass(frozen=True, kw_only=True)

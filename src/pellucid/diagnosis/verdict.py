@@ -72,9 +72,9 @@ def _nothing_wrong(curves: Curves) -> Finding:
         "held_out": shown(held_out.value),
         "part": part_word(curves.held_out_part),
         "samples": held_out.samples,
-        "gap": shown(gap.value),
-        "low": shown(gap.interval.low),
-        "high": shown(gap.interval.high),
+        "gap": shown(gap.value, gap.interval.high),
+        "low": shown(gap.interval.low, gap.interval.high),
+        "high": shown(gap.interval.high, gap.interval.low),
     }
     open_question = gap.interval.high > 2 * WIDE * gap.learnt
     if open_question:

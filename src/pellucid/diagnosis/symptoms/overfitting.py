@@ -215,8 +215,8 @@ def _gap_summary(curves: Curves, gap: Gap, rise: Rise | None) -> Text:
         held_out=shown(curves.held_out.value),
         part=part_word(curves.held_out_part),
         gap=shown(gap.value),
-        low=shown(gap.interval.low),
-        high=shown(gap.interval.high),
+        low=shown(gap.interval.low, gap.value),
+        high=shown(gap.interval.high, gap.value),
         lost=100 * min(gap.lost, 1.0),
     )
     if rise is None:
