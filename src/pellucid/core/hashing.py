@@ -74,8 +74,10 @@ def join_hashes(first: Sequence[str], second: Sequence[str]) -> list[str]:
 
 def equal_groups(hashes: Iterable[str]) -> list[list[int]]:
     """The positions of equal hashes, each group of two or more, in order of first appearance; "" equals nothing."""
-    positions: dict[str, list[int]] = {}
+    first: dict[str, int] = {}
+    groups: dict[str, list[int]] = {}
     for position, value in enumerate(hashes):
-        if value:
-            positions.setdefault(value, []).append(position)
-    return [group for group in positions.values() if len(group) > 1]
+        before = first.setdefault(value, position)  # numbers, not lists: a list per sample would wake the garbage collector
+        if before != position and value:
+            groups.setdefault(value, [before]).append(position)
+    return [groups[value] for value in sorted(groups, key=first.__getitem__)]

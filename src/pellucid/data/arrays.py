@@ -28,7 +28,7 @@ def is_array_like(value: Any) -> bool:
         return False
     if isinstance(value, (list, tuple, range)):
         first: Any = cast("Sequence[Any]", value)[0] if len(cast("Sequence[Any]", value)) else 0.0
-        return isinstance(first, (bool, int, float, complex, np.generic, str)) or is_array_like(first)
+        return first is None or isinstance(first, (bool, int, float, complex, np.generic, str)) or is_array_like(first)
     return hasattr(value, "__array__") or hasattr(value, "__array_interface__") or hasattr(value, "__dlpack__")
 
 

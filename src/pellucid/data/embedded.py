@@ -163,7 +163,6 @@ def unknown_name(source: str) -> DataError:
     """The error for a text that is neither a path nor a name: what was it meant to be?"""
     path = Path(source).expanduser()
     folder = path.parent
-    names = [*EMBEDDED, *ALIASES]
     if path.suffix or len(path.parts) > 1 or not source.strip():
         if folder.is_dir():
             siblings = sorted(entry.name for entry in folder.iterdir() if not entry.name.startswith("."))
@@ -181,5 +180,5 @@ def unknown_name(source: str) -> DataError:
             "{source!r} is neither the name of an embedded data set nor a file or folder in {folder}", source=source, folder=str(Path.cwd())
         ),
         text("one of the names {names}, or the path of a table or of a folder of images", names=list(EMBEDDED)),
-        did_you_mean(source, [*names, *here]),
+        did_you_mean(source, [*EMBEDDED, *here]),
     )
