@@ -1,8 +1,8 @@
 """The learning-rate range test: raise the rate a little with every step on a throw-away copy, and see where the loss falls fastest.
 
-Source: L. N. Smith, "Cyclical Learning Rates for Training Neural Networks", 2017, section 3.3. The rate chosen is a tenth of the one at which
-the smoothed loss is lowest: common practice, and steady from seed to seed. The steepest point of the curve, the other customary choice, is
-not: on small data it differs tenfold between seeds, mostly to the slow side.
+Source: L. N. Smith, "Cyclical Learning Rates for Training Neural Networks", 2017, section 3.3. The rate chosen is a tenth of the one at
+which the smoothed loss is lowest: common practice, and steady from seed to seed. The steepest point of the curve, the other customary
+choice, is not: on small data it differs tenfold between seeds, mostly to the slow side.
 """
 
 from __future__ import annotations
