@@ -6,7 +6,12 @@ The names below are imported when first used: `import pellucid` itself loads nei
 from __future__ import annotations
 
 import importlib
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:  # what the lazy names are, for type checkers and editors
+    from pellucid.core import errors
+    from pellucid.training.fit import fit
+    from pellucid.training.run import Run, load
 
 __version__ = "0.1.0"
 

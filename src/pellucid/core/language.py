@@ -10,7 +10,7 @@ from __future__ import annotations
 import gettext as _gettext
 import locale as _locale
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -30,7 +30,7 @@ def language() -> str:
 
 
 def language_of_environment(environment: Mapping[str, str] | None = None) -> str:
-    """"zh" when the locale's variables, in gettext's order of authority, name Chinese; else "en"."""
+    """The user's language: "zh" when the locale's variables, in gettext's order of authority, name Chinese; else "en"."""
     environment = os.environ if environment is None else environment
     for variable in ("PELLUCID_LANGUAGE", "LANGUAGE", "LC_ALL", "LC_MESSAGES", "LANG"):
         value = environment.get(variable, "")
@@ -43,7 +43,7 @@ def language_of_environment(environment: Mapping[str, str] | None = None) -> str
 
 
 @contextmanager
-def use_language(name: str) -> Iterator[None]:
+def use_language(name: str) -> Generator[None]:
     """Read every `Text` rendered inside the block in `name` ("en" or "zh")."""
     token = _current.set(name)
     try:
@@ -72,6 +72,9 @@ class Text:
 
     def __str__(self) -> str:
         return self.render()
+
+    def __hash__(self) -> int:  # of the sentence alone: its values need not be hashable
+        return hash(self.message)
 
     def to_dict(self) -> dict[str, Any]:
         return {"text": self.message, "values": {key: _stored(value) for key, value in self.values.items()}}
@@ -110,12 +113,15 @@ def _stored(value: Any) -> Any:
         return [_stored(item) for item in cast("Sequence[Any]", value)]
     if value is None or isinstance(value, (str, int, float, bool)):
         return value
+    if hasattr(value, "item") and getattr(value, "ndim", 1) == 0:  # a NumPy or torch scalar: "{value:g}" needs a number again
+        return value.item()
     return str(value)
 
 
 def _restored(value: Any) -> Any:
-    if isinstance(value, dict) and "text" in value:
-        return Text.from_dict(cast("dict[str, Any]", value))
+    if isinstance(value, dict):
+        stored = cast("dict[str, Any]", value)
+        return Text.from_dict(stored) if "text" in stored else stored
     if isinstance(value, list):
         return [_restored(item) for item in cast("list[Any]", value)]
     return value

@@ -1,3 +1,4 @@
+# ruff: noqa: E501 - the table below has an option per line
 """The one table of options. It feeds `fit`'s checks, the command line, TOML files and the documentation; nothing else lists options.
 
 No torch, no click here: `pellucid --help` must answer at once.
@@ -6,10 +7,11 @@ No torch, no click here: `pellucid --help` must answer at once.
 from __future__ import annotations
 
 import math
+import operator
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 from pellucid.core.errors import OptionError, OptionTypeError, did_you_mean
 from pellucid.core.language import Text, text
@@ -96,36 +98,45 @@ _KIND_WORDS = {
 }
 
 
+_Number = TypeVar("_Number", int, float)
+
+
 def _number(option: Option, value: Any) -> float:
-    if isinstance(value, str):
-        try:
-            value = float(value)
-        except ValueError:
-            raise OptionTypeError(
-                text("{option} is {value!r}", option=option.name, value=value), option.expectation(), text("write it as a number")
-            ) from None
-    if isinstance(value, bool) or not hasattr(value, "__float__"):
+    try:
+        if isinstance(value, bool):
+            raise TypeError
+        number = float(value)
+    except (TypeError, ValueError, OverflowError):
         raise OptionTypeError(
             text("{option} is {value!r}", option=option.name, value=value), option.expectation(), text("write it as a number")
-        )
-    number = float(value)
+        ) from None
+    return _within(option, number)
+
+
+def _within(option: Option, number: _Number) -> _Number:
+    """The number, or an `OptionError` where it is outside the option's range."""
     outside = (
-        not math.isfinite(number)
+        (isinstance(number, float) and not math.isfinite(number))
         or (option.minimum is not None and number < option.minimum)
         or (option.maximum is not None and number > option.maximum)
         or (option.above is not None and number <= option.above)
         or (option.below is not None and number >= option.below)
     )
     if outside:
+        shown = f"{number:g}" if isinstance(number, float) else str(number)
         raise OptionError(
-            text("{option} is {value:g}", option=option.name, value=number),
-            option.expectation(),
-            text("choose a value in that range"),
+            text("{option} is {value}", option=option.name, value=shown), option.expectation(), text("choose a value in that range")
         )
     return number
 
 
 def _integer(option: Option, value: Any) -> int:
+    try:  # without a detour through floating point, which would change a seed of more than 53 bits
+        if not isinstance(value, bool):
+            return _within(option, int(value) if isinstance(value, str) else operator.index(value))
+    except (TypeError, ValueError) as error:
+        if isinstance(error, OptionError):
+            raise
     number = _number(option, value)
     if number != int(number):
         raise OptionError(
@@ -269,6 +280,8 @@ def resolve(given: Mapping[str, Any]) -> dict[str, Any]:
     for name in given:
         if name not in BY_NAME:
             raise OptionTypeError(
-                text("{name!r} is no option", name=name), text("one of the {count} options", count=len(BY_NAME)), did_you_mean(name, BY_NAME)
+                text("{name!r} is no option", name=name),
+                text("one of the {count} options", count=len(BY_NAME)),
+                did_you_mean(name, BY_NAME),
             )
     return {option.name: option.check(given[option.name]) if option.name in given else option.default for option in OPTIONS}

@@ -52,8 +52,8 @@ def _stored(value: Any) -> Any:
         return {str(key): _stored(item) for key, item in cast("Mapping[Any, Any]", value).items()}
     if isinstance(value, (list, tuple)):
         return [_stored(item) for item in cast("list[Any]", value)]
-    if hasattr(value, "item") and not isinstance(value, (str, int, float)):  # a NumPy or torch scalar
-        return value.item()
+    if hasattr(value, "tolist") and not isinstance(value, (str, int, float)):  # a NumPy or torch scalar or array
+        return value.tolist()
     return value
 
 
@@ -62,21 +62,27 @@ def _restored(value: Any, hint: Any) -> Any:
         return None
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin in (typing.Union, types.UnionType):
-        candidates = [argument for argument in arguments if argument is not type(None)]
+        candidates: list[Any] = [argument for argument in arguments if argument is not type(None)]
         if isinstance(value, dict):  # a stored record or sentence: only a structured type can hold it
-            candidates = [c for c in candidates if c is Text or (isinstance(c, type) and issubclass(c, Record)) or typing.get_origin(c)]
-        return _restored(value, candidates[0]) if candidates else value
+            candidates = [c for c in candidates if c is Text or _is_record(c) or typing.get_origin(c)]
+        return _restored(cast("Any", value), candidates[0]) if candidates else cast("Any", value)
     if hint is Text:
         return Text.from_dict(value)
-    if isinstance(hint, type) and issubclass(hint, Record):
+    if _is_record(hint):
         return hint.from_dict(value)
-    if origin is tuple:
-        return tuple(_restored(item, arguments[0] if arguments else Any) for item in value)
-    if origin is list:
-        return [_restored(item, arguments[0] if arguments else Any) for item in value]
-    if origin is not None and isinstance(value, dict) and len(arguments) == 2:
-        return {key: _restored(item, arguments[1]) for key, item in cast("dict[str, Any]", value).items()}
+    if isinstance(value, list):
+        items = [_restored(item, arguments[0] if arguments else Any) for item in cast("list[Any]", value)]
+        return tuple(items) if origin is tuple else items
+    if isinstance(value, dict):
+        stored = cast("dict[str, Any]", value)
+        if hint is Any and stored.keys() == {"text", "values"}:  # a sentence among the evidence
+            return Text.from_dict(stored)
+        return {key: _restored(item, arguments[1] if len(arguments) == 2 else Any) for key, item in stored.items()}
     return value
+
+
+def _is_record(hint: Any) -> bool:
+    return isinstance(hint, type) and issubclass(hint, Record)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -208,8 +208,8 @@ def repeated(kernel: torch._ops.OpOverload, args: tuple[Any, ...], kwargs: Mappi
     """What the kernel gives when it makes this draw."""
     name = kernel_name(kernel)
     if name in _DROPOUTS:
-        p = kwargs.get("p", args[1] if len(args) > 1 else 0.5)
-        x = args[0]
+        x: Tensor = args[0]
+        p = kwargs["p"] if "p" in kwargs else args[1]
         wide = torch.promote_types(x.dtype, torch.float32)  # the kernels compute half precision in float32
         return ((x.to(wide) * draw) * (0.0 if p == 1 else 1.0 / (1.0 - p))).to(x.dtype), draw.clone()
     if name in _NOISES:

@@ -37,10 +37,11 @@ ALIASES = {
     "greater": "gt", "greater_equal": "ge", "less": "lt", "less_equal": "le", "not_equal": "ne",
     "clip": "clamp", "fix": "trunc", "concat": "cat", "concatenate": "cat", "row_stack": "vstack", "ger": "outer", "trapz": "trapezoid",
     "moveaxis": "movedim", "swapaxes": "transpose", "swapdims": "transpose", "T": "t", "H": "adjoint", "mH": "adjoint",
-    "linalg_det": "det", "linalg_slogdet": "slogdet", "linalg_inv": "inverse", "linalg_matmul": "matmul", "linalg_diagonal": "diagonal",
-    "linalg_matrix_exp": "matrix_exp", "linalg_matrix_power": "matrix_power", "linalg_householder_product": "orgqr",
-    "linalg_pinv": "pinverse", "expit": "sigmoid", "psi": "digamma", "gammainc": "igamma", "gammaincc": "igammac",
-    "multigammaln": "mvlgamma", "gammaln": "lgamma", "_threshold": "threshold",
+    "linalg_det": "det", "linalg_slogdet": "slogdet", "linalg_inv": "inv", "inverse": "inv", "linalg_pinv": "pinv", "pinverse": "pinv",
+    "linalg_matmul": "matmul", "linalg_diagonal": "diagonal", "linalg_matrix_exp": "matrix_exp", "linalg_matrix_power": "matrix_power",
+    "linalg_householder_product": "householder_product", "orgqr": "householder_product",
+    "expit": "sigmoid", "psi": "digamma", "gammainc": "igamma", "gammaincc": "igammac", "multigammaln": "mvlgamma", "gammaln": "lgamma",
+    "_threshold": "threshold",
 }  # fmt: skip
 
 # Attributes of a tensor that are again tensors; reading any other attribute computes nothing.
