@@ -259,9 +259,10 @@ def all_rules() -> dict[str, Rule]:
     return {name: made for name, made in sorted(_rules.items()) if made.name == name}
 
 
-_GREEK = frozenset(  # noqa: SIM905
+_GREEK = re.findall(
+    r"\w+",
     "alpha beta gamma delta epsilon varepsilon zeta eta theta kappa lambda mu nu xi rho sigma tau phi varphi psi omega "
-    "Gamma Delta Theta Lambda Sigma Phi Psi Omega".split()
+    "Gamma Delta Theta Lambda Sigma Phi Psi Omega",
 )
 _COMMAND = re.compile(r"\\([A-Za-z]+)\*?")
 _WORDS = re.compile(r"\\(?:text|operatorname|mathrm|mathtt|begin|end)\s*\{[^{}]*\}")
