@@ -130,7 +130,7 @@ def test_compare(call: Callable[..., tuple[int, str, str]]) -> None:
     code, out, _ = call("--compare", "runs/iris-mlp", "runs/iris-logistic")
     rows = [line.split() for line in out.splitlines()]
     assert code == 0
-    assert ["learning_rate", "auto", "0.1000"] in rows
+    assert ["learning_rate", "auto", "0.1"] in rows
     assert ["epochs", "3", "auto"] in rows
     assert ["name", "mlp", "logistic"] in rows
     assert ["accuracy", "0.9000", "0.9000"] in rows

@@ -92,14 +92,14 @@ def _may_break(before: str, after: str) -> bool:
 
 
 def number(value: float | None, digits: int = 4) -> str:
-    """A measured value with `digits` significant digits, at least three places behind the point where it is near one: 0.9667, 12.35."""
+    """A measured value with `digits` significant digits, and as many places below one: 0.9667, 12.35; very small or large: 3.5e-4."""
     if value is None:
         return "-"
     if not math.isfinite(value):
         return "NaN" if math.isnan(value) else ("-inf" if value < 0 else "inf")
     size = abs(value)
     if size and (size < 1e-3 or size >= 1e6):
-        return f"{value:.{digits - 1}e}".replace("e-0", "e-").replace("e+0", "e+")
+        return f"{value:.1e}".replace("e-0", "e-").replace("e+0", "e+")
     places = digits - 1 - math.floor(math.log10(size)) if size >= 1 else digits
     return f"{value:.{max(places, 0)}f}"
 

@@ -147,7 +147,7 @@ def _cells(row: ComparedRow) -> list[str | tuple[str, str]]:
     """The values; of metrics the best is bold."""
     if row.kind == "cost" and row.name == "seconds":
         return [str(duration(value)) for value in row.values]
-    shown = [_shown(value) for value in row.values]
+    shown = [number(value) if row.kind == "metric" and value is not None else _shown(value) for value in row.values]
     values = [value for value in row.values if isinstance(value, (int, float))]
     if row.kind != "metric" or len(set(shown)) < 2 or not values:
         return [one_line(value) for value in shown]
@@ -165,7 +165,7 @@ def _shown(value: Any) -> str:
     if isinstance(value, bool):
         return str(text("yes")) if value else str(text("no"))
     if isinstance(value, float):
-        return number(value)
+        return f"{value:g}"
     if isinstance(value, (list, tuple)):
         return ", ".join(str(item) for item in value)
     return str(value)

@@ -24,6 +24,23 @@ _MORE_METRICS = {
 }
 
 
+_COLUMN_KINDS = {
+    "numeric": text("numeric"),
+    "boolean": text("boolean"),
+    "categorical": text("categorical"),
+    "date": text("date"),
+    "text": text("text"),
+    "identifier": text("identifier"),
+    "constant": text("constant"),
+    "nested": text("nested"),
+    "array": text("numeric"),
+}
+
+
+def column_kind_name(kind: str) -> Text | str:
+    return _COLUMN_KINDS.get(kind, kind)
+
+
 def part_name(part: str) -> Text | str:
     return _PARTS.get(part, part)
 

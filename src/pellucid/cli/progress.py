@@ -41,6 +41,19 @@ class TerminalProgress(Progress):
         self._live: Live | None = None
         self._notices: list[Text] = []
         self._closed = False
+        self._waiting = 0  # columns of a line that will be written over
+
+    def waiting(self, name: Text) -> None:
+        """In a terminal, a word while nothing can be shown yet; the next line takes its place."""
+        if self.output.live:
+            line = f"{name} ..."
+            self._waiting = width_of(line)
+            self.output.console.print(styled((line, "dim")), end="\r", soft_wrap=True)
+
+    def _end_waiting(self) -> None:
+        if self._waiting:
+            self.output.console.print(" " * self._waiting, end="\r", soft_wrap=True)
+            self._waiting = 0
 
     # -- events ----------------------------------------------------------------------------------------------------------------------
 
@@ -92,6 +105,7 @@ class TerminalProgress(Progress):
 
     def close(self) -> None:
         self._closed = True
+        self._end_waiting()
         self._write_notices()
         self._write_last_line()
         if self._live is not None:
@@ -103,6 +117,7 @@ class TerminalProgress(Progress):
     # -- lines -----------------------------------------------------------------------------------------------------------------------
 
     def _labelled(self, label: Text, sentence: str, style: str = "") -> None:
+        self._end_waiting()
         first, *rest = wrap(one_line(sentence), self.output.columns - LABEL)
         self.output.line((fill(str(label), LABEL), "dim"), (first, style))
         for line in rest:
@@ -116,7 +131,8 @@ class TerminalProgress(Progress):
     def _write_last_line(self) -> None:
         if self._unwritten and not self.output.live:
             self._unwritten = False
-            self.output.line(", ".join([f"{self._where()}: {self._numbers(', ')}", *self._pace()]))
+            items = [*self._numbers(), *self._pace()]
+            self.output.line(str(text("{epoch}: {items}", epoch=self._where(), items=items)))
 
     # -- the moving lines --------------------------------------------------------------------------------------------------------------
 
@@ -136,7 +152,7 @@ class TerminalProgress(Progress):
     def _picture(self) -> Styled:
         if self._row is None and self._report is None:
             return styled((f"{self._phase} ...", "dim")) if self._phase is not None else styled("")
-        lines = [self._bar_line(), styled(_cut_to_fit(self._numbers("   "), self.output.full_columns))]
+        lines = [self._bar_line(), styled(_cut_to_fit(self._numbers(), self.output.full_columns))]
         if self._phase is not None:
             lines.append(styled((f"{self._phase} ...", "dim")))
         return styled("\n").join(lines)
@@ -175,10 +191,10 @@ class TerminalProgress(Progress):
             done = max(done, self._report.step / max(self._report.steps, 1))
         return min(done, 1.0)
 
-    def _numbers(self, separator: str) -> str:
+    def _numbers(self) -> list[str]:
         row = self._row
         if row is None:
-            return str(text("loss {value}", value=number(self._report.loss))) if self._report is not None else ""
+            return [str(text("loss {value}", value=number(self._report.loss)))] if self._report is not None else []
         newer = self._report is not None and self._report.step > row["step"]
         train = row.get("train", {})
         loss = self._report.loss if newer and self._report is not None else train.get("running_loss", train.get("loss"))
@@ -186,8 +202,7 @@ class TerminalProgress(Progress):
         part = "validation" if "validation" in row else "train"
         measured = row.get(part, {})
         names = [name for name in ("loss", *main_metrics(measured)) if name in measured and not (part == "train" and name == "loss")]
-        parts += [words(part_name(part), metric_name(name), number(measured[name])) for name in names]
-        return separator.join(parts)
+        return parts + [words(part_name(part), metric_name(name), number(measured[name])) for name in names]
 
     def _pace(self) -> list[str]:
         samples = self._plan.samples.get("train", 0) if self._plan is not None else 0
@@ -257,9 +272,8 @@ def _settings(plan: Plan) -> Text:
     return text("{parts}", parts=parts)
 
 
-def _cut_to_fit(line: str, columns: int) -> str:
+def _cut_to_fit(items: list[str], columns: int) -> str:
     """Whole items, as many as fit on one line: a line that wraps could not be redrawn in place."""
-    items = line.split("   ")
     while len(items) > 1 and width_of("   ".join(items)) >= columns:
-        items.pop()
+        items = items[:-1]
     return "   ".join(items)

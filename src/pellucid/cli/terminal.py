@@ -134,7 +134,7 @@ class Output:
         """
         from rich.table import Table
 
-        cells = [[name, *(_plain(row[position]) for row in rows)] for position, name in enumerate(header)]
+        cells = [[name, *(plain(row[position]) for row in rows)] for position, name in enumerate(header)]
         widths = {position: max(width_of(cell) for cell in column) + 2 for position, column in enumerate(cells)}
         kept = list(widths)
         for position in spare:
@@ -151,7 +151,8 @@ class Output:
             self.console.print(_without_trailing_blanks(segments), soft_wrap=True)
 
 
-def _plain(piece: Piece) -> str:
+def plain(piece: Piece) -> str:
+    """The words without their style."""
     return piece if isinstance(piece, str) else piece[0]
 
 

@@ -10,12 +10,12 @@ from pellucid.core.options import BY_NAME
 
 
 def _data(session: Session, source: str, target: str | None, task: str | None, header: bool | None) -> None:
-    task = BY_NAME["task"].check("auto" if task is None else task)
+    kind: str = BY_NAME["task"].check("auto" if task is None else task)
 
     from pellucid import data
     from pellucid.cli.description import show_description
 
-    description = data.describe(data.read(source, target, task=task, header=True if header is None else header))
+    description = data.describe(data.read(source, target, task=kind, header=True if header is None else header))
     if session.json:
         session.write_json(description.to_dict())
     else:

@@ -25,9 +25,15 @@ def _fit(session: Session, source: str | None, target: str | None, config: str |
 
     from pellucid.cli.progress import TerminalProgress
     from pellucid.cli.results import fit_answer, show_result
-    from pellucid.training.fit import train  # torch: a second or two, so only now that the arguments are right
 
-    run = train(source, target, options, TerminalProgress(session.err))
+    progress = TerminalProgress(session.err)
+    progress.waiting(text("reading the data"))
+    try:
+        from pellucid.training.fit import train  # torch: a second or two, so only now that the arguments are right
+
+        run = train(source, target, options, progress)
+    finally:
+        progress.close()
     if session.json:
         session.write_json(fit_answer(run))
     else:

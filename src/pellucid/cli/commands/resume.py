@@ -10,9 +10,15 @@ from pellucid.core.language import text
 def _resume(session: Session, run: str) -> None:
     from pellucid.cli.progress import TerminalProgress
     from pellucid.cli.results import fit_answer, show_result
-    from pellucid.training.run import load
 
-    finished = load(run).resume(progress=TerminalProgress(session.err))
+    progress = TerminalProgress(session.err)
+    progress.waiting(text("reading the data"))
+    try:
+        from pellucid.training.run import load
+
+        finished = load(run).resume(progress=progress)
+    finally:
+        progress.close()
     if session.json:
         session.write_json(fit_answer(finished))
     else:
