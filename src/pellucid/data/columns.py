@@ -208,11 +208,13 @@ def _settled(column: Column, typed: pl.Series, raw: pl.Series) -> tuple[Column, 
     column = replace(column, rows=typed.len(), missing=typed.null_count(), distinct=distinct)
     if column.kind == "numeric":
         column = replace(column, whole=bool((present == present.round(0)).all()))
+    if column.whole and _is_beyond_floats(column, present, raw):
+        return replace(column, kind="identifier", distinct=raw.n_unique()), typed
     if distinct == 0 or (distinct == 1 and not column.missing):
         return replace(column, kind="constant"), typed
     if column.kind == "numeric" and column.whole and _may_identify(column):
         counting = _counts_rows(column, present)
-        if counting or _is_numbered(column, raw):
+        if counting or _is_numbered(column):
             return replace(column, kind="identifier", counts_rows=counting), typed
     if column.kind == "categorical":
         return replace(column, kind=_kind_of_texts(column, present)), typed
@@ -228,9 +230,17 @@ def _counts_rows(column: Column, present: pl.Series) -> bool:
     return column.distinct == column.rows and low in (0.0, 1.0) and high == low + column.rows - 1  # type: ignore[operator]
 
 
-def _is_numbered(column: Column, raw: pl.Series) -> bool:
-    """Nearly all different under a name like "id". Numbers beyond 2**53 are only different as they were given."""
-    return has_identifier_name(column.name) and max(column.distinct, raw.n_unique()) >= _IDENTIFIER_SHARE * column.rows
+def _is_numbered(column: Column) -> bool:
+    """Nearly all different under a name like "id"."""
+    return has_identifier_name(column.name) and column.distinct >= _IDENTIFIER_SHARE * column.rows
+
+
+def _is_beyond_floats(column: Column, present: pl.Series, raw: pl.Series) -> bool:
+    """Whole numbers of more than 53 bits, different in nearly every row: account numbers and the like, which no float tells apart."""
+    largest = present.abs().max()
+    if column.rows < _IDENTIFIER_ROWS or not isinstance(largest, float) or largest < 2.0**53:
+        return False
+    return raw.n_unique() >= _IDENTIFIER_SHARE * column.rows > present.n_unique()
 
 
 def has_identifier_name(name: str) -> bool:
@@ -335,7 +345,7 @@ def infer_columns(frame: pl.DataFrame, *, decimal_comma: bool = False) -> tuple[
 
 def content_columns(columns: Mapping[str, Column]) -> list[str]:
     """The names of the columns in which samples that are not copies of each other may differ: all but mere row numbers."""
-    return [name for name, column in columns.items() if column.kind != "nested" and not column.counts_rows]
+    return [name for name, column in columns.items() if column.kind not in ("nested", "constant") and not column.counts_rows]
 
 
 def used_columns(columns: Mapping[str, Column]) -> list[str]:

@@ -91,7 +91,7 @@ def read_new_table(source: Any, preprocessing: TablePreprocessing, *, header: bo
 
 def _placed(raw: RawTable, preprocessing: TablePreprocessing) -> RawTable:
     """Columns without names are known by their places, with or without the target among them."""
-    if preprocessing.header or set(used_columns(preprocessing.columns)) <= set(raw.frame.columns):
+    if preprocessing.header or (raw.header and set(used_columns(preprocessing.columns)) <= set(raw.frame.columns)):
         return raw
     places = [f"column_{index}" for index in range(preprocessing.width)]
     others = [name for name in places if name not in preprocessing.task.targets]
