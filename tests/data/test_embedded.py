@@ -106,6 +106,6 @@ start = time.perf_counter()
 data.prepare(data.read("digits"))
 seconds = time.perf_counter() - start
 assert not {"sklearn", "polars", "PIL", "pandas", "matplotlib", "scipy"} & set(sys.modules), sorted(sys.modules)
-assert seconds < 1, seconds  # 0.1 s on an idle machine
+assert seconds < 3, seconds  # 0.1 s on an idle machine
 """
     subprocess.run([sys.executable, "-W", "error", "-c", code], check=True)

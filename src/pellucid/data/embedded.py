@@ -163,7 +163,7 @@ def unknown_name(source: str) -> DataError:
     """The error for a text that is neither a path nor a name: what was it meant to be?"""
     path = Path(source).expanduser()
     folder = path.parent
-    if path.suffix or len(path.parts) > 1 or not source.strip():
+    if path.suffix or len(path.parts) > 1 or source.endswith(("/", "\\")) or not source.strip():
         if folder.is_dir():
             siblings = sorted(entry.name for entry in folder.iterdir() if not entry.name.startswith("."))
             do = did_you_mean(path.name, siblings) if siblings else text("the folder {folder} is empty", folder=str(folder.absolute()))

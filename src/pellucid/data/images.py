@@ -231,7 +231,7 @@ def image_paths(source: Any) -> tuple[list[str], list[str], list[Notice]] | None
 def read_new_images(source: Any, channels: int, size: tuple[int, int], task: Task | None) -> Samples | None:
     """Image files, folders, paths or pillow pictures brought to (C, H, W); None where `source` is none of these.
 
-    Where folders above the images carry names of classes, these are their targets.
+    Where the images of a folder stand in subfolders that are called as classes, these are their targets.
     """
     pictures = _pictures(source)
     notices: list[Notice] = []
@@ -251,7 +251,8 @@ def read_new_images(source: Any, channels: int, size: tuple[int, int], task: Tas
         paths, names, notices = found
         pixels, failed = _decode_all(paths, channels, size)
     kept = [position for position in range(len(pixels)) if position not in failed]
-    targets = _targets_from_folders([names[position] for position in kept], task, notices) if paths else None
+    of_folder = isinstance(source, (str, Path)) and Path(source).is_dir()
+    targets = _targets_from_folders([names[position] for position in kept], task, notices) if of_folder else None
     return Samples(
         kind="images",
         name=Path(str(source)).name if isinstance(source, (str, Path)) else "images",
