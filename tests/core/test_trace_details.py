@@ -393,7 +393,7 @@ X = torch.zeros(3, 4)
         (lambda: nn.Sequential(nn.ReLU(), _Quantised()), (X,), ("quantised module: 1 (_Quantised)",)),
         (_lazy, (X,), ("0.weight, whose shape is not known",)),
         (lambda: nn.Linear(4, 4, device="meta"), (X,), ("weight, which is on the meta device",)),
-        (lambda: nn.Sequential(nn.Linear(4, 4), nn.Linear(3, 3)), (X,), ("mat1 and mat2", "float32 (3, 4)", "look at 1;")),
+        (lambda: nn.Sequential(nn.Linear(4, 4), nn.Linear(3, 3)), (X,), ("mat1 and mat2", "float32 (3, 4)", "look at module 1;")),
         (networks.SeveralInputs, ((X, {"shift": [1]}),), ("scale", "(float32 (3, 4), {shift: (1)})")),
         (lambda: Forward(lambda self, x: "text"), (X,), ("the network returned 'text', which holds no tensor",)),
         (lambda: Forward(lambda self, x: torch.from_numpy(self.layer(x).detach().numpy())), (X,), ("depends on no recorded operation",)),

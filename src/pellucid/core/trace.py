@@ -334,17 +334,17 @@ def _pass(
         raise
     except Exception as error:
         lines = [Source(frame.filename, frame.lineno or 0, frame.name) for frame in traceback.extract_tb(error.__traceback__)]
-        place = [str(line) for line in lines if recording.is_program(line.file)][-1:]
+        place: list[Text | str] = [str(line) for line in lines if recording.is_program(line.file)][-1:]
         module, failure = recording.path.failed
         if failure is error and module:
-            place.insert(0, module)
+            place.insert(0, text("module {path}", path=module))
         handed = [
             _described(inputs) if recording.stage == "forward" else _described((outputs, targets) if targets is not None else outputs)
         ]
         raise TraceError(
             text("{what} raised {error}", what=what, error=f"{type(error).__name__}: {error}"),
             text("{what} runs on what it was given: {given}", what=what, given=handed),
-            text("look at {place}; give inputs and targets as your own training loop does", place=place or [str(what)]),
+            text("look at {place}; give inputs and targets as your own training loop does", place=place or [what]),
         ) from error
     return result, _loss_reference(recording, value)
 

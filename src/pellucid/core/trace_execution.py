@@ -7,9 +7,9 @@ the values that live there are copied (and only then, so that a pass without in-
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Generator, Hashable, Mapping
+from collections.abc import Callable, Generator, Hashable, Mapping
 from contextlib import ExitStack, contextmanager
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import torch
@@ -223,27 +223,34 @@ def repeated(kernel: torch._ops.OpOverload, args: tuple[Any, ...], kwargs: Mappi
     return draw.to(dtype, copy=True) if dtype and draw.is_floating_point() else draw.clone()
 
 
-def generator_of(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[Any, tuple[torch.device, ...]]:
-    """The module with get_rng_state and set_rng_state for the device of these arguments, and the device argument they take."""
-    device = next((tensor.device for tensor in tensors((args, kwargs))), torch.device("cpu"))
-    return (torch, ()) if device.type == "cpu" else (torch.get_device_module(device), (device,))
+def generator_access(device: torch.device) -> tuple[Callable[[], Tensor], Callable[[Tensor], None]]:
+    """Reading and setting the state of a device's random generator."""
+    if device.type == "cpu":
+        return torch.get_rng_state, torch.set_rng_state
+    module = torch.get_device_module(device)
+    if device.type == "mps":  # there is only one
+        return module.get_rng_state, module.set_rng_state
+    return partial(module.get_rng_state, device), partial(module.set_rng_state, device=device)
+
+
+def _device_of(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> torch.device:
+    return next((tensor.device for tensor in tensors((args, kwargs))), torch.device("cpu"))
 
 
 def generator_state(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Tensor:
     """The state of the random generator that a kernel with these arguments uses."""
-    module, device = generator_of(args, kwargs)
-    return module.get_rng_state(*device)
+    return generator_access(_device_of(args, kwargs))[0]()
 
 
 def run_from_state(kernel: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], state: Tensor) -> Any:
     """Run a kernel from this state of the random generator, and put the generator back."""
-    module, device = generator_of(args, kwargs)
-    before = module.get_rng_state(*device)
-    module.set_rng_state(state.cpu(), *device)
+    read, write = generator_access(_device_of(args, kwargs))
+    before = read()
+    write(state.cpu())
     try:
         return kernel(*args, **kwargs)
     finally:
-        module.set_rng_state(before, *device)
+        write(before)
 
 
 def surroundings_now(device_types: tuple[str, ...], makes_from_nothing: bool) -> Surroundings:
@@ -273,7 +280,7 @@ def visible_dropout(name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any])
 
     Scaled dot-product attention takes its mathematical form, recurrent networks leave cuDNN. Nothing changes without dropout.
     """
-    device = next((tensor.device.type for tensor in tensors((args, kwargs))), "cpu")
+    device = _device_of(args, kwargs).type
     with ExitStack() as stack:
         if device != "cpu" and name in ("scaled_dot_product_attention", "multi_head_attention_forward"):
             if name == "multi_head_attention_forward":

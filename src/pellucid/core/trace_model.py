@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from pellucid.core.errors import TraceError
 from pellucid.core.language import Text, text
+from pellucid.core.trace_execution import generator_access
 from pellucid.core.trace_records import tensors
 
 
@@ -204,23 +205,21 @@ class ModulePath:
 @contextmanager
 def random_state_kept(devices: set[torch.device], seed: int | None) -> Generator[None]:
     """Put every random generator back afterwards: Python's, NumPy's, torch's on the CPU and on `devices`. `seed` seeds them inside."""
-    python, numpy, processor = random.getstate(), np.random.get_state(), torch.get_rng_state()
-    accelerators = {device: torch.get_device_module(device) for device in devices if device.type not in ("cpu", "meta")}
-    states = {device: module.get_rng_state(device) for device, module in accelerators.items()}
+    python, numpy = random.getstate(), np.random.get_state()
+    generators = {device: generator_access(device) for device in devices | {torch.device("cpu")} if device.type != "meta"}
+    states = {device: read() for device, (read, _) in generators.items()}
     try:
         if seed is not None:
             random.seed(seed)
             np.random.seed(seed % 2**32)
-            torch.default_generator.manual_seed(seed)  # not torch.manual_seed: it would seed devices that are not put back
-            for device, module in accelerators.items():
-                module.set_rng_state(torch.Generator(device).manual_seed(seed).get_state(), device)
+            for device, (_, write) in generators.items():  # not torch.manual_seed: it would seed devices that are not put back
+                write(torch.Generator(device).manual_seed(seed).get_state())
         yield
     finally:
         random.setstate(python)
         np.random.set_state(numpy)
-        torch.set_rng_state(processor)
-        for device, module in accelerators.items():
-            module.set_rng_state(states[device], device)
+        for device, (_, write) in generators.items():
+            write(states[device])
 
 
 @contextmanager
