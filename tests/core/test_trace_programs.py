@@ -96,7 +96,7 @@ class _Program(nn.Module):
         return list(pool)
 
 
-@pytest.mark.parametrize("seed", range(60))
+@pytest.mark.parametrize("seed", range(40))
 def test_random_programs(seed: int) -> None:
     torch.manual_seed(seed)
     program, x = _Program(seed), torch.randn(4, 4)

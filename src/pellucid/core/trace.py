@@ -334,10 +334,11 @@ def _pass(
         raise
     except Exception as error:
         lines = [Source(frame.filename, frame.lineno or 0, frame.name) for frame in traceback.extract_tb(error.__traceback__)]
-        place: list[Text | str] = [str(line) for line in lines if recording.is_program(line.file)][-1:]
+        place: list[Text | str] = []
         module, failure = recording.path.failed
         if failure is error and module:
-            place.insert(0, text("module {path}", path=module))
+            place.append(text("module {path}", path=module))
+        place += [str(line) for line in lines if recording.is_program(line.file)][-1:]
         handed = [
             _described(inputs) if recording.stage == "forward" else _described((outputs, targets) if targets is not None else outputs)
         ]
