@@ -44,7 +44,7 @@ class RowReader(nn.Module):
 
 def main() -> None:
     # (train, test): the test part is yours, the validation part is held out of the training set.
-    run = pellucid.fit((RowsOfDigits(last=False), RowsOfDigits(last=True)), network=RowReader, epochs=15)
+    run = pellucid.fit((RowsOfDigits(last=False), RowsOfDigits(last=True)), network=RowReader, learning_rate=0.01, epochs=15)
     print(f"test accuracy {run.metrics['test']['accuracy']:.3f}")
     for finding in run.findings:
         print(f"{finding.symptom}: {finding.summary}")

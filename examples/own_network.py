@@ -31,7 +31,7 @@ class ResidualNetwork(nn.Module):
 
 def main() -> None:
     # A class or any function without arguments is a factory; an instance is welcome too (a copy of it is trained).
-    run = pellucid.fit("digits", network=ResidualNetwork, epochs=8)
+    run = pellucid.fit("digits", network=ResidualNetwork, learning_rate=0.005, epochs=8)
     print(f"test accuracy {run.metrics['test']['accuracy']:.3f}")
 
     # The run keeps the weights, not your class: loading asks for it, and checks names and shapes.

@@ -17,9 +17,10 @@ _FIGURES = {
         "test.r2": r"test R² ({number}) ± ({number})",
         "best.accuracy": r"best test accuracy ({number}) ± ({number})",
         "cost.parameters": r"({number}) parameters",
-        "cost.flops_per_sample": r"({number}) operations per sample",
+        "cost.flops_per_sample": r"({number}) floating-point operations per sample",
         "epochs": r"stopped after at most ({number}) epochs",
         "duplicates": r"({number}) duplicate samples",
+        "equal": r"({number}) tensors equal after resuming",
         "finding": r"verdict: (overfitting|underfitting)",
     },
     "zh": {
@@ -27,9 +28,10 @@ _FIGURES = {
         "test.r2": r"测试 R² ({number}) ± ({number})",
         "best.accuracy": r"最高测试准确率 ({number}) ± ({number})",
         "cost.parameters": r"({number}) 个参数",
-        "cost.flops_per_sample": r"每个样本 ({number}) 次运算",
+        "cost.flops_per_sample": r"每个样本 ({number}) 次浮点运算",
         "epochs": r"至多 ({number}) 轮即停止",
         "duplicates": r"({number}) 个重复样本",
+        "equal": r"续训后 ({number}) 个张量全部相同",
         "finding": r"结论：(过拟合|欠拟合)",
     },
 }
