@@ -3,10 +3,10 @@
     python benchmarks/accuracy.py [--data-dir ../shared/data] [--only digits,wine] [--seeds 10] [--large-seeds 3]
 
 A seed draws the split and the initial weights. Every model learns from the same training samples and is scored once on the same test
-samples, those of the run's ledger; Pellucid's validation part chooses its weights and is used by no other model. Nothing is tuned on
-test samples. Peers: logistic or ridge regression and a multilayer perceptron on standardised and one-hot encoded columns, gradient boosting
-on ordinal ones; all with scikit-learn's defaults but for enough iterations, and early stopping on large data. Adult and California housing are read from
---data-dir and skipped where that folder is absent; Adult keeps its published test part.
+samples, those of the run's ledger; Pellucid's validation part chooses its weights and is used by no other model. Nothing is tuned on test
+samples. Peers: logistic or ridge regression and a multilayer perceptron on standardised and one-hot encoded columns, gradient boosting on
+ordinal ones; all with scikit-learn's defaults but for enough iterations, and early stopping on large data. Adult and California housing are
+read from --data-dir and skipped where that folder is absent; Adult keeps its published test part.
 """
 
 from __future__ import annotations
