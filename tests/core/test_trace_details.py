@@ -445,3 +445,14 @@ def test_half_precision_and_references() -> None:
     operation = recorded.operations[0]
     assert references((operation.args, operation.kwargs)) == operation.inputs()
     assert len(tensors(recorded.arguments(operation))) == 3
+
+
+def test_a_conversion_that_another_precision_makes_needless_still_gives_a_new_tensor() -> None:
+    class Converts(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            converted = x.float()
+            converted.mul_(3)
+            return converted + x.float()  # x itself was not multiplied
+
+    recorded = trace(Converts(), torch.ones(2, dtype=torch.bfloat16))
+    assert recorded.replay(dtype=torch.float64).tensors(recorded.outputs).tolist() == [4.0, 4.0]

@@ -60,6 +60,16 @@ class Trace:
         """The same structure with tensors in the place of references: `trace.tensors(trace.outputs)`."""
         return mapped(structure, Reference, self.tensor)
 
+    def window(self, reference: Reference) -> tuple[int, tuple[int, ...], tuple[int, ...]]:
+        """Where in its memory a value's tensor looks, in entries: offset, shape and stride. Values of one storage are windows on it."""
+        tensor: Tensor = self._alive[self.values[reference.value].variable]
+        return tensor.storage_offset(), tuple(tensor.shape), tensor.stride()
+
+    def is_view(self, reference: Reference) -> bool:
+        """Whether autograd regards a value's tensor as a view of another."""
+        tensor: Tensor = self._alive[self.values[reference.value].variable]
+        return tensor._is_view()
+
     def arguments(self, operation: Operation) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """What the operation was called with, with the tensors' contents at the time of the call."""
         return mapped((operation.args, dict(operation.kwargs)), Reference, self.tensor)

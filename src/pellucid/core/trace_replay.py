@@ -106,7 +106,7 @@ class Replay(Execution):
                 result = function(*args, **kwargs)
         finally:
             self.depth -= 1
-        results = tensors(result)
+        results = self._distinct(operation, tensors(result))
         if self.dtype is not None and not operation.in_place:
             with surrounded(modes, mixed_precision=False), self.own_work():
                 results = [self._in_precision(tensor, tensors((args, kwargs))) for tensor in results]
@@ -115,6 +115,16 @@ class Replay(Execution):
             self._note(reference.value)
         for _, after in operation.written:
             self._note(after.value)
+
+    def _distinct(self, operation: Operation, results: Sequence[Tensor]) -> list[Tensor]:
+        """In another precision `x.float()` may give x itself, which a later write would then change too: as when recorded, a new tensor."""
+        given = {id(self.variables[self.recorded[r.value].variable]) for r in operation.inputs()} if self.dtype or self.device else set()
+        distinct = list(results)
+        for position, reference in enumerate(references(operation.outputs)):
+            if id(results[position]) in given and self.recorded[reference.value].previous is None and reference not in operation.inputs():
+                with surrounded(operation.surroundings, mixed_precision=False), self.own_work():
+                    distinct[position] = results[position].clone()
+        return distinct
 
     def draw(self, kernel: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
         if not self._draws:
