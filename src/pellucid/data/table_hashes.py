@@ -19,8 +19,9 @@ def hash_table(frame: pl.DataFrame, names: Sequence[str]) -> list[str]:
     Numbers, truth values and dates (seconds since 1970) count by value as little-endian float64, so that 1 and 1.0 are equal; texts as
     UTF-8 with their length before them, so that no two rows of texts run together; missing values equal each other and nothing else.
     """
-    numbers = [name for name in names if frame.schema[name] != pl.String]
-    texts = [name for name in names if frame.schema[name] == pl.String]
+    types = dict(zip(frame.columns, frame.dtypes, strict=True))
+    numbers = [name for name in names if types[name] != pl.String]
+    texts = [name for name in names if types[name] == pl.String]
     hashes: list[str] = []
     for start in range(0, frame.height, _CHUNK):
         hashes += _hashes_of(frame.slice(start, _CHUNK), numbers, texts)
