@@ -9,7 +9,7 @@ from typing import Any, cast
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, RandomSampler, Subset
+from torch.utils.data import BatchSampler, DataLoader, RandomSampler, Subset
 
 from pellucid.core.errors import DataError
 from pellucid.core.hashing import hash_rows, join_hashes
@@ -152,7 +152,7 @@ class LoaderPart:
     """A user's DataLoader, as it is: its own batches in its own order. `batch_size` and `order` are its own affair and not looked at."""
 
     loader: DataLoader[Any]
-    samples: int
+    samples: int  # in one epoch
     indices: np.ndarray
     preprocessing: TorchPreprocessing
     ordered: bool = False
@@ -202,6 +202,14 @@ def _loader_of(source: TorchSource, positions: np.ndarray) -> DataLoader[Any]:
         generator=generator,
         **more,
     )
+
+
+def _samples_per_epoch(loader: DataLoader[Any], otherwise: int) -> int:
+    """How many samples one pass over the loader yields: its sampler may draw fewer or more than there are."""
+    if loader.batch_size is None or type(loader.batch_sampler) is not BatchSampler:
+        return otherwise
+    drawn = len(cast("Any", loader.sampler))
+    return drawn - drawn % loader.batch_size if loader.drop_last else drawn
 
 
 # -- preprocessing -------------------------------------------------------------------------------------------------------------------
@@ -294,7 +302,8 @@ class TorchPreprocessingKind(PreprocessingKind):
             return ResidentPart(inputs, targets, indices, preprocessing)
         source, positions = located[0]
         if source.loader is not None:
-            return LoaderPart(_loader_of(source, positions), len(positions), indices, preprocessing)
+            loader = _loader_of(source, positions)
+            return LoaderPart(loader, _samples_per_epoch(loader, len(positions)), indices, preprocessing)
         return TorchPart(source, positions, indices, preprocessing)
 
 

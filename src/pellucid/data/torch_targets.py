@@ -113,7 +113,11 @@ def _checked(targets: Tensor) -> Tensor:
     if targets.is_floating_point() and not bool(torch.isfinite(targets).all()):
         position = int(torch.nonzero(~torch.isfinite(targets))[0, 0])
         raise DataError(
-            text("the target of sample {index} is {value}", index=position, value=str(targets[position].tolist())),
+            text(
+                "the target of sample {index} is {value}",
+                index=position,
+                value=", ".join(f"{value:g}" for value in targets[position].tolist()),
+            ),
             text("finite numbers"),
             text("leave these samples out"),
         )
