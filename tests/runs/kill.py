@@ -8,21 +8,29 @@ The work runs in a forked child. In it every call by which Python touches files 
 itself: before the call, and in the midst of a write, when half of the bytes are written. Whatever lies between two calls is then the
 state before the next one, so that all n of all kinds together are all the states a kill can leave.
 
-The parent must not have used a thread pool (torch with one thread has none): threads do not survive a fork.
+Threads do not survive a fork: work that uses a thread pool which this process has already used (polars has one, torch has one as soon
+as it may use two threads) would wait for ever. Such work is forked from a process that has only imported:
+
+    with CleanParent("training.trainings") as parent:
+        parent.killed_at("write", n, "fit", "digits", str(folder))   # trainings.fit("digits", str(folder))
 """
 
 from __future__ import annotations
 
 import builtins
+import importlib
 import io
 import json
 import os
 import signal
+import subprocess
+import sys
 import time
 import traceback
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -54,12 +62,9 @@ def killed_after(seconds: float, function: Callable[[], Any]) -> bool:
     return _ended_by_kill(child)
 
 
-def signalled_after(seconds: float, number: int, function: Callable[[], Any]) -> Child:
-    """Run `function` in a child that gets signal `number` after `seconds`; the child, ended."""
+def ended(function: Callable[[], Any]) -> Child:
+    """Run `function` in a child; the child, ended, with "kind", "message" and "exit_code" of the exception that ended it in its report."""
     child = _fork(function)
-    time.sleep(seconds)
-    if not child.ended():
-        os.kill(child.process, number)
     child.wait()
     return child
 
@@ -116,6 +121,76 @@ class Child:
             written = pipe.read()
         with suppress(ValueError):  # nothing, when it was killed
             self.report = json.loads(written)
+
+
+class CleanParent:
+    """A process that imports `module`, calls its `prepare()`, and does nothing else but fork: the functions above, there.
+
+    `function` is a name in that module; arguments and answers must be what JSON holds.
+    """
+
+    def __init__(self, module: str) -> None:
+        self._module = module
+
+    def __enter__(self) -> CleanParent:
+        reading, writing = os.pipe()
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+        self._process = subprocess.Popen(
+            [sys.executable, __file__, self._module, str(writing)], stdin=subprocess.PIPE, env=environment, pass_fds=(writing,)
+        )
+        os.close(writing)
+        self._answers = os.fdopen(reading, "rb")
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        self._answers.close()
+        self._process.wait(timeout=30)
+
+    def killed_at(self, kind: str, n: int, function: str, *arguments: Any) -> bool:
+        return self._ask("killed_at", [kind, n], function, arguments)
+
+    def killed_after(self, seconds: float, function: str, *arguments: Any) -> bool:
+        return self._ask("killed_after", [seconds], function, arguments)
+
+    def ended(self, function: str, *arguments: Any) -> dict[str, Any]:
+        """The child's report."""
+        return self._ask("ended", [], function, arguments)
+
+    def calls(self, function: str, *arguments: Any) -> dict[str, int]:
+        return self._ask("calls", [], function, arguments)
+
+    def in_child(self, function: str, *arguments: Any) -> Any:
+        return self._ask("in_child", [], function, arguments)
+
+    def _ask(self, what: str, before: list[Any], function: str, arguments: tuple[Any, ...]) -> Any:
+        assert self._process.stdin is not None
+        request = {"what": what, "before": before, "function": function, "arguments": list(arguments)}
+        self._process.stdin.write(json.dumps(request).encode() + b"\n")
+        self._process.stdin.flush()
+        answer = json.loads(self._answers.readline() or b'{"error": "the clean parent has ended"}')
+        if "error" in answer:
+            raise AssertionError(answer["error"])
+        return answer["value"]
+
+
+def _serve(module_name: str, pipe: int) -> None:
+    """The clean parent's own program."""
+    import runs.kill as harness  # this file under the name by which the module knows it
+
+    os.set_inheritable(pipe, False)
+    module = importlib.import_module(module_name)
+    module.prepare()
+    for line in sys.stdin:
+        request = json.loads(line)
+        function = partial(getattr(module, request["function"]), *request["arguments"])
+        try:
+            value = getattr(harness, request["what"])(*request["before"], function)
+            answer = {"value": value.report if isinstance(value, harness.Child) else value}
+        except Exception:
+            answer = {"error": traceback.format_exc()[-20_000:]}
+        os.write(pipe, json.dumps(answer).encode() + b"\n")
 
 
 def _ended_by_kill(child: Child) -> bool:
@@ -239,3 +314,7 @@ def _counting(kind: str | None, n: int) -> Iterator[dict[str, int]]:
 def files(folder: Path) -> dict[str, int]:
     """Every file under `folder` and its size, for messages of failing tests."""
     return {str(path.relative_to(folder)): path.stat().st_size for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+if __name__ == "__main__":
+    _serve(sys.argv[1], int(sys.argv[2]))

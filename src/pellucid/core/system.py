@@ -358,8 +358,9 @@ def cpu_name() -> str:
     return platform.processor() or platform.machine()
 
 
-# Where one of these differs, rounding may differ, and a resumed training can no longer be promised to be equal byte for byte.
-DECIDES_ROUNDING = ("torch", "cpu", "cpu_capability", "threads", "accelerator", "accelerator_runtime", "machine")
+# Where one of these differs, rounding may differ, and a resumed training can no longer be promised to be equal byte for byte. The number of
+# threads decides too, but a run keeps its own among its settings.
+DECIDES_ROUNDING = ("torch", "cpu", "cpu_capability", "accelerator", "accelerator_runtime", "machine")
 
 
 def environment(device: Any = "cpu") -> dict[str, Any]:

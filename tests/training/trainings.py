@@ -1,0 +1,187 @@
+"""Small trainings, one row each, that the tests of resuming kill and go on with; and what must come out equal."""
+
+from __future__ import annotations
+
+import json
+import random
+import signal
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
+
+import pellucid
+from runs.kill import files
+
+
+def prepare() -> None:
+    """Import what training imports and let torch import what its first step imports; use no thread pool (see runs/kill.py)."""
+    import numpy.ma  # noqa: F401
+    import polars  # noqa: F401
+    from torch.utils.flop_counter import FlopCounterMode
+
+    import pellucid.data
+    import pellucid.training.fit
+    import pellucid.training.run
+    from pellucid.data import built_in_kinds  # noqa: F401
+
+    for name in pellucid.data.__all__:
+        getattr(pellucid.data, name)
+    torch.set_num_threads(1)
+    layer = nn.Linear(2, 2)
+    for optimizer in (torch.optim.AdamW(layer.parameters()), torch.optim.SGD(layer.parameters(), lr=0.1)):
+        with FlopCounterMode(display=False):
+            layer(torch.ones(1, 2)).sum().backward()
+        optimizer.step()
+        optimizer.zero_grad()
+
+
+def table(samples: int = 97) -> tuple[np.ndarray, np.ndarray]:
+    """(N, 5) and (N,): two classes, not quite separable; N leaves a last batch that is not whole."""
+    generator = np.random.default_rng(3)
+    X = generator.normal(size=(samples, 5)).astype(np.float32)
+    return X, (X[:, 0] + X[:, 1] * X[:, 2] + 0.3 * generator.normal(size=samples) > 0).astype(np.int64)
+
+
+def images(samples: int = 60) -> tuple[np.ndarray, np.ndarray]:
+    """(N, 1, 8, 8) and (N,): a bright half, above or below."""
+    generator = np.random.default_rng(4)
+    y = generator.integers(0, 2, samples)
+    X = generator.normal(size=(samples, 1, 8, 8)).astype(np.float32)
+    for image, label in zip(X, y, strict=True):
+        image[0, 4 * label : 4 * label + 4] += 0.7
+    return X, y
+
+
+def regression() -> tuple[np.ndarray, np.ndarray]:
+    X, _ = table()
+    return X, X[:, 0] - 2 * X[:, 1] ** 2
+
+
+class ConvolutionalWithNormalisation(nn.Module):
+    """Everything whose state is easily forgotten: running statistics, dropout, channels last."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.features = nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Dropout2d(0.2), nn.Conv2d(4, 6, 3))
+        self.features.to(memory_format=torch.channels_last)
+        self.classifier = nn.Linear(6, 2)
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        return self.classifier(self.features(inputs).mean(dim=(2, 3)))
+
+
+class Noisy(nn.Module):
+    """Draws from every global generator while training."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(5, 2)
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        if self.training:
+            inputs = inputs + 0.1 * torch.randn_like(inputs) + 0.1 * float(np.random.normal()) + 0.1 * random.gauss(0, 1)
+        return self.layer(inputs)
+
+
+def loaders() -> tuple[DataLoader[Any], DataLoader[Any]]:
+    X, y = table()
+    dataset = TensorDataset(torch.from_numpy(X), torch.from_numpy(y))
+    train, test = torch.utils.data.random_split(dataset, [77, 20], generator=torch.Generator().manual_seed(0))
+    return DataLoader(train, batch_size=16, shuffle=True), DataLoader(test, batch_size=16)
+
+
+@dataclass(frozen=True)
+class Training:
+    """One row of the table: data, as often as asked for, and the options of `fit`."""
+
+    data: Callable[[], Any]
+    options: dict[str, Any] = field(default_factory=dict)
+    network: Callable[[], nn.Module] | None = None
+
+
+TRAININGS = {
+    "mlp, dropout, adamw, one cycle, early stopping": Training(table, {
+        "network": "mlp", "dropout": 0.3, "optimizer": "adamw", "learning_rate": 0.01, "schedule": "one_cycle", "patience": 1, "epochs": 4,
+    }),
+    "cnn, batch normalisation, momentum": Training(
+        images, {"optimizer": "momentum", "learning_rate": 0.05, "epochs": 3}, ConvolutionalWithNormalisation
+    ),
+    "range test, clipping, l1": Training(
+        regression, {"network": "mlp", "learning_rate": "auto", "clip": 1.0, "l1": 0.001, "epochs": 3, "optimizer": "adam"}
+    ),
+    "cnn by name, augmentation": Training(images, {"network": "cnn", "augment": "shift", "learning_rate": 0.01, "epochs": 2}),
+    "every generator": Training(table, {"learning_rate": 0.02, "epochs": 3, "optimizer": "sgd", "schedule": "cosine"}, Noisy),
+    "the user's own loader": Training(loaders, {"network": "mlp", "learning_rate": 0.02, "epochs": 3, "dropout": 0.2}),
+}  # fmt: skip
+EVERY_STEP = {"batch_size": 16, "checkpoint_interval": 0.0}  # a checkpoint after every step: every state is resumed from
+
+
+def fit(name: str, folder: str, options: Mapping[str, Any] | None = None) -> None:
+    """Train row `name` into `folder`."""
+    training = TRAININGS[name]
+    network = {"network": training.network} if training.network else {}
+    pellucid.fit(training.data(), directory=folder, **{**training.options, **EVERY_STEP, **network, **(options or {})})
+
+
+def fit_signalled(name: str, folder: str, number: int, where: str) -> None:
+    """The same, with a signal to itself in a training step, in the range test, or while the scores are measured; as in a terminal."""
+    from pellucid.training.loop import Loop
+    from pellucid.training.session import Session
+
+    place: tuple[Any, str, int] = {
+        "step": (Loop, "_count", 7),
+        "range test": (Session, "_end_if_asked", 5),
+        "scores": (Session, "_end_if_asked", 2),
+    }[where]
+    owner, method, call = place
+    original, calls = getattr(owner, method), 0
+
+    def signalled(*arguments: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        if calls == call:
+            signal.raise_signal(number)
+        return original(*arguments)
+
+    setattr(owner, method, signalled)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    fit(name, folder)
+
+
+def the_run(folder: Path) -> Path | None:
+    """The run in `folder`; None where the training was killed before there was one."""
+    runs = [path.parent for path in folder.glob("*/run.json")]
+    assert len(runs) <= 1
+    return runs[0] if runs else None
+
+
+def go_on(name: str, folder: str) -> None:
+    """What a person does after a crash: resume, or where there is no run yet, fit again."""
+    # a new process starts with other random states than the killed one had
+    torch.manual_seed(random.randrange(10**6))
+    np.random.seed(random.randrange(10**6))
+    path = the_run(Path(folder))
+    if path is None:
+        fit(name, folder)
+    elif not (path / "records" / "summary.json").exists():
+        training = TRAININGS[name]
+        pellucid.load(path, network=training.network).resume(training.data())
+
+
+def outcome(folder: Path) -> dict[str, Any]:
+    """All that must be equal: the weights' bytes, the rows and the scores; times are not."""
+    path = the_run(folder)
+    assert path is not None
+    rows = [json.loads(line) for line in (path / "metrics.jsonl").read_text().splitlines()]
+    for row in rows:
+        del row["seconds"]
+    assert not [name for name in files(path) if name.endswith(".tmp")]
+    records = {name: json.loads((path / "records" / f"{name}.json").read_text()) for name in ("scores", "findings")}
+    return {"weights": (path / "weights.safetensors").read_bytes(), "rows": rows, "records": records}
