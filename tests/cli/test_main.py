@@ -256,6 +256,24 @@ def test_a_reader_that_leaves_is_no_error() -> None:
     assert done.stderr == ""
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has a disk that is always full")
+@pytest.mark.parametrize(
+    ("redirection", "code", "says"),
+    [
+        ("> /dev/full", 1, "Error: the output cannot be written"),
+        (">&-", 0, ""),
+        ("2>&-", 0, ""),
+        ("2>&- >&-", 0, ""),
+        ("< /dev/null", 0, ""),
+    ],
+)
+def test_strange_streams(redirection: str, code: int, says: str) -> None:
+    done = subprocess.run(["sh", "-c", f"{sys.executable} -m pellucid --help {redirection}"], capture_output=True, text=True, check=False)
+    assert done.returncode == code
+    assert done.stderr.startswith(says)
+    assert bool(done.stderr) == bool(says)
+
+
 def test_the_reader_has_left_before_the_first_word(tmp_path: Path) -> None:
     reading, writing = os.pipe()
     os.close(reading)

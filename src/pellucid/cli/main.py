@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import errno
 import gettext
 import os
 import sys
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from pellucid.cli.session import Session, language_of, session_of
 from pellucid.cli.terminal import prepare_streams
-from pellucid.core.errors import PellucidError
+from pellucid.core.errors import PellucidError, StorageError
 from pellucid.core.language import LOCALE_DIRECTORY, Text, language, text, use_language
 
 if TYPE_CHECKING:
@@ -52,7 +53,17 @@ def _run(arguments: list[str], session: Session) -> int:
     except BrokenPipeError:
         raise
     except Exception as error:
+        if isinstance(error, OSError) and error.errno == errno.ENOSPC and error.filename is None:  # said by the stream itself
+            return _tell(_no_room_for_output(error), session)
         return _tell_unexpected(error, session)
+
+
+def _no_room_for_output(error: OSError) -> StorageError:
+    return StorageError(
+        text("the output cannot be written: {reason}", reason=error.strerror or str(error)),
+        text("room on the disk to which standard output goes"),
+        text("free some space; the runs themselves are complete"),
+    )
 
 
 def _dispatch(arguments: list[str], session: Session) -> int:

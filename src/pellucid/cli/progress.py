@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 LABEL = 11  # columns of the labels on the left
 SECONDS_BETWEEN_LINES = 1.0  # in a pipe
+SECONDS_BETWEEN_PICTURES = 0.1  # in a terminal
 
 
 class TerminalProgress(Progress):
@@ -94,10 +95,12 @@ class TerminalProgress(Progress):
         self._previous_seconds = seconds
         self._row, self._phase, self._unwritten = row, None, True
         now = time.monotonic()
+        if now - self._last_line < (SECONDS_BETWEEN_PICTURES if self.output.live else SECONDS_BETWEEN_LINES):
+            return  # small data have hundreds of epochs a second: drawing each would cost more than training
+        self._last_line = now
         if self.output.live:
             self._draw()
-        elif now - self._last_line >= SECONDS_BETWEEN_LINES:
-            self._last_line = now
+        else:
             self._write_last_line()
 
     def finished(self, summary: Summary) -> None:

@@ -41,7 +41,10 @@ def _replace(error: UnicodeError) -> tuple[str, int]:
 
 
 def prepare_streams() -> None:
-    """From now on writing to standard output and standard error never raises UnicodeEncodeError."""
+    """From now on writing to standard output and standard error never raises UnicodeEncodeError; a closed one (`>&-`) swallows all."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: PTH123, SIM115 - it lives as long as the process
     codecs.register_error("pellucid.console", _replace)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
