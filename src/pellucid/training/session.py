@@ -68,7 +68,7 @@ class Session:
                         setattr(self.prepared, part, getattr(self.prepared, part).to(self.device))
             self.progress.planned(self._plan())
             checkpoint = self.directory.latest_checkpoint()
-            settings = self._decide()
+            settings = self._decide(signals)
             seed_everything(settings.seed + 1)  # training's draws do not depend on what the range test drew
             loop = self._loop(settings, signals)
             if checkpoint is not None:
@@ -86,7 +86,7 @@ class Session:
                 if type(error).__module__.startswith("pellucid"):
                     raise
                 raise explain_failure(error, settings.batch_size) from error
-            self._finish(loop, settings)
+            self._finish(loop, settings, signals)
 
     # -- before training -------------------------------------------------------------------------------------------------------------
 
@@ -113,7 +113,7 @@ class Session:
     def loss_function(self) -> Loss:
         return loss_of(self.settings, self.prepared)
 
-    def _decide(self) -> Settings:
+    def _decide(self, signals: Signals) -> Settings:
         """The learning rate by a range test, the number of epochs by the budget: measured once, written, then read."""
         settings = self.settings
         if settings.learning_rate != "auto" and settings.budget is None:
@@ -123,7 +123,8 @@ class Session:
             self.progress.phase(text("learning-rate range test") if settings.learning_rate == "auto" else text("measuring the speed"))
             name = settings.optimizer if isinstance(settings.optimizer, str) else "adamw"
             try:
-                test = range_test(self.network, self._optimizer, self.loss_function(), self._trial_batches(), default=CUSTOMARY_RATE[name])
+                batches = self._trial_batches(signals)
+                test = range_test(self.network, self._optimizer, self.loss_function(), batches, default=CUSTOMARY_RATE[name])
             except RuntimeError as error:
                 if type(error).__module__.startswith("pellucid"):
                     raise
@@ -144,7 +145,7 @@ class Session:
             patience = max(10, math.ceil(decisions["epochs"] * 0.4))
         return replace(settings, learning_rate=decisions["learning_rate"], epochs=decisions["epochs"], patience=patience)
 
-    def _trial_batches(self) -> Iterator[tuple[Tensor, Tensor]]:
+    def _trial_batches(self, signals: Signals) -> Iterator[tuple[Tensor, Tensor]]:
         """Shuffled training batches, over and over: the range test takes as many as it needs."""
         train = self.prepared.train
         for epoch in itertools.count():
@@ -155,7 +156,13 @@ class Session:
             else:
                 batches = train.batches(self.settings.batch_size)
             for inputs, targets in batches:
+                self._end_if_asked(signals)
                 yield inputs.to(self.device), targets.to(self.device)
+
+    def _end_if_asked(self, signals: Signals) -> None:
+        """Outside the loop there is nothing to save: what is on the disk is all there is."""
+        if signals.received:
+            signals.raise_interrupted(self.directory.path)
 
     def _loop(self, settings: Settings, signals: Signals) -> Loop:
         condition = parse_condition(settings.until, self.prepared.task) if settings.until else None
@@ -213,7 +220,7 @@ class Session:
         )  # fmt: skip
         self.directory.write_record("findings", {"findings": [finding.to_dict()]})
 
-    def _finish(self, loop: Loop, settings: Settings) -> None:
+    def _finish(self, loop: Loop, settings: Settings, signals: Signals) -> None:
         """Best weights, scores of every part, findings, cost, summary; the summary last: a run that has one is finished."""
         self.progress.phase(text("measuring the best network on every part"))
         load_weights(self.network, loop.best.weights)
@@ -221,6 +228,7 @@ class Session:
         scores: dict[str, list[Score]] = {}
         for part in ("train", "validation", "test"):
             if len(getattr(self.prepared, part)):
+                self._end_if_asked(signals)
                 scores[part] = measure(self.network, getattr(self.prepared, part), self.prepared, settings.loss, device=self.device,
                                        autocast=loop.autocast, seed=settings.seed, intervals=part != "train")  # fmt: skip
         findings = self._verdict(loop, settings, scores)
