@@ -167,7 +167,7 @@ def _describe(directory: RunDirectory, samples: Any, prepared: Any, resolved: Ma
             "data": {"name": samples.name, "kind": samples.kind, "samples": len(samples), "reference": reference},
             "task": prepared.task.to_dict(),
             "network": chosen.description,
-            "environment": environment(),
+            "environment": environment(choose_device(resolved["device"])),
             "notices": [notice.to_dict() for notice in prepared.notices],
         },
     )

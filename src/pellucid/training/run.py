@@ -15,7 +15,7 @@ from pellucid import data
 from pellucid.core.errors import DataError, OptionError, RunError
 from pellucid.core.language import Text, text
 from pellucid.core.records import Finding, Interval, Notice, Score, Task
-from pellucid.core.system import environment
+from pellucid.core.system import environment, environment_differences
 from pellucid.data.ledger import Ledger
 from pellucid.data.samples import ResidentPart
 from pellucid.networks.registry import build, own_network
@@ -299,10 +299,10 @@ class Run:
                 text("give them: pellucid.load({path!r}).resume(data=(X, y))", path=str(self.directory)),
             )
         ledger = Ledger.from_dict(self._directory.read_json("data.json"))
-        differences = ledger.differences(samples)
-        if differences:
+        difference = ledger.differences(samples)
+        if difference is not None:
             raise DataError(
-                differences.summary(),
+                difference,
                 text("the data that the run was trained on"),
                 text("restore the data, or start a new training with pellucid fit"),
             )
@@ -324,9 +324,9 @@ class Run:
         return Settings(**{**{k: v for k, v in stored.items() if k in known}, "chosen": tuple(stored.get("chosen", ()))})
 
     def _environment_notices(self) -> list[Text]:
-        """Exact resuming holds for the same machine, torch build and thread count: say what differs, and go on."""
-        before, now = self._record["environment"], environment()
-        differing = [f"{name}: {before[name]} -> {now[name]}" for name in now if name in before and before[name] != now[name]]
+        """Exact resuming holds for the same machine and torch build: say what differs, and go on."""
+        now = environment(choose_device(self.config["device"]))
+        differing = [f"{name}: {before} -> {after}" for name, before, after in environment_differences(self._record["environment"], now)]
         if not differing:
             return []
         return [
