@@ -86,14 +86,16 @@ def test_user_state_is_untouched(tmp_path):
     assert np.array_equal(np.random.rand(3), expected[1])
     assert random.random() == expected[2]
     assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
-    assert network.training and all(parameter.grad is None for parameter in network.parameters())
-    assert np.array_equal(X, X_before) and np.array_equal(y, y_before)
+    assert network.training
+    assert all(parameter.grad is None for parameter in network.parameters())
+    assert np.array_equal(X, X_before)
+    assert np.array_equal(y, y_before)
     assert (torch.get_num_threads(), torch.get_default_dtype()) == (threads, dtype)
 
 
 def test_same_seed_same_weights_other_seed_other_weights(tmp_path):
     X, y = blobs()
-    options = dict(epochs=2, directory=tmp_path, network="mlp")
+    options = {"epochs": 2, "directory": tmp_path, "network": "mlp"}
     first, second, third = (pellucid.fit(X, y, seed=seed, **options) for seed in (1, 1, 2))
     weights = [torch.cat([p.flatten() for p in run.model.parameters()]) for run in (first, second, third)]
     assert torch.equal(weights[0], weights[1])
@@ -107,11 +109,13 @@ def test_learns_and_loads_and_predicts(tmp_path):
     assert run.metrics["test"]["accuracy"] > 0.9
     again = pellucid.load(run.directory)
     predictions = again.predict(X[:10])
-    assert predictions.labels is not None and np.mean(np.array(predictions.labels) == names[:10]) >= 0.8
+    assert predictions.labels is not None
+    assert np.mean(np.array(predictions.labels) == names[:10]) >= 0.8
     assert predictions.probabilities is not None
     assert predictions.probabilities.sum(axis=1) == pytest.approx(np.ones(10))
     assert again.evaluate((X, names)).metrics["accuracy"] > 0.9
-    assert again.summary is not None and again.status == "finished"
+    assert again.summary is not None
+    assert again.status == "finished"
     assert again.metrics == run.metrics
 
 
@@ -123,7 +127,8 @@ def test_regression_in_the_users_units(tmp_path):
     assert run.task.kind == "regression"
     assert run.metrics["test"]["r2"] > 0.95
     values = run.predict(X).values
-    assert values is not None and abs(values[:, 0].mean() - y.mean()) < 10
+    assert values is not None
+    assert abs(values[:, 0].mean() - y.mean()) < 10
 
 
 @pytest.mark.parametrize(
@@ -193,7 +198,8 @@ def test_until_and_patience_stop_early(tmp_path):
 def test_budget_bounds_the_time(tmp_path):
     X, y = blobs(2000)
     run = pellucid.fit(X, y, budget=3, directory=tmp_path)
-    assert run.summary is not None and run.summary.cost.seconds < 6
+    assert run.summary is not None
+    assert run.summary.cost.seconds < 6
 
 
 class Pairs(torch.utils.data.Dataset):
@@ -214,7 +220,9 @@ def test_torch_data_pairs(wrap, tmp_path):
     X, y = blobs(400)
     X_train, y_train, X_test, y_test = X[:300], y[:300], X[300:], y[300:]
     if wrap == "tensor_dataset":
-        train, test = (torch.utils.data.TensorDataset(torch.from_numpy(a), torch.from_numpy(b)) for a, b in ((X_train, y_train), (X_test, y_test)))
+        train, test = (
+            torch.utils.data.TensorDataset(torch.from_numpy(a), torch.from_numpy(b)) for a, b in ((X_train, y_train), (X_test, y_test))
+        )
     else:
         train, test = Pairs(X_train, y_train), Pairs(X_test, y_test)
     if wrap == "loader":

@@ -16,6 +16,7 @@ from pellucid.core.language import text
 from pellucid.core.system import environment
 from pellucid.networks.registry import check_custom
 from pellucid.runs.directory import RunDirectory
+from pellucid.training.augmentation import build_augmentation
 from pellucid.training.construction import build_network, choose_device, network_name
 from pellucid.training.cost import flops_per_sample, threads_for
 from pellucid.training.metrics import parse_condition
@@ -123,6 +124,7 @@ def train(source: Any, target: Any, options: Mapping[str, Any], progress: Progre
     settings = choose_settings(resolved, prepared.task, train_samples=count, input_shape=shape, network_name=name)
     if settings.until:
         parse_condition(settings.until, prepared.task)
+    build_augmentation(settings.augment, shape)
     loss = loss_of(settings, prepared)  # refuses what it cannot do before a directory is made
     with own_random_state(settings.seed):
         chosen = build_network(resolved["network"], resolved["network_options"], settings, prepared.task, shape, count)

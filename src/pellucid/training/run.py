@@ -203,7 +203,7 @@ class Run:
         outputs = self._outputs(tensor, batch_size)
         skipped = tuple(f"{item.identifier}: {item.reason}" for item in samples.quarantined)
         if self.task.kind == "classification":
-            chances = probabilities(outputs, self._record["settings"]["loss"]).double().numpy()
+            chances = probabilities(outputs, self._record["settings"]["loss"], len(self.task.classes)).double().numpy()
             labels = [self.task.classes[index] for index in chances.argmax(axis=1)]
             return Predictions(self.task, list(samples.identifiers), labels, chances, None, skipped)
         values = self._preprocessing().restore_targets(outputs).double().reshape(len(outputs), -1).numpy()

