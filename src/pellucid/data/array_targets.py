@@ -13,6 +13,7 @@ from pellucid.core.hashing import hash_rows, hash_text
 from pellucid.core.language import text
 from pellucid.core.records import Notice, Task
 from pellucid.data.arrays import as_array, check_finite
+from pellucid.data.splitting import FEWEST_TO_SPLIT
 
 
 @dataclass
@@ -37,6 +38,8 @@ def read_targets(
     array = as_array(value, what)
     if array.ndim == 0 or len(array) != count:
         raise _other_length(count, what, array)
+    if count < 2:
+        raise DataError(text("{count} samples", count=count), text("at least 2 samples"), text("collect more data"))
     check_finite(array, what)
     notices: list[Notice] = []
     if array.ndim > 2 and array[0].size == 1:
@@ -67,6 +70,10 @@ def read_targets(
 def _one_column(array: np.ndarray, task: str, name: str, training: np.ndarray | None, notices: list[Notice]) -> Targets:
     from pellucid.data.targets import choose_task  # polars, which reading images or digits does without
 
+    if (
+        training is None and len(array) < FEWEST_TO_SPLIT
+    ):  # all are trained on, as the four rows of a truth table: each class may be met once
+        training = np.ones(len(array), dtype=bool)
     choice = choose_task(array.astype(np.float64) if array.dtype == np.float16 else array, task, name=name, training=training)
     unusable = np.flatnonzero(~choice.usable)
     if len(unusable):

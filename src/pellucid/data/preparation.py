@@ -13,7 +13,7 @@ from pellucid.core.records import Notice, Task
 from pellucid.data.kinds import PreprocessingKind, preprocessing_kind_of
 from pellucid.data.ledger import Ledger
 from pellucid.data.samples import Prepared, ResidentPart, Samples
-from pellucid.data.splitting import LEFT_OUT, TEST, TRAIN, VALIDATION, Split, class_counts, split
+from pellucid.data.splitting import FEWEST_TO_SPLIT, LEFT_OUT, TEST, TRAIN, VALIDATION, Split, class_counts, split
 
 
 def prepare(
@@ -153,7 +153,7 @@ def _check_targets(samples: Samples, task: Task) -> None:
             text("add samples of another class, or choose another target"),
         )
     once = np.flatnonzero(counts == 1)
-    if len(once) and samples.fixed_parts is None and len(samples) >= 10:
+    if len(once) and samples.fixed_parts is None and len(samples) >= FEWEST_TO_SPLIT:
         raise DataError(
             text("{count} classes have a single sample: {classes}", count=len(once), classes=[task.classes[index] for index in once[:10]]),
             text("at least 2 samples of every class: one to learn from and one to test with"),
@@ -233,7 +233,7 @@ def _duplicate_notices(ledger: Ledger) -> Sequence[Notice]:
 
 
 def _quarantine_notices(samples: Samples) -> Sequence[Notice]:
-    if not samples.quarantined:
+    if not samples.quarantined or any(notice.kind == "quarantined" for notice in samples.notices):
         return []
     shown = [f"{item.identifier}: {item.reason}" for item in samples.quarantined[:5]]
     return [

@@ -31,8 +31,8 @@ class Samples:
     kind: str  # "table", "images", "array", "torch"
     name: str  # short name for the run: "adult", "digits"
     task: Task | None  # None when there is no target (new data to predict)
-    inputs: Any  # table: polars.DataFrame; images: uint8 (N, C, H, W); array: float32 (N, ...); torch: a Dataset or DataLoader
-    targets: np.ndarray | None  # classification: (N,) class indices, int64; regression: (N, outputs), float64; torch: None
+    inputs: Any  # table: polars.DataFrame; images: uint8 (N, C, H, W); array: numbers (N, ...); torch: torch_data.TorchData
+    targets: np.ndarray | None  # classification: (N,) class indices, int64; regression: (N, outputs), float64; torch: None if not all known
     identifiers: Sequence[str]  # what names a sample to a person: row number or file
     hashes: Sequence[str]  # content hash of input and target, 32 hexadecimal digits; "" where a sample has none (see ledger)
     reference: Mapping[str, Any] | None = None  # path or name and the options to read it again; None for data in memory
