@@ -62,7 +62,7 @@ catalogue: $(VENV)/.developer
 	$(BIN)/python tools/catalogue.py missing
 
 benchmark: $(VENV)/.developer $(VENV)/.catalogues
-	$(BIN)/python -m benchmarks
+	@for script in $$(grep -l __main__ benchmarks/*.py); do echo "== $$script"; $(BIN)/python "$$script"; done
 
 clean:
 	rm -rf $(VENV) build dist .pytest_cache .ruff_cache .import_linter_cache .hypothesis
