@@ -256,6 +256,7 @@ BAD_FILES = {
     "JSON lines": (b'{"a": 1}\n{"a": \n', "x.jsonl", ["line 2", "JSON"]),
     "JSON lists": (b'{"a": 1}\n[1, 2]\n', "x.jsonl", ["line 2", "object"]),
     "empty JSON lines": (b" \n", "x.jsonl", ["empty"]),
+    "one endless field": (b"a" * 200_000 + b"\n1\n", "x.csv", ["cannot be read as a table", "field limit"]),
     "no rows": (None, "x.parquet", ["no rows"]),
 }
 

@@ -51,6 +51,17 @@ def read_delimited(content: bytes, name: str, *, header: bool = True) -> Delimit
     Raises:
         DataError: no rows, or a row with more or fewer fields than the first one; the message names its line.
     """
+    try:
+        return _read_delimited(content, name, header)
+    except csv.Error as error:  # a field of more than 128 KiB, which is no field
+        raise DataError(
+            text("{name} cannot be read as a table: {reason}", name=name, reason=str(error)),
+            text("lines of fields, divided by commas, semicolons, tabulators or bars"),
+            text("check the file"),
+        ) from None
+
+
+def _read_delimited(content: bytes, name: str, header: bool) -> DelimitedTable:
     if not content.strip():
         raise DataError(text("{name} is empty", name=name), text("a table with a line of column names and rows"), text("check the file"))
     delimiter = find_delimiter(content, name)

@@ -351,7 +351,7 @@ def _times(raw: RawTable, name: str, usable: np.ndarray, reasons: dict[int, Text
     column, values = infer_column(name, raw.frame[name], decimal_comma=raw.decimal_comma)
     if column.kind not in ("date", "numeric", "identifier", "constant") or values.dtype == pl.String:
         raise DataError(
-            text("time is the column {name!r}, which is {kind}", name=name, kind=column.kind),
+            text("time is the column {name!r}, whose values are neither dates nor numbers", name=name),
             text("a column of dates or numbers"),
             text("name such a column, or write its dates as 2024-01-31"),
         )
