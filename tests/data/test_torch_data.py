@@ -439,6 +439,7 @@ def test_new_data(source, has_targets):
         (with_nan, "X.17, 1. is nan"),
         ("digits", "inputs of shape"),
         ("x.csv", "there is no file or folder"),
+        ((PAIRS, PAIRS), "a pair whose second element is a TensorDataset"),
         (Plain(change=lambda index, x, y: "text"), "is a str"),
     ],
 )

@@ -47,6 +47,12 @@ def _with_targets(source: Any) -> tuple[Any, Any]:
     X, y = cast("Sequence[Any]", source)
     if isinstance(source, tuple) and isinstance(y, (str, int)) and not is_array_like(X):
         return X, None
+    if isinstance(source, tuple) and not (is_array_like(y) or is_frame(y)) and not _is_picture(source):
+        raise DataError(
+            text("a pair whose second element is a {type}", type=type(y).__name__),
+            text("one source of new data, or (X, y)"),
+            text("give one of the two"),
+        )
     both = isinstance(source, tuple) or (hasattr(X, "shape") and hasattr(y, "shape"))
     if both and not isinstance(X, (str, Path)) and not isinstance(y, (str, Path)):
         return X, y

@@ -1,6 +1,6 @@
 """What reading gives (`Samples`) and what training takes (`Prepared`): the two records every data kind shares.
 
-    source --read--> Samples --prepare--> Prepared(train, validation, test, ledger, preprocessing) --fit--> network
+source --read--> Samples --prepare--> Prepared(train, validation, test, ledger, preprocessing) --fit--> network
 """
 
 from __future__ import annotations

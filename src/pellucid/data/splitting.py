@@ -133,9 +133,7 @@ def _decide_sizes(question: _Question, validation: float | int | str, test: floa
                 text("leave {part} out, or give only the training data", part=PARTS[part]),
             )
     distinct = (
-        pool - sum(len(group) - 1 for group in equal_groups(question.hashes[int(i)] for i in question.pool))
-        if question.hashes
-        else pool
+        pool - sum(len(group) - 1 for group in equal_groups(question.hashes[int(i)] for i in question.pool)) if question.hashes else pool
     )
     units = distinct if question.groups is None else min(distinct, len(np.unique(question.groups[question.pool])))
     small = distinct < FEWEST_TO_SPLIT

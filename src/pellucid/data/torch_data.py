@@ -265,6 +265,11 @@ class TorchData:
         return sum(source.samples for source in self.sources)
 
     @property
+    def input_shape(self) -> tuple[int, ...]:
+        """One sample's."""
+        return self.sources[0].input_shape
+
+    @property
     def offsets(self) -> list[int]:
         """Where each source begins."""
         return np.cumsum([0, *(source.samples for source in self.sources)])[:-1].tolist()
