@@ -17,6 +17,7 @@ from pellucid.data.array_targets import Targets, encode_new_targets, read_target
 from pellucid.data.arrays import as_array, check_finite, per_sample, read_inputs
 from pellucid.data.ledger import NumberedNames
 from pellucid.data.samples import Samples
+from pellucid.data.splitting import part_word
 
 
 def array_samples(
@@ -75,17 +76,17 @@ def read_array_parts(
     inputs: dict[str, np.ndarray] = {}
     notices: list[Notice] = []
     for part, (X, y) in parts.items():
-        inputs[part], news = read_inputs(X, name=f"X of the {part} part")
+        inputs[part], news = read_inputs(X, name=text("X of the {part} part", part=part_word(part)))
         notices += [notice for notice in news if notice.kind not in {known.kind for known in notices}]
         if y is None:
             raise DataError(
-                text("the {part} part has no targets", part=part),
+                text("the {part} part has no targets", part=part_word(part)),
                 text("pairs (X, y) for every part"),
                 text("give ((X, y), (X_test, y_test))"),
             )
         if inputs[part].shape[1:] != inputs["train"].shape[1:]:
             raise DataError(
-                text("the {part} part has samples of shape {got}", part=part, got=str(inputs[part].shape[1:])),
+                text("the {part} part has samples of shape {got}", part=part_word(part), got=str(inputs[part].shape[1:])),
                 text("samples of shape {shape}, as in the training part", shape=str(inputs["train"].shape[1:])),
                 text("give all parts the same columns, in the same order"),
             )
@@ -108,10 +109,10 @@ def read_array_parts(
 
 def _column(y: Any, count: int, part: str) -> np.ndarray:
     """y of one part as an array, its length checked, (N, 1) as (N,)."""
-    array = as_array(y, f"y of the {part} part")
+    array = as_array(y, text("y of the {part} part", part=part_word(part)))
     if array.ndim == 0 or len(array) != count:
         raise DataError(
-            text("X of the {part} part has {samples} samples and y has {targets}", part=part, samples=count,
+            text("X of the {part} part has {samples} samples and y has {targets}", part=part_word(part), samples=count,
                  targets=len(array) if array.ndim else 0),
             text("one target per sample"),
             text("check that X and y come from the same rows, in the same order"),

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from pellucid.core.errors import DataError
-from pellucid.core.language import text
+from pellucid.core.language import Text, text
 from pellucid.core.memory import require_memory
 from pellucid.core.records import Notice
 
@@ -41,7 +41,7 @@ def is_sparse(value: Any) -> bool:
 # -- any array-like as a NumPy array -------------------------------------------------------------------------------------------------
 
 
-def as_array(value: Any, name: str) -> np.ndarray:
+def as_array(value: Any, name: Text | str) -> np.ndarray:
     """`value` as a NumPy array of numbers, booleans or texts, without a copy where possible. `name` is what errors call it.
 
     Raises:
@@ -68,7 +68,7 @@ def as_array(value: Any, name: str) -> np.ndarray:
     return _check_type(array, name)
 
 
-def _dense(value: Any, name: str) -> Any:
+def _dense(value: Any, name: Text | str) -> Any:
     shape = tuple(int(size) for size in value.shape)
     itemsize = value.element_size() if isinstance(value, torch.Tensor) else np.dtype(value.dtype).itemsize
     require_memory(
@@ -79,7 +79,7 @@ def _dense(value: Any, name: str) -> Any:
     return value.detach().to_dense() if isinstance(value, torch.Tensor) else value.toarray()
 
 
-def _from_tensor(value: torch.Tensor, name: str) -> np.ndarray:
+def _from_tensor(value: torch.Tensor, name: Text | str) -> np.ndarray:
     value = value.detach()
     if value.is_complex():
         raise _complex(name, str(value.dtype))
@@ -96,7 +96,7 @@ def _from_tensor(value: torch.Tensor, name: str) -> np.ndarray:
     return value.cpu().resolve_neg().numpy()
 
 
-def _from_sequence(value: Sequence[Any], name: str) -> np.ndarray:
+def _from_sequence(value: Sequence[Any], name: Text | str) -> np.ndarray:
     if value and all(isinstance(item, torch.Tensor) for item in value):
         rows: Any = [_from_tensor(item, name) for item in value]
     else:
@@ -121,7 +121,7 @@ def _from_sequence(value: Sequence[Any], name: str) -> np.ndarray:
     return array
 
 
-def _ragged(rows: Sequence[Any], name: str) -> DataError:
+def _ragged(rows: Sequence[Any], name: Text | str) -> DataError:
     shapes = [np.shape(row) if not isinstance(row, (list, tuple)) else (len(cast("Sequence[Any]", row)),) for row in rows]
     odd = next((index for index, shape in enumerate(shapes) if shape != shapes[0]), None)
     if odd is None:
@@ -138,7 +138,7 @@ def _ragged(rows: Sequence[Any], name: str) -> DataError:
     )  # fmt: skip
 
 
-def _from_other(value: Any, name: str) -> np.ndarray:
+def _from_other(value: Any, name: Text | str) -> np.ndarray:
     try:
         if hasattr(value, "to_list") and not hasattr(value, "__dlpack__"):  # a series: its own missing values become None
             numbers = value.to_numpy()
@@ -156,7 +156,7 @@ def _from_other(value: Any, name: str) -> np.ndarray:
         ) from None
 
 
-def _complex(name: str, kind: str) -> DataError:
+def _complex(name: Text | str, kind: str) -> DataError:
     return DataError(
         text("{name} holds complex numbers ({dtype})", name=name, dtype=kind),
         text("real numbers"),
@@ -164,7 +164,7 @@ def _complex(name: str, kind: str) -> DataError:
     )
 
 
-def _check_type(array: np.ndarray, name: str) -> np.ndarray:
+def _check_type(array: np.ndarray, name: Text | str) -> np.ndarray:
     kind = array.dtype.kind
     if kind == "c":
         raise _complex(name, str(array.dtype))
@@ -187,7 +187,7 @@ def _check_type(array: np.ndarray, name: str) -> np.ndarray:
     return array
 
 
-def _from_objects(array: np.ndarray, name: str) -> np.ndarray:
+def _from_objects(array: np.ndarray, name: Text | str) -> np.ndarray:
     """Texts and truth values in an object array are taken; anything else is refused: nobody knows what it would become."""
     entries: list[Any] = array.ravel().tolist()
     types = {type(entry) for entry in entries}
@@ -210,7 +210,7 @@ def _from_objects(array: np.ndarray, name: str) -> np.ndarray:
 # -- X -------------------------------------------------------------------------------------------------------------------------------
 
 
-def read_inputs(value: Any, name: str = "X") -> tuple[np.ndarray, list[Notice]]:
+def read_inputs(value: Any, name: Text | str = "X") -> tuple[np.ndarray, list[Notice]]:
     """X as an array of numbers (N, F), (N, C, H, W) or of another shape with N first, every number finite.
 
     Raises:
@@ -240,7 +240,7 @@ def read_inputs(value: Any, name: str = "X") -> tuple[np.ndarray, list[Notice]]:
     return array, notices
 
 
-def check_finite(array: np.ndarray, name: str) -> None:
+def check_finite(array: np.ndarray, name: Text | str) -> None:
     """Raises DataError that names the first NaN or infinity and how many there are."""
     if array.dtype.kind != "f":
         return
@@ -266,7 +266,7 @@ def check_finite(array: np.ndarray, name: str) -> None:
     )  # fmt: skip
 
 
-def _as_images(array: np.ndarray, name: str) -> tuple[np.ndarray, list[Notice]]:
+def _as_images(array: np.ndarray, name: Text | str) -> tuple[np.ndarray, list[Notice]]:
     """Grey images get their channel; channels that stand last go before height and width, where torch has them."""
     if array.ndim == 3:
         notice = Notice(

@@ -27,6 +27,7 @@ from pellucid.data.image_folders import ImageFile, ImageListing, images_below, l
 from pellucid.data.kinds import PreprocessingKind, preprocessing_kind
 from pellucid.data.ledger import NumberedNames
 from pellucid.data.samples import Quarantined, Samples
+from pellucid.data.splitting import part_word
 
 LARGEST_SIDE = 128  # pixels; larger pictures are made smaller: what a class is can nearly always be seen at this size
 _SMALLEST_SIDE = 32  # pictures are not made smaller than this to save memory
@@ -130,9 +131,9 @@ def _learnable_classes(listing: ImageListing) -> list[str]:
             unknown = sorted({file.label for file in listing.files if file.part == part} - trained)
             if unknown:
                 raise DataError(
-                    text("the class folders {classes} stand only in the {part} part", classes=unknown[:10], part=part),
+                    text("the class folders {classes} stand only in the {part} part", classes=unknown[:10], part=part_word(part)),
                     text("classes that the training part has too: {classes}", classes=sorted(trained)[:10]),
-                    text("add training images of these classes, or take their folders out of the {part} part", part=part),
+                    text("add training images of these classes, or take their folders out of the {part} part", part=part_word(part)),
                 )
     return classes
 

@@ -13,7 +13,7 @@ from pellucid.core.records import Notice, Task
 from pellucid.data.kinds import PreprocessingKind, preprocessing_kind_of
 from pellucid.data.ledger import Ledger
 from pellucid.data.samples import Prepared, ResidentPart, Samples
-from pellucid.data.splitting import FEWEST_TO_SPLIT, LEFT_OUT, TEST, TRAIN, VALIDATION, Split, class_counts, split
+from pellucid.data.splitting import FEWEST_TO_SPLIT, LEFT_OUT, TEST, TRAIN, VALIDATION, Split, class_counts, part_word, split
 
 
 def prepare(
@@ -109,7 +109,7 @@ def _possible(
         summary = text(
             "{reason}, so nothing is taken from it for: {missing}; give (train, validation, test) to have them",
             reason=reason,
-            missing=missing,
+            missing=[part_word(name) for name in missing],
         )
         notices.append(Notice(kind="nothing_held_out", summary=summary, evidence={"missing": missing}))
     return ("auto" if "validation" in given else 0), ("auto" if "test" in given else 0)
@@ -175,11 +175,11 @@ def _check_sides(samples: Samples, task: Task, divided: Split, notices: list[Not
         names = [task.classes[index] for index in unseen[:10]]
         if samples.fixed_parts is not None and part in samples.fixed_parts:
             raise DataError(
-                text("the classes {classes} stand only in the {part} part", classes=names, part=part),
+                text("the classes {classes} stand only in the {part} part", classes=names, part=part_word(part)),
                 text("classes that the training part has too"),
-                text("add training samples of these classes, or take them out of the {part} part", part=part),
+                text("add training samples of these classes, or take them out of the {part} part", part=part_word(part)),
             )
-        summary = text("the classes {classes} stand only in the {part} part: they cannot be learnt", classes=names, part=part)
+        summary = text("the classes {classes} stand only in the {part} part: they cannot be learnt", classes=names, part=part_word(part))
         notices.append(Notice(kind="unseen_classes", summary=summary, where=part, evidence={"classes": names}))
     if not np.count_nonzero(counts["train"]) >= 2:
         raise DataError(

@@ -26,6 +26,11 @@ AUTOMATIC_LIMIT = 10_000  # 10 000 samples measure an accuracy of 0.9 to +-0.006
 FEWEST_TO_SPLIT = 10  # distinct samples; with fewer, "auto" holds nothing out
 
 
+def part_word(part: str) -> Text:
+    """What a person calls a part: "training"; "data" where there is only one."""
+    return {"train": text("training"), "validation": text("validation"), "test": text("test")}.get(part) or text("data")
+
+
 @dataclass(frozen=True)
 class Split:
     """The part of every sample, and what had to be done to keep the sides apart."""
@@ -128,9 +133,14 @@ def _decide_sizes(question: _Question, validation: float | int | str, test: floa
     for part, wanted in ((VALIDATION, validation), (TEST, test)):
         if given[part] and not isinstance(wanted, str):
             raise DataError(
-                text("{part}={wanted} is asked for, and the data bring their own {part} part", part=PARTS[part], wanted=wanted),
+                text(
+                    "{option}={wanted} is asked for, and the data bring their own {part} part",
+                    option=PARTS[part],
+                    wanted=wanted,
+                    part=part_word(PARTS[part]),
+                ),
                 text("one of the two"),
-                text("leave {part} out, or give only the training data", part=PARTS[part]),
+                text("leave {option} out, or give only the training data", option=PARTS[part]),
             )
     distinct = (
         pool - sum(len(group) - 1 for group in equal_groups(question.hashes[int(i)] for i in question.pool)) if question.hashes else pool
@@ -266,7 +276,9 @@ def _stratified(question: _Question) -> None:
         if wanted and not (question.parts[question.pool] == part).any():
             raise DataError(
                 text(
-                    "no sample can be spared for the {part} part: each of {count} classes has too few", part=PARTS[part], count=len(classes)
+                    "no sample can be spared for the {part} part: each of {count} classes has too few",
+                    part=part_word(PARTS[part]),
+                    count=len(classes),
                 ),
                 text("classes with at least 3 different samples"),
                 text("collect more samples of each class, or join rare classes"),

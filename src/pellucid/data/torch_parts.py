@@ -21,6 +21,7 @@ from pellucid.data.arrays import as_array, check_finite, per_sample
 from pellucid.data.kinds import PreprocessingKind, preprocessing_kind
 from pellucid.data.ledger import NumberedNames
 from pellucid.data.samples import ResidentPart, Samples
+from pellucid.data.splitting import part_word
 from pellucid.data.torch_data import TorchData, TorchSource, is_torch_data, look_at, own_generators, unchanged_random_state
 from pellucid.data.torch_samples import as_pair, check_inputs, fetch
 from pellucid.data.torch_targets import TargetEncoding, known_targets, understand_targets
@@ -41,7 +42,7 @@ def read_torch(parts: Mapping[str, Any], *, task: str = "auto", group: Any = Non
     for part, source in found.items():
         if source.input_shape != train.input_shape:
             raise DataError(
-                text("the {part} part has inputs of shape {got}", part=part, got=str(source.input_shape)),
+                text("the {part} part has inputs of shape {got}", part=part_word(part), got=str(source.input_shape)),
                 text("inputs of shape {shape}, as in the training part", shape=str(train.input_shape)),
                 text("prepare both parts in the same way"),
             )
@@ -80,7 +81,7 @@ def _check_part(part: str, train: np.ndarray | None, targets: np.ndarray | None,
     if task.kind == "regression":
         if targets.shape[1:] != train.shape[1:]:
             raise DataError(
-                text("the {part} part has {got} targets per sample", part=part, got=targets.shape[1]),
+                text("the {part} part has {got} targets per sample", part=part_word(part), got=targets.shape[1]),
                 text("{outputs} as in the training part", outputs=train.shape[1]),
                 text("prepare both parts in the same way"),
             )
@@ -89,21 +90,21 @@ def _check_part(part: str, train: np.ndarray | None, targets: np.ndarray | None,
     if len(unknown):
         names = [task.classes[index] if 0 <= index < len(task.classes) else str(index) for index in unknown.tolist()]
         raise DataError(
-            text("the classes {classes} stand only in the {part} part", classes=names[:10], part=part),
+            text("the classes {classes} stand only in the {part} part", classes=names[:10], part=part_word(part)),
             text("classes that the training part has too"),
-            text("add training samples of these classes, or take them out of the {part} part", part=part),
+            text("add training samples of these classes, or take them out of the {part} part", part=part_word(part)),
         )
 
 
 def _notices(found: Mapping[str, TorchSource]) -> list[Notice]:
-    drawing = [part or "data" for part, source in found.items() if source.draws]
+    drawing = [part for part, source in found.items() if source.draws]
     if not drawing:
         return []
     return [
         Notice(
             kind="random_dataset",
             summary=text("reading a sample of {parts} twice gives two different samples: each is read anew in every epoch, none is kept",
-                         parts=drawing),
+                         parts=[part_word(part) for part in drawing]),
             evidence={"parts": drawing},
         )
     ]  # fmt: skip
