@@ -47,8 +47,8 @@ def test_losses_equal_those_of_a_plain_loop(optimizer, tmp_path):
     X, y = blobs()
     network = Net()
     run = pellucid.fit(
-        X, y, network=network, optimizer=optimizer, learning_rate=0.05, schedule="constant", epochs=4, patience=4, batch_size=32, weight_decay=0.0,
-        seed=3, directory=tmp_path,
+        X, y, network=network, optimizer=optimizer, learning_rate=0.05, schedule="constant", epochs=4, patience=4, batch_size=32,
+        weight_decay=0.0, seed=3, directory=tmp_path,
     )  # fmt: skip
     ledger = json.loads((run.directory / "data.json").read_text())
     train = pellucid.load(run.directory)._prepare_again((X, y), None).train
