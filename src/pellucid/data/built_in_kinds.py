@@ -40,7 +40,7 @@ class TabularKind(BuiltInKind):
 @data_kind
 class ArrayKind(BuiltInKind):
     name = "array"
-    accepts = text("arrays (X, y): NumPy, torch, lists")
+    accepts = text("arrays (X, y)")
 
     def recognises(self, source: Any) -> bool:
         if isinstance(source, tuple) and len(cast("tuple[Any, ...]", source)) == 2:
@@ -137,7 +137,7 @@ def _with_target_column(source: Any, target: Any) -> tuple[Any, Any]:
 @data_kind
 class TableFileKind(TabularKind):
     name = "table file"
-    accepts = text("the path of a table (CSV, TSV, Parquet, JSON lines)")
+    accepts = text("the path of a table (CSV/TSV/Parquet/JSON lines)")
 
     def recognises(self, source: Any) -> bool:
         if not isinstance(source, (str, Path)) or is_folder(source):
@@ -266,7 +266,7 @@ class ImageFileKind(BuiltInKind):
 @data_kind
 class EmbeddedKind(BuiltInKind):
     name = "embedded"
-    accepts = text("one of the names {names}", names=list(EMBEDDED))
+    accepts = text("one of the names {names}", names="/".join(EMBEDDED))
 
     def recognises(self, source: Any) -> bool:
         return embedded_name(source) is not None
