@@ -42,6 +42,7 @@ ADULT_COLUMNS = [
     *("age", "workclass", "fnlwgt", "education", "education_num", "marital_status", "occupation", "relationship", "race", "sex"),
     *("capital_gain", "capital_loss", "hours_per_week", "native_country", "income"),
 ]
+ADULT_NUMBERS = ["age", "fnlwgt", "education_num", "capital_gain", "capital_loss", "hours_per_week"]
 MARGIN = 0.005  # how far below logistic regression the mean may lie
 
 
@@ -81,7 +82,8 @@ CASES = (
 def _adult(path: Path) -> polars.DataFrame:
     """The published table has no header, blanks after commas, and a dot after each label of the test part."""
     table = polars.read_csv(path, has_header=False, new_columns=ADULT_COLUMNS, null_values=[" ?", "?"])
-    return table.with_columns(polars.col(polars.String).str.strip_chars(" .")).drop_nulls("income")
+    table = table.with_columns(polars.col(polars.String).str.strip_chars(" .")).drop_nulls("income")
+    return table.with_columns(polars.col(ADULT_NUMBERS).cast(polars.Int64))  # the blanks had made them words
 
 
 # -- the peers ---------------------------------------------------------------------------------------------------------------------------
