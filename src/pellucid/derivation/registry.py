@@ -114,17 +114,18 @@ class Rule:
 
     def run_forward(self, arguments: Mapping[str, Any]) -> Any:
         """`forward` on bound arguments."""
-        args, kwargs = self._call(arguments)
+        args, kwargs = self.arguments_of(arguments)
         with np.errstate(all="ignore"):  # a NaN is the program's own; where it is born is said by `derive`
             return self.forward(*args, **kwargs)
 
     def run_backward(self, gradient: Any, output: Any, arguments: Mapping[str, Any]) -> Mapping[str, Any]:
         """`backward` on the gradient of the output, the output, and the bound arguments."""
-        args, kwargs = self._call(arguments)
+        args, kwargs = self.arguments_of(arguments)
         with np.errstate(all="ignore"):
             return self.backward(gradient, output, *args, **kwargs)
 
-    def _call(self, arguments: Mapping[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    def arguments_of(self, arguments: Mapping[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """Bound arguments as positional and keyword arguments of `forward`."""
         bound = inspect.BoundArguments(self.signature, OrderedDict(arguments))
         return bound.args, bound.kwargs
 

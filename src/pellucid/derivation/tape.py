@@ -79,7 +79,7 @@ class Step:
     our_output: np.ndarray | tuple[np.ndarray, ...] | None = None  # by the rule; kept where small, else the outputs' arrays stand for it
     note: Text | None = None  # what a reader should know of this very step
     draws: tuple[Value, ...] = ()
-    pullback: Callable[[list[np.ndarray]], Mapping[str, np.ndarray | None]] | None = None  # gradients of a step without a rule
+    pullback: Callable[[list[np.ndarray]], Mapping[str, np.ndarray | None]] | None = None  # the gradients, where no rule gives them
     operation_index: int | None = None  # the traced operation it comes from
 
     @property
@@ -112,10 +112,15 @@ class Step:
         """Whether the result is the argument itself, as of dropout in evaluation mode."""
         return any(output is value for output in self.outputs for value in self.inputs)
 
+    @property
+    def opaque(self) -> bool:
+        """Whether nothing is known of its gradients."""
+        return self.rule is None and self.pullback is None and not self.identity
+
     def pull(self, arriving: Sequence[np.ndarray | None]) -> dict[str, np.ndarray | None]:
         """The gradient of each argument place from the gradients of the outputs (None: nothing used that output)."""
         complete = [np.zeros(v.shape) if g is None else g for g, v in zip(arriving, self.outputs, strict=True)]
-        if self.rule is None:
+        if self.pullback is not None or self.rule is None:
             return dict(self.pullback(complete)) if self.pullback else {}
         arrays = arrays_of(self.arguments)
         single = len(self.outputs) == 1
@@ -185,7 +190,8 @@ class Tape:
         self.values: list[Value] = []
         self.steps: list[Step] = []
         self._groups: list[str] = []
-        self.module, self.source, self.stage = "", None, "forward"  # where the steps being made belong
+        self.module, self.stage = "", "forward"  # where the steps being made belong
+        self.source: Source | None = None
         self.operation_index: int | None = None
 
     def leaf(self, array: Any, kind: str = "constant", name: str = "", requires_gradient: bool | None = None) -> Value:
@@ -259,10 +265,28 @@ class Tape:
         self.steps.append(step)
         return step
 
-    def backward(self, loss: Value, settle: Callable[[Value, np.ndarray | None], np.ndarray | None] | None = None) -> None:
+    def mark(self) -> tuple[int, int]:
+        """The present end of the tape, to come back to."""
+        return len(self.steps), len(self.values)
+
+    def rewind(self, mark: tuple[int, int]) -> None:
+        """Forget steps and values made since `mark`."""
+        steps, values = mark
+        del self.steps[steps:], self.values[values:]
+        for value in self.values:
+            while value.uses and value.uses[-1] > steps:
+                value.uses.pop()
+
+    def backward(
+        self,
+        loss: Value,
+        settle: Callable[[Value, np.ndarray | None], np.ndarray | None] | None = None,
+        rescue: Callable[[Step, Exception], None] | None = None,
+    ) -> None:
         """Walk back from dL/dL = 1: the gradient of every value that the loss depends on.
 
-        `settle` sees each value with its complete gradient and says with which gradient the walk goes on.
+        `settle` sees each value with its complete gradient and says with which gradient the walk goes on. `rescue` gets a step whose
+        backward raised and gives it another pullback.
         """
         arriving: dict[int, np.ndarray] = {loss.index: np.ones(loss.shape)}
         settled: dict[int, np.ndarray | None] = {}
@@ -281,7 +305,13 @@ class Tape:
                 settled.pop(value.index, None)
             if all(gradient is None for gradient in gradients):
                 continue
-            step.gradients = step.pull(gradients)
+            try:
+                step.gradients = step.pull(gradients)
+            except Exception as error:
+                if rescue is None:
+                    raise
+                rescue(step, error)
+                step.gradients = step.pull(gradients)
             places = step.places
             for place, gradient in step.gradients.items():
                 if gradient is not None:

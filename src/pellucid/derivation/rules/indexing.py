@@ -71,3 +71,46 @@ class getitem:
             if np.shares_memory(part, dX):
                 np.add.at(part, advanced, dY)
         return {"input": dX}
+
+
+@rule(
+    "take", function=torch.take,
+    forward=r"Y_{j} = \operatorname{vec}(X)_{I_{j}}",
+    backward={"input": r"\operatorname{vec}(\bar{X})_{i} = \sum_{j: I_{j} = i} \bar{Y}_{j}"},
+    symbols={"X": "input", "I": "index", "Y": "output"}, where={"i": "a position in X", "j": "a position in Y"}, source=_SOURCE,
+)  # fmt: skip
+class take:
+    def forward(input, index):
+        return input.reshape(-1)[index]
+
+    def backward(dY, Y, input, index):
+        dX = np.zeros(input.size)
+        np.add.at(dX, index, dY)
+        return {"input": dX.reshape(input.shape)}
+
+
+@rule(
+    "put", function=lambda input, index, source, accumulate=False: input.put(index, source, accumulate),
+    forward=r"\operatorname{vec}(Y)_{I_{j}} = \given{accumulate}{\operatorname{vec}(X)_{I_{j}} + }S_{j},"
+    r" \quad \operatorname{vec}(Y)_{i} = \operatorname{vec}(X)_{i} \text{ elsewhere}",
+    backward={
+        "input": r"\operatorname{vec}(\bar{X})_{i} = \given{!accumulate}{[i \notin I] }\operatorname{vec}(\bar{Y})_{i}",
+        "source": r"\bar{S}_{j} = \operatorname{vec}(\bar{Y})_{I_{j}}",
+    },
+    symbols={"X": "input", "I": "index", "S": "source", "Y": "output"},
+    where={"i": "a position in X", "j": "a position in S"}, source=_SOURCE,
+)  # fmt: skip
+class put:
+    def forward(input, index, source, accumulate=False):
+        Y = input.reshape(-1).copy()
+        if accumulate:
+            np.add.at(Y, index, source)
+        else:
+            Y[index] = source
+        return Y.reshape(input.shape)
+
+    def backward(dY, Y, input, index, source, accumulate=False):
+        dX = dY.reshape(-1).copy()
+        if not accumulate:
+            dX[index] = 0
+        return {"input": dX.reshape(input.shape), "source": dY.reshape(-1)[index].reshape(source.shape)}
