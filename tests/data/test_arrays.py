@@ -10,8 +10,8 @@ from sklearn.preprocessing import StandardScaler
 
 from pellucid import data
 from pellucid.core.errors import DataError
-from pellucid.data.array_preprocessing import mean_and_scale
-from pellucid.data.arrays import as_array
+from pellucid.data.arrays.checks import as_array
+from pellucid.data.arrays.preprocessing import mean_and_scale
 
 random = np.random.default_rng(0)
 X = random.normal(size=(60, 3))
@@ -252,7 +252,7 @@ def test_large_byte_images_stay_bytes_until_the_batch(monkeypatch):
     images = random.integers(0, 256, (50, 3, 6, 6)).astype(np.uint8)
     samples = data.read((images, np.arange(50) % 2))
     early = data.prepare(samples)
-    monkeypatch.setattr("pellucid.data.array_preprocessing._BYTES_KEPT_FROM", 0)
+    monkeypatch.setattr("pellucid.data.arrays.preprocessing._BYTES_KEPT_FROM", 0)
     late = data.prepare(samples)
     assert early.train.inputs.dtype == torch.float32
     assert late.train.inputs.dtype == torch.uint8

@@ -12,7 +12,7 @@ from PIL import Image
 
 from pellucid import data
 from pellucid.core.errors import DataError
-from pellucid.data.image_decoding import Unreadable, decode, read_header
+from pellucid.data.images.decoding import Unreadable, decode, read_header
 
 random = np.random.default_rng(0)
 
@@ -314,7 +314,7 @@ def test_different_sizes_become_one(tmp_path):
 
 def test_large_collections_get_smaller_images(tmp_path, monkeypatch):
     folder_of(tmp_path, ["cat", "dog"], height=100, width=100)
-    monkeypatch.setattr("pellucid.data.images.available_memory_bytes", lambda: 4 * 3 * 8 * 50 * 50)
+    monkeypatch.setattr("pellucid.data.images.reading.available_memory_bytes", lambda: 4 * 3 * 8 * 50 * 50)
     assert data.read(tmp_path).inputs.shape[1:] == (3, 50, 50)
 
 

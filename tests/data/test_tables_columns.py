@@ -12,10 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pellucid.core.errors import DataError
-from pellucid.data.column_parsing import as_text, date_formats, number_notation, parse_dates, parse_numbers
-from pellucid.data.columns import Column, infer_column, read_column
-from pellucid.data.table_notices import column_notices
-from pellucid.data.tables import read_frame
+from pellucid.data.tables.columns import Column, infer_column, read_column
+from pellucid.data.tables.notices import column_notices
+from pellucid.data.tables.parsing import as_text, date_formats, number_notation, parse_dates, parse_numbers
+from pellucid.data.tables.reading import read_frame
 
 LETTERS = [f"{chr(97 + a)}{chr(97 + b)}" for a in range(26) for b in range(26)]
 PROSE = [f"the {LETTERS[i]} was {LETTERS[-i]} and quite {LETTERS[3 * i % 600]}" for i in range(60)]

@@ -18,10 +18,10 @@ import torch
 from pellucid.core.errors import DataError
 from pellucid.core.language import use_language
 from pellucid.data.description import DataDescription, describe
-from pellucid.data.new_tables import read_new_table
-from pellucid.data.table_hashes import hash_table
-from pellucid.data.table_preprocessing import TablePreprocessing
-from pellucid.data.tables import TableSamples, read_frame, read_table
+from pellucid.data.tables.hashes import hash_table
+from pellucid.data.tables.new_rows import read_new_table
+from pellucid.data.tables.preprocessing import TablePreprocessing
+from pellucid.data.tables.reading import TableSamples, read_frame, read_table
 
 ROWS = 60
 FRAME = pl.DataFrame(

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pellucid.core.errors import DataError
-from pellucid.data.column_encoding import (
+from pellucid.data.tables.encoding import (
     BooleanEncoding,
     CategoricalEncoding,
     DateEncoding,
@@ -22,9 +22,9 @@ from pellucid.data.column_encoding import (
     fit_encoding,
     restore_encoding,
 )
-from pellucid.data.table_preprocessing import TablePreprocessing
-from pellucid.data.tables import read_frame
-from pellucid.data.text_encoding import TextEncoding, terms_of
+from pellucid.data.tables.preprocessing import TablePreprocessing
+from pellucid.data.tables.prose import TextEncoding, terms_of
+from pellucid.data.tables.reading import read_frame
 
 
 def stored(encoding: Any) -> Any:

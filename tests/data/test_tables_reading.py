@@ -17,10 +17,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pellucid.core.errors import DataError
-from pellucid.data.delimited import find_delimiter, read_delimited
-from pellucid.data.encodings import to_utf8
-from pellucid.data.table_files import is_table_path, load
-from pellucid.data.tables import read_frame, read_table, read_table_parts
+from pellucid.data.tables.delimited import find_delimiter, read_delimited
+from pellucid.data.tables.encodings import to_utf8
+from pellucid.data.tables.files import is_table_path, load
+from pellucid.data.tables.reading import read_frame, read_table, read_table_parts
 
 CITIES = "city,rooms,price\n北京,3,12.5\n上海,2,11.0\n北京,1,8.25\n广州,4,7.5\n"
 

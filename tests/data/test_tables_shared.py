@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from pellucid.data.description import describe
-from pellucid.data.table_preprocessing import TablePreprocessing
-from pellucid.data.tables import TableSamples, read_table, read_table_parts
+from pellucid.data.tables.preprocessing import TablePreprocessing
+from pellucid.data.tables.reading import TableSamples, read_table, read_table_parts
 
 pytestmark = pytest.mark.shared_data
 

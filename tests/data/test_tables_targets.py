@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pellucid.core.errors import DataError
-from pellucid.data.columns import Column
-from pellucid.data.tables import read_frame, read_table
+from pellucid.data.tables.columns import Column
+from pellucid.data.tables.reading import read_frame, read_table
 from pellucid.data.targets import choose_task, natural_order
 
 TASKS = [

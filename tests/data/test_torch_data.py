@@ -20,7 +20,7 @@ from torch.utils.data import (
 from pellucid import data
 from pellucid.core.errors import DataError
 from pellucid.data.samples import ResidentPart
-from pellucid.data.torch_parts import LoaderPart, TorchPart
+from pellucid.data.torch_data.parts import LoaderPart, TorchPart
 
 N = 60
 X = torch.randn(N, 3, generator=torch.Generator().manual_seed(0))
@@ -166,12 +166,12 @@ def test_the_users_generator_and_tensors_are_not_changed():
 
 
 def test_a_large_data_set_is_not_kept(monkeypatch):
-    monkeypatch.setattr("pellucid.data.torch_data.available_memory_bytes", lambda: 1000)
+    monkeypatch.setattr("pellucid.data.torch_data.looking.available_memory_bytes", lambda: 1000)
     assert isinstance(data.prepare(data.read(Plain())).train, TorchPart)
 
 
 def test_targets_in_an_attribute_save_reading(monkeypatch):
-    monkeypatch.setattr("pellucid.data.torch_data._SECONDS_TO_READ", 0.0)
+    monkeypatch.setattr("pellucid.data.torch_data.looking._SECONDS_TO_READ", 0.0)
     dataset = Plain(targets=Y, classes=["ant", "bee", "cat"])
     dataset.targets = Y.tolist()
     samples = data.read(dataset)

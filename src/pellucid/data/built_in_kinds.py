@@ -31,7 +31,7 @@ class TabularKind(BuiltInKind):
     def read_parts(
         self, parts: Mapping[str, tuple[Any, Any]], *, task: str = "auto", header: bool = True, group: Any = None, time: Any = None
     ) -> Samples:
-        from pellucid.data.tables import read_table_parts
+        from pellucid.data.tables.reading import read_table_parts
 
         named = {part: _with_target_column(source, target) for part, (source, target) in parts.items()}
         return read_table_parts(named, task=task, header=header, group=group, time=time)
@@ -51,14 +51,14 @@ class ArrayKind(BuiltInKind):
     def read(
         self, source: Any, target: Any = None, *, task: str = "auto", header: bool = True, group: Any = None, time: Any = None
     ) -> Samples:
-        from pellucid.data.array_reading import read_arrays
+        from pellucid.data.arrays.reading import read_arrays
 
         return read_arrays(source, _array_target(target), task=task, group=group, time=time)
 
     def read_parts(
         self, parts: Mapping[str, tuple[Any, Any]], *, task: str = "auto", header: bool = True, group: Any = None, time: Any = None
     ) -> Samples:
-        from pellucid.data.array_reading import read_array_parts
+        from pellucid.data.arrays.reading import read_array_parts
 
         return read_array_parts({part: (X, _array_target(y)) for part, (X, y) in parts.items()}, task=task, group=group, time=time)
 
@@ -79,7 +79,7 @@ class TorchKind(BuiltInKind):
     accepts = text("a torch Dataset or DataLoader")
 
     def recognises(self, source: Any) -> bool:
-        from pellucid.data.torch_data import is_torch_data
+        from pellucid.data.torch_data.looking import is_torch_data
 
         return is_torch_data(source)
 
@@ -91,7 +91,7 @@ class TorchKind(BuiltInKind):
     def read_parts(
         self, parts: Mapping[str, tuple[Any, Any]], *, task: str = "auto", header: bool = True, group: Any = None, time: Any = None
     ) -> Samples:
-        from pellucid.data.torch_parts import read_torch
+        from pellucid.data.torch_data.parts import read_torch
 
         if any(target is not None for _, target in parts.values()):
             raise DataError(
@@ -114,7 +114,7 @@ class FrameKind(TabularKind):
     def read(
         self, source: Any, target: Any = None, *, task: str = "auto", header: bool = True, group: Any = None, time: Any = None
     ) -> Samples:
-        from pellucid.data.tables import read_frame
+        from pellucid.data.tables.reading import read_frame
 
         source, target = _with_target_column(source, target)
         return read_frame(source, target, task=task, group=group, time=time)
@@ -129,7 +129,7 @@ def _with_target_column(source: Any, target: Any) -> tuple[Any, Any]:
         entries = cast("Sequence[Any]", target)
         if len(entries) < len(names) and all(entry in names or isinstance(entry, int) for entry in entries) and len(entries) != len(source):
             return source, target
-    from pellucid.data.frame_targets import frame_with_target
+    from pellucid.data.tables.frame_targets import frame_with_target
 
     return frame_with_target(source, target)
 
@@ -147,7 +147,7 @@ class TableFileKind(TabularKind):
     def read(
         self, source: Any, target: Any = None, *, task: str = "auto", header: bool = True, group: Any = None, time: Any = None
     ) -> Samples:
-        from pellucid.data.tables import read_table
+        from pellucid.data.tables.reading import read_table
 
         if target is not None and not isinstance(target, (str, int, np.integer, list, tuple)):
             raise DataError(
@@ -169,7 +169,7 @@ class ArrayFileKind(BuiltInKind):
     def read(
         self, source: Any, target: Any = None, *, task: str = "auto", header: bool = True, group: Any = None, time: Any = None
     ) -> Samples:
-        from pellucid.data.array_reading import load_array_file, read_arrays
+        from pellucid.data.arrays.reading import load_array_file, read_arrays
 
         path = Path(source).expanduser()
         X, y = load_array_file(path)
@@ -204,7 +204,7 @@ class ImageFolderKind(BuiltInKind):
         size: Any = None,
         channels: int | None = None,
     ) -> Samples:
-        from pellucid.data.images import read_image_folder
+        from pellucid.data.images.reading import read_image_folder
 
         _no_target_for_images(target, task)
         return read_image_folder(Path(source).expanduser(), group=group, time=time, size=size, channels=channels)
@@ -220,7 +220,7 @@ class ImageFolderKind(BuiltInKind):
         size: Any = None,
         channels: int | None = None,
     ) -> Samples:
-        from pellucid.data.images import read_image_parts
+        from pellucid.data.images.reading import read_image_parts
 
         _no_target_for_images(next(iter(parts.values()))[1], task)
         folders = {part: Path(source).expanduser() for part, (source, _) in parts.items()}
@@ -249,7 +249,7 @@ class ImageFileKind(BuiltInKind):
     def recognises(self, source: Any) -> bool:
         if not isinstance(source, (str, Path)) or not is_file(source):
             return False
-        from pellucid.data.image_decoding import is_image_name
+        from pellucid.data.images.decoding import is_image_name
 
         return is_image_name(source)
 

@@ -171,8 +171,8 @@ def _numbers(name: str, kind: str, values: np.ndarray, **known: Any) -> ValueDes
 def _columns(samples: Samples, notices: list[Notice]) -> tuple[ValueDescription, ...]:
     import polars as pl
 
-    from pellucid.data.columns import infer_columns
-    from pellucid.data.tables import TableSamples
+    from pellucid.data.tables.columns import infer_columns
+    from pellucid.data.tables.reading import TableSamples
 
     frame: pl.DataFrame = samples.inputs
     if isinstance(samples, TableSamples):

@@ -13,8 +13,8 @@ import numpy as np
 from pellucid.core.errors import DataError, did_you_mean
 from pellucid.core.language import text
 from pellucid.core.records import Task
-from pellucid.data.array_reading import array_samples
-from pellucid.data.array_targets import Targets
+from pellucid.data.arrays.reading import array_samples
+from pellucid.data.arrays.targets import Targets
 from pellucid.data.samples import Samples
 
 _WINE = (
@@ -149,7 +149,7 @@ def embedded_frame(name: str) -> Any:
 
 
 def _as_table(name: str, found: EmbeddedSet, y: np.ndarray, group: Any, time: Any) -> Samples:
-    from pellucid.data.tables import read_frame
+    from pellucid.data.tables.reading import read_frame
 
     samples = read_frame(embedded_frame(name), "target", task="classification" if found.classes else "regression", group=group, time=time)
     samples.name = name

@@ -114,10 +114,10 @@ _Kind = TypeVar("_Kind", bound=type)
 _data_kinds: dict[str, Any] = {}
 _preprocessing_kinds: dict[str, PreprocessingKind] = {}
 _MODULES = {  # the built-in ones register themselves when they are first needed
-    "array": "pellucid.data.array_preprocessing",
-    "images": "pellucid.data.images",
-    "table": "pellucid.data.table_preprocessing",
-    "torch": "pellucid.data.torch_parts",
+    "array": "pellucid.data.arrays.preprocessing",
+    "images": "pellucid.data.images.reading",
+    "table": "pellucid.data.tables.preprocessing",
+    "torch": "pellucid.data.torch_data.parts",
 }
 _failures: dict[str, str] = {}  # entry points that could not be loaded, and why
 

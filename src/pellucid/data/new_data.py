@@ -74,8 +74,8 @@ def _embedded(name: str, kind: str) -> tuple[Any, Any]:
 
 
 def _new_table(source: Any, target: Any, preprocessing: Any, header: bool, task: Task | None) -> Samples:
-    from pellucid.data.frame_targets import frame_with_target
-    from pellucid.data.new_tables import read_new_table
+    from pellucid.data.tables.frame_targets import frame_with_target
+    from pellucid.data.tables.new_rows import read_new_table
 
     if not isinstance(source, Path) and not is_frame(source):
         source = _as_frame(source, preprocessing)
@@ -93,7 +93,7 @@ def _as_frame(source: Any, preprocessing: Any) -> Any:
     """An array (n, columns), or one row, under the names of the training table's columns in their order."""
     import polars as pl
 
-    from pellucid.data.arrays import as_array
+    from pellucid.data.arrays.checks import as_array
 
     names = [str(name) for name in preprocessing.columns]
     if isinstance(source, dict):
@@ -111,9 +111,9 @@ def _as_frame(source: Any, preprocessing: Any) -> Any:
 
 
 def _new_images(source: Any, target: Any, preprocessing: Any, header: bool, task: Task | None) -> Samples:
-    from pellucid.data.array_reading import new_inputs
-    from pellucid.data.array_targets import encode_new_targets
-    from pellucid.data.images import read_new_images
+    from pellucid.data.arrays.reading import new_inputs
+    from pellucid.data.arrays.targets import encode_new_targets
+    from pellucid.data.images.reading import read_new_images
 
     channels, height, width = preprocessing.input_shape
     samples = read_new_images(source, channels, (height, width), task)
@@ -142,7 +142,7 @@ def _as_samples(kind: str, inputs: np.ndarray, notices: Sequence[Any]) -> Sample
 
 
 def _new_arrays(source: Any, target: Any, preprocessing: Any, header: bool, task: Task | None) -> Samples:
-    from pellucid.data.array_reading import is_array_file, load_array_file, numeric_matrix, read_new_arrays
+    from pellucid.data.arrays.reading import is_array_file, load_array_file, numeric_matrix, read_new_arrays
 
     name = "arrays"
     if isinstance(source, Path) or _is_picture(source):
@@ -155,8 +155,8 @@ def _new_arrays(source: Any, target: Any, preprocessing: Any, header: bool, task
             if pictures is not None:
                 return pictures
     if isinstance(source, Path) or hasattr(source, "columns"):
-        from pellucid.data.columns import infer_columns
-        from pellucid.data.table_files import load
+        from pellucid.data.tables.columns import infer_columns
+        from pellucid.data.tables.files import load
 
         table = load(source, header=header)
         _, typed = infer_columns(table.frame, decimal_comma=table.decimal_comma)
@@ -173,8 +173,8 @@ def _is_picture(source: Any) -> bool:
 
 def _pictures_as_arrays(source: Any, preprocessing: Any, task: Task | None) -> Samples | None:
     """Image files for a network trained on image arrays: black becomes the smallest value it was trained on, white the largest."""
-    from pellucid.data.image_decoding import is_image_name
-    from pellucid.data.images import read_new_images
+    from pellucid.data.images.decoding import is_image_name
+    from pellucid.data.images.reading import read_new_images
 
     shape = preprocessing.input_shape
     if len(shape) != 3 or shape[0] not in (1, 3) or (isinstance(source, Path) and source.is_file() and not is_image_name(source)):
@@ -190,9 +190,9 @@ def _pictures_as_arrays(source: Any, preprocessing: Any, task: Task | None) -> S
 
 
 def _new_torch(source: Any, target: Any, preprocessing: Any, header: bool, task: Task | None) -> Samples:
-    from pellucid.data.array_reading import is_array_file, load_array_file
-    from pellucid.data.array_targets import encode_new_targets
-    from pellucid.data.torch_parts import read_new_torch
+    from pellucid.data.arrays.reading import is_array_file, load_array_file
+    from pellucid.data.arrays.targets import encode_new_targets
+    from pellucid.data.torch_data.parts import read_new_torch
 
     if isinstance(source, Path):
         if not is_array_file(source):

@@ -31,13 +31,13 @@ def is_frame(value: Any) -> bool:
     package = type(value).__module__.split(".")[0]
     if package not in _FRAME_PACKAGES and not hasattr(value, "__arrow_c_stream__"):
         return False
-    from pellucid.data import table_files
+    from pellucid.data.tables import files as table_files
 
     return table_files.is_frame(value)
 
 
 def is_array_like(value: Any) -> bool:
-    from pellucid.data import arrays
+    from pellucid.data.arrays import checks as arrays
 
     return arrays.is_array_like(value)
 

@@ -14,7 +14,8 @@ import polars as pl
 from pellucid.core.errors import DataError
 from pellucid.core.language import Text, text
 from pellucid.core.records import Notice, Task
-from pellucid.data.column_parsing import (
+from pellucid.data.tables.columns import as_number_series
+from pellucid.data.tables.parsing import (
     MISSING_AMONG_NUMBERS,
     MISSING_IN_LABELS,
     as_text,
@@ -23,7 +24,6 @@ from pellucid.data.column_parsing import (
     stripped,
     without,
 )
-from pellucid.data.columns import as_number_series
 
 FEW_CLASSES = 20  # whole numbers with up to so many different values are classes ...
 ROWS_PER_CLASS = 3  # ... where each has at least so many rows on average

@@ -13,13 +13,13 @@ from pellucid.core.errors import DataError, did_you_mean
 from pellucid.core.hashing import hash_rows, hash_text, join_hashes
 from pellucid.core.language import Text, text
 from pellucid.core.records import Notice, Task
-from pellucid.data.column_parsing import MISSING, as_text
-from pellucid.data.columns import Column, content_columns, infer_column, infer_columns, used_columns
-from pellucid.data.leakage import leaking_columns
 from pellucid.data.samples import Quarantined, Samples
-from pellucid.data.table_files import RawTable, load
-from pellucid.data.table_hashes import hash_table
-from pellucid.data.table_notices import column_notices, reasons_for_dropping
+from pellucid.data.tables.columns import Column, content_columns, infer_column, infer_columns, used_columns
+from pellucid.data.tables.files import RawTable, load
+from pellucid.data.tables.hashes import hash_table
+from pellucid.data.tables.leakage import leaking_columns
+from pellucid.data.tables.notices import column_notices, reasons_for_dropping
+from pellucid.data.tables.parsing import MISSING, as_text
 from pellucid.data.targets import TargetChoice, choose_task, several_numbers
 
 QUARANTINE_LIMIT = 0.1  # of the rows may be unusable; beyond, something is wrong with the file or the target

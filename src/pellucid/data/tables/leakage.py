@@ -9,7 +9,7 @@ import polars as pl
 
 from pellucid.core.language import text
 from pellucid.core.records import Notice, Task
-from pellucid.data.columns import Column
+from pellucid.data.tables.columns import Column
 
 _ROWS = 30  # fewer rows agree by chance
 _CORRELATION = 0.99999  # from here on a number is the target in another unit

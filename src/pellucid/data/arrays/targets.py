@@ -12,7 +12,7 @@ from pellucid.core.errors import DataError
 from pellucid.core.hashing import hash_rows, hash_text
 from pellucid.core.language import text
 from pellucid.core.records import Notice, Task
-from pellucid.data.arrays import as_array, check_finite
+from pellucid.data.arrays.checks import as_array, check_finite
 from pellucid.data.splitting import FEWEST_TO_SPLIT
 
 

@@ -15,12 +15,12 @@ from pellucid.core.errors import DataError
 from pellucid.core.language import text
 from pellucid.core.memory import require_memory
 from pellucid.core.records import Task
-from pellucid.data.array_preprocessing import TargetScaling
-from pellucid.data.column_encoding import ColumnEncoding, fit_encoding, restore_encoding
-from pellucid.data.columns import Column, infer_columns, used_columns
+from pellucid.data.arrays.preprocessing import TargetScaling
 from pellucid.data.kinds import PreprocessingKind, preprocessing_kind
 from pellucid.data.samples import Samples
-from pellucid.data.tables import TableSamples
+from pellucid.data.tables.columns import Column, infer_columns, used_columns
+from pellucid.data.tables.encoding import ColumnEncoding, fit_encoding, restore_encoding
+from pellucid.data.tables.reading import TableSamples
 
 FORMAT = 1
 _MOST_PIECES, _FEWEST_PIECES = 32, 8  # of a piecewise linear encoding: more resolve more, fewer are not worth their weights

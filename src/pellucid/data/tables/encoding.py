@@ -20,8 +20,8 @@ from typing import Any, ClassVar, Protocol
 import numpy as np
 import polars as pl
 
+from pellucid.data.tables.prose import TextEncoding
 from pellucid.data.targets import natural_order
-from pellucid.data.text_encoding import TextEncoding
 
 _SKEWED = 2.0  # |skewness| from which asinh is applied
 _LARGEST = 8.0  # standard deviations; what lies further out is moved there

@@ -19,11 +19,11 @@ from pellucid.core.hashing import hash_rows, join_hashes
 from pellucid.core.language import text
 from pellucid.core.memory import available_memory_bytes, require_memory
 from pellucid.core.records import Notice, Task
-from pellucid.data.array_preprocessing import ByteStandardisation, mean_and_scale
-from pellucid.data.array_targets import target_hashes
-from pellucid.data.arrays import per_sample
-from pellucid.data.image_decoding import Header, Unreadable, as_pixels, decode, in_threads, read_header, reason_of
-from pellucid.data.image_folders import ImageFile, ImageListing, images_below, list_images
+from pellucid.data.arrays.checks import per_sample
+from pellucid.data.arrays.preprocessing import ByteStandardisation, mean_and_scale
+from pellucid.data.arrays.targets import target_hashes
+from pellucid.data.images.decoding import Header, Unreadable, as_pixels, decode, in_threads, read_header, reason_of
+from pellucid.data.images.folders import ImageFile, ImageListing, images_below, list_images
 from pellucid.data.kinds import PreprocessingKind, preprocessing_kind
 from pellucid.data.ledger import NumberedNames
 from pellucid.data.samples import Quarantined, Samples

@@ -21,7 +21,7 @@ from torch.utils.data import BatchSampler, DataLoader, Dataset, IterableDataset,
 from pellucid.core.errors import DataError
 from pellucid.core.language import Text, text
 from pellucid.core.memory import available_memory_bytes
-from pellucid.data.torch_samples import (
+from pellucid.data.torch_data.samples import (
     Sample,
     as_pair,
     check_inputs,

@@ -13,16 +13,16 @@ from pellucid.core.errors import DataError, did_you_mean
 from pellucid.core.hashing import join_hashes
 from pellucid.core.language import text
 from pellucid.core.records import Notice
-from pellucid.data.columns import Column, read_column, used_columns
 from pellucid.data.ledger import NumberedNames
 from pellucid.data.samples import Quarantined
-from pellucid.data.table_files import RawTable, load
-from pellucid.data.table_hashes import hash_table
-from pellucid.data.tables import TableSamples, check_quarantine, target_hashes, without_empty_rows
+from pellucid.data.tables.columns import Column, read_column, used_columns
+from pellucid.data.tables.files import RawTable, load
+from pellucid.data.tables.hashes import hash_table
+from pellucid.data.tables.reading import TableSamples, check_quarantine, target_hashes, without_empty_rows
 from pellucid.data.targets import TargetChoice, read_known_target
 
 if TYPE_CHECKING:
-    from pellucid.data.table_preprocessing import TablePreprocessing
+    from pellucid.data.tables.preprocessing import TablePreprocessing
 
 
 def read_new_table(source: Any, preprocessing: TablePreprocessing, *, header: bool = True, target: str = "optional") -> TableSamples:

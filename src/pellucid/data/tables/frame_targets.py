@@ -8,8 +8,8 @@ import polars as pl
 
 from pellucid.core.errors import DataError
 from pellucid.core.language import text
-from pellucid.data.arrays import as_array
-from pellucid.data.table_files import is_frame, load
+from pellucid.data.arrays.checks import as_array
+from pellucid.data.tables.files import is_frame, load
 
 
 def frame_with_target(source: Any, target: Any) -> tuple[pl.DataFrame, str | list[str]]:

@@ -11,7 +11,7 @@ from pathlib import Path
 from pellucid.core.errors import DataError
 from pellucid.core.language import text
 from pellucid.core.records import Notice
-from pellucid.data.image_decoding import Unreadable, image_suffixes, read_header
+from pellucid.data.images.decoding import Unreadable, image_suffixes, read_header
 
 PART_NAMES = {
     "train": "train", "training": "train",

@@ -16,15 +16,15 @@ from pellucid.core.hashing import hash_rows, join_hashes
 from pellucid.core.language import Text, text
 from pellucid.core.memory import require_memory
 from pellucid.core.records import Notice, Task
-from pellucid.data.array_targets import target_hashes
-from pellucid.data.arrays import as_array, check_finite, per_sample
+from pellucid.data.arrays.checks import as_array, check_finite, per_sample
+from pellucid.data.arrays.targets import target_hashes
 from pellucid.data.kinds import PreprocessingKind, preprocessing_kind
 from pellucid.data.ledger import NumberedNames
 from pellucid.data.samples import ResidentPart, Samples
 from pellucid.data.splitting import part_word
-from pellucid.data.torch_data import TorchData, TorchSource, is_torch_data, look_at, own_generators, unchanged_random_state
-from pellucid.data.torch_samples import as_pair, check_inputs, fetch
-from pellucid.data.torch_targets import TargetEncoding, known_targets, understand_targets
+from pellucid.data.torch_data.looking import TorchData, TorchSource, is_torch_data, look_at, own_generators, unchanged_random_state
+from pellucid.data.torch_data.samples import as_pair, check_inputs, fetch
+from pellucid.data.torch_data.targets import TargetEncoding, known_targets, understand_targets
 
 # -- reading -------------------------------------------------------------------------------------------------------------------------
 

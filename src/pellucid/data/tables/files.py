@@ -13,8 +13,8 @@ from pellucid.core.errors import DataError, did_you_mean
 from pellucid.core.language import Text, text
 from pellucid.core.memory import require_memory
 from pellucid.core.records import Notice
-from pellucid.data.delimited import read_delimited
-from pellucid.data.encodings import decompress, to_utf8
+from pellucid.data.tables.delimited import read_delimited
+from pellucid.data.tables.encodings import decompress, to_utf8
 
 TABLE_SUFFIXES = (".csv", ".tsv", ".tab", ".psv", ".txt", ".data", ".dat", ".parquet", ".pq", ".jsonl", ".ndjson")
 _COMPRESSED_SUFFIXES = (".gz", ".xz", ".bz2")

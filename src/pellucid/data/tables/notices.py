@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 
 from pellucid.core.language import Text, text
 from pellucid.core.records import Notice
-from pellucid.data.columns import Column
+from pellucid.data.tables.columns import Column
 
 _SHOWN = 8  # columns named in one sentence
 _MOSTLY = 0.5  # missing from here on is worth a notice

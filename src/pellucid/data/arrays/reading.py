@@ -12,9 +12,9 @@ from pellucid.core.errors import DataError
 from pellucid.core.hashing import hash_rows, join_hashes
 from pellucid.core.language import text
 from pellucid.core.records import Notice, Task
-from pellucid.data.array_preprocessing import ArrayPreprocessing
-from pellucid.data.array_targets import Targets, encode_new_targets, read_targets, target_hashes
-from pellucid.data.arrays import as_array, check_finite, per_sample, read_inputs
+from pellucid.data.arrays.checks import as_array, check_finite, per_sample, read_inputs
+from pellucid.data.arrays.preprocessing import ArrayPreprocessing
+from pellucid.data.arrays.targets import Targets, encode_new_targets, read_targets, target_hashes
 from pellucid.data.ledger import NumberedNames
 from pellucid.data.samples import Samples
 from pellucid.data.splitting import part_word

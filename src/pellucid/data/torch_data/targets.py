@@ -13,7 +13,7 @@ from torch import Tensor
 from pellucid.core.errors import DataError
 from pellucid.core.language import text
 from pellucid.core.records import Notice, Task
-from pellucid.data.torch_data import TorchSource
+from pellucid.data.torch_data.looking import TorchSource
 
 INDICES, VALUES, ONE_HOT, NUMBERS = "indices", "values", "one_hot", "numbers"
 

@@ -17,7 +17,7 @@ import polars as pl
 from pellucid.core.errors import DataError
 from pellucid.core.language import Text, text
 from pellucid.core.records import Record
-from pellucid.data.column_parsing import (
+from pellucid.data.tables.parsing import (
     MISSING,
     MISSING_AMONG_NUMBERS,
     are_compact_dates,
