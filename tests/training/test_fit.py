@@ -187,6 +187,13 @@ def test_divergence_keeps_the_last_good_weights(tmp_path):
     assert run.findings[0].symptom == "divergence"
 
 
+def test_class_weight_by_name(tmp_path):
+    X, y = blobs()
+    names = np.array(["red", "green", "blue"])[y]
+    run = pellucid.fit(X, names, class_weight={"red": 5.0}, epochs=2, learning_rate=0.01, directory=tmp_path)
+    assert run.config["class_weight"] == {"red": 5.0}
+
+
 def test_until_and_patience_stop_early(tmp_path):
     X, y = blobs(noise=0.3)
     run = pellucid.fit(X, y, until="accuracy>=0.5", epochs=50, learning_rate=0.01, directory=tmp_path)

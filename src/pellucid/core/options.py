@@ -60,7 +60,7 @@ class Option:
             return "auto"
         if isinstance(value, str) and value.lower() == "none" and self.nullable:
             return None
-        if self.objects and not isinstance(value, (str, int, float, dict)):
+        if self.objects and not isinstance(value, (str, int, float)):
             return value
         return _CHECKS[self.kind](self, value)
 
@@ -71,18 +71,23 @@ class Option:
         kind = _KIND_WORDS[self.kind]
         bounds: list[Text] = []
         if self.minimum is not None:
-            bounds.append(text("at least {bound:g}", bound=self.minimum))
+            bounds.append(text("at least {bound}", bound=_bound(self.minimum)))
         if self.above is not None:
-            bounds.append(text("above {bound:g}", bound=self.above))
+            bounds.append(text("above {bound}", bound=_bound(self.above)))
         if self.maximum is not None:
-            bounds.append(text("at most {bound:g}", bound=self.maximum))
+            bounds.append(text("at most {bound}", bound=_bound(self.maximum)))
         if self.below is not None:
-            bounds.append(text("below {bound:g}", bound=self.below))
+            bounds.append(text("below {bound}", bound=_bound(self.below)))
         if self.automatic:
             bounds.append(text('or "auto"'))
         if bounds:
             return text("{option} is {kind}: {bounds}", option=self.name, kind=kind, bounds=bounds)
         return text("{option} is {kind}", option=self.name, kind=kind)
+
+
+def _bound(value: float) -> str:
+    """A bound as a person writes it: 1000000, not 1e+06."""
+    return str(int(value)) if value == int(value) and abs(value) < 1e19 else f"{value:g}"
 
 
 _KIND_WORDS = {
