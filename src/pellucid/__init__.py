@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # what the lazy names are, for type checkers and editors
     from pellucid.core import errors
+    from pellucid.derivation.check_rule import check_rule
+    from pellucid.derivation.derive import derive
     from pellucid.training.fit import fit
     from pellucid.training.run import Run, load
 
@@ -19,9 +21,11 @@ _HOME = {  # public name -> the module it lives in
     "fit": "pellucid.training.fit",
     "load": "pellucid.training.run",
     "Run": "pellucid.training.run",
+    "derive": "pellucid.derivation.derive",
+    "check_rule": "pellucid.derivation.check_rule",
     "errors": "pellucid.core.errors",
 }
-__all__ = ["Run", "errors", "fit", "load"]
+__all__ = ["Run", "check_rule", "derive", "errors", "fit", "load"]
 
 
 def __getattr__(name: str) -> Any:

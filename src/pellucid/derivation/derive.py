@@ -150,9 +150,7 @@ def derive(
         findings = verified(recorded)
     parameters = {name: recorded.value(reference) for name, reference in exact.parameters.items()}
     held = {name: recorded.value(reference) for name, reference in exact.buffers.items() if exact[reference].requires_grad}
-    for value in held.values():  # tensors that a function closes over and wants the gradient of
-        value.kind = "parameter"
-    parameters |= held
+    parameters |= held  # tensors that a function closes over
     tape = recorded.tape
     updates: tuple[Any, ...] = ()
     if optimizer is not None:

@@ -30,6 +30,10 @@ from pellucid.derivation.operations import Alone, local_gradients
 from pellucid.derivation.registry import Rule, Unsupported, find_expansion, find_rule
 from pellucid.derivation.tape import KEPT_ENTRIES, Error, Step, Tape, Value, run_forward
 
+# operations that take from a tensor its shape and type only
+_CONSTANTS = frozenset({
+    "zeros_like", "ones_like", "full_like", "empty_like", "new_zeros", "new_ones", "new_full", "new_empty", "new_tensor", "empty_strided",
+})  # fmt: skip
 _DETACHES = ("detach", "data")  # operations made to stop the gradient
 
 
@@ -75,6 +79,8 @@ class Recorded:
         self.alone: dict[int, Alone] = {}  # operations done again by PyTorch
         self._edges: dict[tuple[int, int], int] = {}  # autograd's place of a gradient -> the first value that has it
         self._memory: dict[int, _Memory] = {}
+        wanted = [reference for reference in trace.buffers.values() if trace[reference].requires_grad]
+        self._closed_over = {reference.value for reference in wanted}  # what a function closes over and wants the gradient of
         self._writers, self._variables, self._seen_again = _memory_of(trace)
         for structure in (trace.inputs, trace.targets, dict(trace.parameters)):
             for reference in references(structure):
@@ -133,7 +139,7 @@ class Recorded:
                     step.status, step.note = "no equation", refusal.got if isinstance(refusal.got, Text) else None
                     self._bind(index, step.outputs[0])
             else:  # a leaf; or statistics that an operation wrote beside its result
-                kind = value.kind if value.leaf else "buffer"
+                kind = "parameter" if index in self._closed_over else value.kind if value.leaf else "buffer"
                 self._bind(index, self.tape.leaf(self._array(index), kind, value.name, value.leaf and value.requires_grad))
         return self.values[index]
 
@@ -167,6 +173,8 @@ class Recorded:
             tape.add(operation.name, None, _named(operation, args, kwargs), [self.value(reference) for reference in made])
             tape.steps[-1].error = Error(forward=0.0)
             return
+        if self._made_from_nothing(operation, made, draws):
+            return
         reason = self._by_rule(operation, made, args, kwargs, draws)
         if reason is not None:
             self._by_torch(operation, args, kwargs, reason)
@@ -175,6 +183,22 @@ class Recorded:
     def _here(self, operation: Operation) -> None:
         tape = self.tape
         tape.module, tape.source, tape.stage, tape.operation_index = operation.module, operation.source, operation.stage, operation.index
+
+    def _made_from_nothing(self, operation: Operation, made: Sequence[Reference], draws: Sequence[Value]) -> bool:
+        """zeros, arange, randn, x.uniform_(): constants and draws are leaves, not equations."""
+        arrays = [self._array(reference.value) for reference in made]
+        drawn = len(made) == len(draws) == 1 and np.array_equal(arrays[0], draws[0].array)
+        constant = operation.name in _CONSTANTS or not operation.inputs()
+        if not (drawn or (constant and not draws)) or any(self.trace[reference].requires_grad for reference in made):
+            return False
+        written = {after.value: before.value for before, after in operation.written}
+        for reference, array in zip(made, arrays, strict=True):
+            name = f"{operation.name}_{self.trace[reference].operation}"
+            value = draws[0] if drawn else self.tape.leaf(array, "constant", name)
+            before = written.get(reference.value)
+            if before is None or not self._remember(_Write(before, reference.value, value, operation)):
+                self._bind(reference.value, value)
+        return True
 
     def _by_rule(
         self, operation: Operation, made: Sequence[Reference], args: tuple[Any, ...], kwargs: dict[str, Any], draws: list[Value]
@@ -335,9 +359,7 @@ class Recorded:
             tape.operation_index = None
             base = memory.current
             positions = self._positions(memory.window, write.before)
-            memory.current = tape.apply(
-                "put", base, positions, write.result, label=f"{trace.values[memory.window].name}@{len(tape.steps) + 1}"
-            )
+            memory.current = tape.apply("put", base, positions, write.result, label=_later(self.values[memory.window], tape))
             step = tape.steps[-1]
             step.in_place = True
             if base.requires_gradient and (trace.values[write.after].edge is None or self._overlooked(write.before, write.after)):
@@ -346,8 +368,9 @@ class Recorded:
         if trace.values[index].variable == memory.root:
             value = memory.current
         else:
-            name = trace.values[index].name.partition("@")[0]
-            value = tape.apply("take", memory.current, self._positions(memory.window, index), label=f"{name}@{len(tape.steps) + 1}")
+            before = trace.values[index].previous
+            label = _later(self.values[before], tape) if before in self.values else ""
+            value = tape.apply("take", memory.current, self._positions(memory.window, index), label=label)
         step = tape.steps[(value.step or 1) - 1]
         self._compared(step, [value.array], error_of(value.array, self._array(index)))
         self._bind(index, value)
@@ -382,12 +405,9 @@ class Recorded:
 
 
 def _memory_of(trace: Trace) -> tuple[dict[int, list[int]], dict[int, set[int]], dict[int, list[tuple[int, int]]]]:
-    """By storage: the operations that wrote to it, the variables that live in it, and (operation, variable) of values seen after a write."""
-    writers, variables, seen = (
-        defaultdict[int, list[int]](list),
-        defaultdict[int, set[int]](set),
-        defaultdict[int, list[tuple[int, int]]](list),
-    )
+    """By storage: the operations that wrote to it, the variables that live in it, (operation, variable) of values seen after a write."""
+    writers, variables = defaultdict[int, list[int]](list), defaultdict[int, set[int]](set)
+    seen = defaultdict[int, list[tuple[int, int]]](list)
     for operation in trace.operations:
         for storage in dict.fromkeys(trace[after].storage for _, after in operation.written):
             writers[storage].append(operation.index)
@@ -397,6 +417,11 @@ def _memory_of(trace: Trace) -> tuple[dict[int, list[int]], dict[int, set[int]],
             if value.previous is not None and value.operation is not None:
                 seen[value.storage].append((value.operation, value.variable))
     return writers, variables, seen
+
+
+def _later(value: Value, tape: Tape) -> str:
+    """What to call a value after the step that is about to be written: "relu_3@7"."""
+    return f"{value.name.partition('@')[0]}@{len(tape.steps) + 1}"
 
 
 def _is_rule_of(rule: Rule | None, operation: Operation) -> bool:

@@ -10,7 +10,7 @@ from pellucid.core.errors import TraceError
 from pellucid.core.language import text
 from pellucid.core.trace import Operation, Trace, Value
 
-_OVERWRITTEN = re.compile(r"modified by an inplace operation: \[\S+ \[([\d, ]*)\]\](?:, which is output \d+ of (\w+))?")
+_OVERWRITTEN = re.compile(r"modified by an inplace operation: \[\S+ \[([\d, ]*)\]\](?:, which is output \d+ of (\w+?)(?:Backward\d*)?,)?")
 
 
 @contextmanager
@@ -39,7 +39,7 @@ def overwritten_error(recorded: Trace) -> Iterator[None]:
 def _writer(recorded: Trace, found: re.Match[str]) -> tuple[Operation | None, Value | None]:
     shape = tuple(int(size) for size in found[1].split(",") if size.strip())
     for value in recorded.values:
-        node = value.edge.node.name() if value.edge is not None else ""
+        node = re.sub(r"Backward\d*$", "", value.edge.node.name()) if value.edge is not None else ""
         if tuple(value.tensor.shape) != shape or (found[2] and node != found[2]):
             continue
         for operation in recorded.operations[(value.operation if value.operation is not None else -1) + 1 :]:

@@ -53,7 +53,7 @@ def _held_by(function: Callable[..., Any]) -> Iterator[tuple[str, Any]]:
     while isinstance(function, functools.partial):
         candidates += [(f"argument_{i + 1}", item) for i, item in enumerate(function.args)] + list(function.keywords.items())
         function = function.func
-    plain = inspect.unwrap(getattr(function, "__func__", function))
+    plain: Any = inspect.unwrap(getattr(function, "__func__", function))
     if not inspect.isfunction(plain) and callable(function) and not inspect.isbuiltin(function):
         candidates += list(vars(function).items()) if hasattr(function, "__dict__") else []  # an object with __call__
         plain = type(function).__call__

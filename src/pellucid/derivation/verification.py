@@ -161,7 +161,7 @@ class _Verification:
             if step.operation_index is None:
                 continue
             operation = self.trace.operations[step.operation_index]
-            needed = {self.trace[r].storage: self.trace[r].name for r in (*operation.inputs(), *operation.results())}
+            needed = {self.trace[r].storage: self._name(r) for r in (*operation.inputs(), *operation.results())}
             for later in self.trace.operations[step.operation_index + 1 :]:
                 for before, after in later.written:
                     edges = self.trace[before].edge, self.trace[after].edge
@@ -169,6 +169,10 @@ class _Verification:
                     if unseen and self.trace[before].storage in needed:
                         return later, needed[self.trace[before].storage]
         return None
+
+    def _name(self, reference: Reference) -> str:
+        value = self.recorded.values.get(reference.value)
+        return value.name if value is not None else self.trace[reference].name
 
     def _overwritten(self, value: Value, users: Sequence[Step], culprit: tuple[Operation, str]) -> None:
         later, name = culprit
@@ -228,7 +232,7 @@ class _Verification:
             elif verdict.kind == "differs":
                 step.status = "differs"
                 step.note = text(
-                    "an autograd.Function whose backward is not the derivative of its forward, as in a straight-through estimator"
+                    "an autograd.Function made to have another gradient than its derivative, such as a straight-through estimator"
                 )
                 summary = text(
                     "step {index}, {name}: its own backward differs from the derivative, {slope} by central differences, {claimed} by backward",
@@ -237,6 +241,7 @@ class _Verification:
                 self._note(step, "differs_from_derivative", summary, evidence)
             else:
                 step.status = "wrong"
+                step.note = text("an autograd.Function whose backward is not the derivative of its forward")
                 step.error = Error(step.error.forward, verdict.error)
                 summary = text(
                     "step {index}, {name}: its own backward is wrong for {argument}: along a random direction the loss changes by {slope}, "
