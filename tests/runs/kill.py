@@ -83,11 +83,6 @@ def in_child(function: Callable[[], Any]) -> Any:
     return child.report["returned"]
 
 
-def stride(count: int, samples: int) -> Iterator[int]:
-    """About `samples` of the numbers 1 ... count, evenly spread, the first and the last among them."""
-    yield from sorted({1 + round(index * (count - 1) / max(samples - 1, 1)) for index in range(min(samples, count))})
-
-
 class Child:
     """A forked process and what it tells through a pipe."""
 

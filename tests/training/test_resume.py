@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from pellucid.runs.directory import RunDirectory
-from runs.kill import CAN_FORK, KINDS, CleanParent, stride
+from runs.kill import CAN_FORK, KINDS, CleanParent
 from training.trainings import TRAININGS, outcome, table, the_run
 
 pytestmark = pytest.mark.skipif(not CAN_FORK, reason="needs fork")
@@ -77,15 +77,16 @@ def kill_and_resume(parent: CleanParent, name: str, kind: str, n: int, folder: P
     return True
 
 
-@pytest.mark.parametrize("kind", ["open", "write", "fsync", "rename"])
-@pytest.mark.parametrize("name", TRAININGS)
-def test_killed_at_some_calls(name: str, kind: str, place: Path, parent: CleanParent, uninterrupted: Uninterrupted) -> None:
+SOME = [(name, kind) for name in TRAININGS for kind in ("open", "write", "fsync", "rename")]
+
+
+@pytest.mark.parametrize(("name", "kind"), SOME)
+def test_killed_at_some_call(name: str, kind: str, place: Path, parent: CleanParent, uninterrupted: Uninterrupted) -> None:
     expected = uninterrupted(name)
-    count = expected["calls"][kind]
-    # another part of the numbers for every training, so that together they are spread
-    offset = list(TRAININGS).index(name)
-    for n in [1 + (index + offset * 7) % count for index in stride(count, 2)]:
-        assert kill_and_resume(parent, name, kind, n, place / str(n), expected)
+    # multiples of the golden ratio: all trainings and kinds together are spread evenly from the first call to the last
+    fraction = SOME.index((name, kind)) * 0.6180339887 % 1
+    n = 1 + int(fraction * expected["calls"][kind])
+    assert kill_and_resume(parent, name, kind, n, place / str(n), expected)
 
 
 @pytest.mark.slow
@@ -135,6 +136,17 @@ def test_checkpoints_by_the_clock_do_not_change_the_result(place: Path, parent: 
         folder = place / str(number)
         parent.in_child("fit", name, str(folder), {"checkpoint_interval": 1000.0})
         assert_equal(outcome(folder), uninterrupted(name), name)
+
+
+@pytest.mark.parametrize("place_of_kill", [0.4, 0.7, 0.99])
+def test_killed_before_the_first_checkpoint(place_of_kill: float, place: Path, parent: CleanParent, uninterrupted: Uninterrupted) -> None:
+    """Rows are written, a checkpoint is not: training begins again, with what was decided."""
+    name = "range test, clipping, l1"
+    rare = {"checkpoint_interval": 1000.0}
+    count = parent.calls("fit", name, str(place / "counted"), rare)["write"]
+    assert parent.killed_at("write", max(1, int(place_of_kill * count)), "fit", name, str(place / "killed"), rare)
+    parent.in_child("go_on", name, str(place / "killed"))
+    assert_equal(outcome(place / "killed"), uninterrupted(name), name)
 
 
 def test_a_damaged_newest_checkpoint_falls_back_to_the_one_before(place: Path, parent: CleanParent, uninterrupted: Uninterrupted) -> None:
@@ -191,8 +203,15 @@ FIT_DIGITS = (
 )  # fmt: skip
 
 
-@pytest.mark.parametrize(("number", "exit_code"), [(signal.SIGINT, 130), pytest.param(signal.SIGTERM, 143, marks=pytest.mark.slow)])
-def test_the_command_line_interrupted_and_resumed_with_default_threads(number: int, exit_code: int, place: Path) -> None:
+@pytest.mark.parametrize(
+    ("number", "exit_code", "go_on"),
+    [
+        (signal.SIGINT, 130, False),
+        pytest.param(signal.SIGINT, 130, True, marks=pytest.mark.slow),
+        pytest.param(signal.SIGTERM, 143, True, marks=pytest.mark.slow),
+    ],
+)
+def test_the_command_line_interrupted_and_resumed_with_default_threads(number: int, exit_code: int, go_on: bool, place: Path) -> None:
     """As a person does it: `pellucid fit`, Ctrl-C, the command that the message names."""
     process = command(*FIT_DIGITS, folder=place)
     deadline = time.perf_counter() + 60
@@ -205,16 +224,16 @@ def test_the_command_line_interrupted_and_resumed_with_default_threads(number: i
     path = the_run(place / "runs")
     assert path is not None
     assert f"pellucid resume {path.relative_to(place)}" in " ".join(errors.split())
+    if not go_on:
+        return
     resumed = command("resume", str(path.relative_to(place)), folder=place)
     _, errors = resumed.communicate(timeout=120)
     assert resumed.returncode == 0, errors
-
-    whole = place / "whole"
-    whole.mkdir()
-    never_interrupted = command(*FIT_DIGITS, folder=whole)
+    (place / "whole").mkdir()
+    never_interrupted = command(*FIT_DIGITS, folder=place / "whole")
     _, errors = never_interrupted.communicate(timeout=120)
     assert never_interrupted.returncode == 0, errors
-    assert_equal(outcome(place / "runs"), outcome(whole / "runs"), "digits")
+    assert_equal(outcome(place / "runs"), outcome(place / "whole" / "runs"), "digits")
 
 
 def test_resuming_a_finished_run_and_one_without_its_data_is_explained(place: Path, parent: CleanParent) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import nn
-from torch.utils.data import DataLoader, TensorDataset
+from torch.utils.data import DataLoader, Dataset, TensorDataset
 
 import pellucid
 from runs.kill import files
@@ -89,11 +89,38 @@ class Noisy(nn.Module):
         return self.layer(inputs)
 
 
-def loaders() -> tuple[DataLoader[Any], DataLoader[Any]]:
+class Augmented(Dataset[Any]):
+    """A user's own data set that draws anew for every sample it gives."""
+
+    def __init__(self, X: np.ndarray, y: np.ndarray) -> None:
+        self.X, self.y = torch.from_numpy(X), torch.from_numpy(y)
+
+    def __len__(self) -> int:
+        return len(self.X)
+
+    def __getitem__(self, index: int) -> tuple[torch.Tensor, torch.Tensor]:
+        return self.X[index] + 0.05 * torch.randn(5) + 0.05 * random.random(), self.y[index]
+
+
+def loaders() -> tuple[Any, Any]:
+    """Order and samples from the global generators."""
     X, y = table()
-    dataset = TensorDataset(torch.from_numpy(X), torch.from_numpy(y))
-    train, test = torch.utils.data.random_split(dataset, [77, 20], generator=torch.Generator().manual_seed(0))
+    train, test = Augmented(X[:77], y[:77]), TensorDataset(torch.from_numpy(X[77:]), torch.from_numpy(y[77:]))
     return DataLoader(train, batch_size=16, shuffle=True), DataLoader(test, batch_size=16)
+
+
+def loaders_with_a_generator() -> tuple[Any, Any]:
+    """Order from the loader's own generator."""
+    X, y = table()
+    train, test = Augmented(X[:77], y[:77]), TensorDataset(torch.from_numpy(X[77:]), torch.from_numpy(y[77:]))
+    generator = torch.Generator().manual_seed(5)
+    return DataLoader(train, batch_size=16, shuffle=True, generator=generator), DataLoader(test, batch_size=16)
+
+
+def data_sets() -> tuple[Any, Any]:
+    """Data sets, not loaders: the order is ours."""
+    X, y = table()
+    return Augmented(X[:77], y[:77]), TensorDataset(torch.from_numpy(X[77:]), torch.from_numpy(y[77:]))
 
 
 @dataclass(frozen=True)
@@ -103,6 +130,13 @@ class Training:
     data: Callable[[], Any]
     options: dict[str, Any] = field(default_factory=dict)
     network: Callable[[], nn.Module] | None = None
+    instance: bool = False  # give `fit` a module that nobody can make again, not a factory
+
+    def networks(self, seed: int) -> dict[str, Any]:
+        if self.network is None or not self.instance:
+            return {"network": self.network} if self.network else {}
+        torch.manual_seed(seed)
+        return {"network": self.network()}
 
 
 TRAININGS = {
@@ -117,7 +151,12 @@ TRAININGS = {
     ),
     "cnn by name, augmentation": Training(images, {"network": "cnn", "augment": "shift", "learning_rate": 0.01, "epochs": 2}),
     "every generator": Training(table, {"learning_rate": 0.02, "epochs": 3, "optimizer": "sgd", "schedule": "cosine"}, Noisy),
+    "a module with weights of its own, range test": Training(
+        table, {"epochs": 2, "optimizer": "adamw", "schedule": "warmup"}, Noisy, instance=True
+    ),
     "the user's own loader": Training(loaders, {"network": "mlp", "learning_rate": 0.02, "epochs": 3, "dropout": 0.2}),
+    "a loader with its own generator": Training(loaders_with_a_generator, {"network": "mlp", "learning_rate": 0.02, "epochs": 2}),
+    "the user's own data set": Training(data_sets, {"network": "mlp", "learning_rate": 0.02, "epochs": 2, "clip": 0.5}),
 }  # fmt: skip
 EVERY_STEP = {"batch_size": 16, "checkpoint_interval": 0.0}  # a checkpoint after every step: every state is resumed from
 
@@ -125,8 +164,7 @@ EVERY_STEP = {"batch_size": 16, "checkpoint_interval": 0.0}  # a checkpoint afte
 def fit(name: str, folder: str, options: Mapping[str, Any] | None = None) -> None:
     """Train row `name` into `folder`."""
     training = TRAININGS[name]
-    network = {"network": training.network} if training.network else {}
-    pellucid.fit(training.data(), directory=folder, **{**training.options, **EVERY_STEP, **network, **(options or {})})
+    pellucid.fit(training.data(), directory=folder, **{**training.options, **EVERY_STEP, **training.networks(seed=1), **(options or {})})
 
 
 def fit_signalled(name: str, folder: str, number: int, where: str) -> None:
@@ -172,7 +210,7 @@ def go_on(name: str, folder: str) -> None:
         fit(name, folder)
     elif not (path / "records" / "summary.json").exists():
         training = TRAININGS[name]
-        pellucid.load(path, network=training.network).resume(training.data())
+        pellucid.load(path, **training.networks(seed=2)).resume(training.data())
 
 
 def outcome(folder: Path) -> dict[str, Any]:

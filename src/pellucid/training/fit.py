@@ -23,7 +23,7 @@ from pellucid.training.metrics import parse_condition
 from pellucid.training.progress import Progress
 from pellucid.training.randomness import own_random_state
 from pellucid.training.run import Run
-from pellucid.training.session import Session, loss_of
+from pellucid.training.session import Session, keep_initial_state, loss_of
 from pellucid.training.settings import choose_settings
 
 
@@ -144,7 +144,7 @@ def train(source: Any, target: Any, options: Mapping[str, Any], progress: Progre
             progress.notice(notice)
         session = Session(
             directory=directory, prepared=prepared, settings=settings, network=chosen.network, network_name=chosen.description["name"],
-            device=device, progress=progress, name=samples.name, custom_network=chosen.custom,
+            device=device, progress=progress, name=samples.name,
         )  # fmt: skip
         session.execute()
     finally:
@@ -156,6 +156,7 @@ def _describe(directory: RunDirectory, samples: Any, prepared: Any, resolved: Ma
     """Everything known before the first step, in the order in which a reader of a torn run needs it; run.json last makes it a run."""
     directory.write_json("data.json", prepared.ledger.to_dict())
     directory.write_json("preprocessing.json", prepared.preprocessing.to_dict())
+    keep_initial_state(directory, chosen.network if chosen.custom else None, prepared)
     reference = dict(samples.reference) if samples.reference is not None else None
     directory.write_json(
         "run.json",

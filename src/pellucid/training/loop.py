@@ -50,6 +50,7 @@ class Loop:
     loss_function: Callable[[Tensor, Tensor], Tensor]
     train: Any  # Part
     validation: Any  # Part; may be empty
+    test: Any  # Part; only its loader's state is looked at
     task: Task
     preprocessing: Any
     schedule: Schedule
@@ -307,7 +308,7 @@ class Loop:
             "optimizer": self.optimizer.state_dict(),
             "random": random_state(),
             "epoch_random": self.epoch_random_state,
-            "loader": None if self._ordered() else (self.epoch_loader_state if self.batch else self.train.state()),
+            "loaders": self._loader_states(),
             "best": {"loss": self.best.loss, "epoch": self.best.epoch, "weights": self.best.weights},
             "stopped": self.stopped.to_dict() if self.stopped else None,
             "stop_kind": self.stop_kind,
@@ -323,6 +324,15 @@ class Loop:
         self._last_checkpoint = time.perf_counter()
         self.checkpoint_seconds += self._last_checkpoint - start
 
+    def _parts(self) -> dict[str, Any]:
+        return {"train": self.train, "validation": self.validation, "test": self.test}
+
+    def _loader_states(self) -> dict[str, Any]:
+        states = loader_states(self._parts())
+        if "train" in states and self.batch:  # within an epoch: its start, from which the batches already seen are passed over
+            states["train"] = self.epoch_loader_state
+        return states
+
     def restore(self, state: Mapping[str, Any]) -> None:
         """Go back to where a checkpoint was written. The metrics written after it are cut off."""
         load_weights(self.network, state["network"])
@@ -336,11 +346,22 @@ class Loop:
         self.checkpoint_seconds, self.samples_seen = state["checkpoint_seconds"], state["samples_seen"]
         self.epoch_loss, self.epoch_samples = state["epoch_loss"], state["epoch_samples"]
         self.epoch_random_state = state["epoch_random"]
-        if not self._ordered():
-            self.epoch_loader_state = state["loader"]
-            self.train.restore(state["loader"])
+        restore_loaders(self._parts(), state["loaders"])
+        self.epoch_loader_state = state["loaders"].get("train")
         self.directory.cut_metrics(state["metrics_size"])
         set_random_state(state["random"])
+
+
+def loader_states(parts: Mapping[str, Any]) -> dict[str, Any]:
+    """What the users' own loaders among the parts will draw their next orders from."""
+    return {name: part.state() for name, part in parts.items() if not getattr(part, "ordered", True)}
+
+
+def restore_loaders(parts: Mapping[str, Any], states: Mapping[str, Any]) -> None:
+    """Set the users' own loaders back to `states`."""
+    for name, state in states.items():
+        if not getattr(parts[name], "ordered", True):  # the same samples may come back as arrays
+            parts[name].restore(state)
 
 
 def _kept(value: Any) -> Any:

@@ -26,7 +26,7 @@ from pellucid.training.loop import load_weights
 from pellucid.training.losses import probabilities
 from pellucid.training.progress import Progress
 from pellucid.training.randomness import own_random_state
-from pellucid.training.session import Session, measure
+from pellucid.training.session import INITIAL, Session, measure
 from pellucid.training.settings import Settings
 from pellucid.training.summary import Summary
 
@@ -182,7 +182,7 @@ class Run:
         if (self.directory / "weights.safetensors").is_file():
             return self._directory.load_weights()[0]
         checkpoint = self._directory.latest_checkpoint()
-        if checkpoint is None:
+        if checkpoint is None or INITIAL in checkpoint[1]:
             raise RunError(
                 text("the run {path} has no weights yet", path=str(self.directory)),
                 text("a run whose training has come at least to its first checkpoint"),
@@ -260,7 +260,7 @@ class Run:
             session = Session(
                 directory=self._directory, prepared=prepared, settings=settings, network=module,
                 network_name=self._record["network"]["name"], device=choose_device(self.config["device"]), progress=progress,
-                name=self._record["data"]["name"], custom_network=self._record["network"]["custom"],
+                name=self._record["data"]["name"],
             )  # fmt: skip
             session.execute()
         finally:

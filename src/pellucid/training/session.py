@@ -25,7 +25,7 @@ from pellucid.runs.directory import RunDirectory
 from pellucid.training.augmentation import build_augmentation
 from pellucid.training.cost import flops_per_sample, thread_count
 from pellucid.training.evaluation import outputs_of
-from pellucid.training.loop import Loop, explain_failure, load_weights
+from pellucid.training.loop import Loop, explain_failure, load_weights, loader_states, restore_loaders
 from pellucid.training.losses import Loss, build_loss, class_weights
 from pellucid.training.metrics import full_scores, parse_condition, primary_metric
 from pellucid.training.optimizers import build_optimizer
@@ -35,6 +35,20 @@ from pellucid.training.range_test import range_test
 from pellucid.training.schedules import Schedule
 from pellucid.training.settings import CUSTOMARY_RATE, Settings
 from pellucid.training.summary import summarize
+
+INITIAL = "initial"  # marks the checkpoint that is written before the first step
+
+
+def keep_initial_state(directory: RunDirectory, network: nn.Module | None, prepared: Prepared) -> None:
+    """What nobody can make again is in the run before run.json is: the weights of a user's own `network`, the state of their loaders."""
+    weights = dict(network.state_dict()) if network is not None else None
+    loaders = loader_states(parts_of(prepared))
+    if weights is not None or loaders:
+        directory.save_checkpoint(0, {INITIAL: True, "network": weights, "loaders": loaders})
+
+
+def parts_of(prepared: Prepared) -> dict[str, Any]:
+    return {"train": prepared.train, "validation": prepared.validation, "test": prepared.test}
 
 
 @dataclass
@@ -49,7 +63,6 @@ class Session:
     device: torch.device
     progress: Progress
     name: str
-    custom_network: bool = False
 
     def execute(self) -> None:
         """Train to the end, or go on to the end, then measure and sum up.
@@ -68,15 +81,21 @@ class Session:
                         setattr(self.prepared, part, getattr(self.prepared, part).to(self.device))
             self.progress.planned(self._plan())
             checkpoint = self.directory.latest_checkpoint()
+            state = checkpoint[1] if checkpoint is not None else None
+            if state is not None and INITIAL in state:  # nothing has been trained yet
+                if state["network"] is not None:
+                    load_weights(self.network, state["network"])
+                restore_loaders(parts_of(self.prepared), state["loaders"])
+                state = None
+            loaders = loader_states(parts_of(self.prepared))
             settings = self._decide(signals)
+            restore_loaders(parts_of(self.prepared), loaders)  # training's orders do not depend on what the range test read
             seed_everything(settings.seed + 1)  # training's draws do not depend on what the range test drew
             loop = self._loop(settings, signals)
-            if checkpoint is not None:
-                loop.restore(checkpoint[1])
+            if state is not None:
+                loop.restore(state)
             else:
                 self.directory.cut_metrics(0)
-                if self.custom_network:
-                    self._keep_initial_weights(loop)
             try:
                 loop.run()
             except DivergenceError:
@@ -172,6 +191,7 @@ class Session:
             loss_function=self.loss_function(),
             train=self.prepared.train,
             validation=self.prepared.validation,
+            test=self.prepared.test,
             task=self.prepared.task,
             preprocessing=self.prepared.preprocessing,
             schedule=Schedule("constant", 1, float(settings.learning_rate)),
@@ -193,11 +213,6 @@ class Session:
         )
         loop.schedule = Schedule(settings.schedule, loop.planned_steps(), float(settings.learning_rate))
         return loop
-
-    def _keep_initial_weights(self, loop: Loop) -> None:
-        """A user's own module may come with weights that nobody can make again: they are in the run before the first step."""
-        loop.begin_session()
-        loop.checkpoint()
 
     # -- after training --------------------------------------------------------------------------------------------------------------
 
