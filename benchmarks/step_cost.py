@@ -159,6 +159,7 @@ def ours(work: Work, network: nn.Module, train: ResidentPart, validation: Reside
             loss_function=build_loss("cross_entropy", task),
             train=train,
             validation=validation,
+            test=validation,
             task=task,
             preprocessing=train.preprocessing,
             schedule=Schedule("constant", work.steps * work.epochs, LEARNING_RATE),
