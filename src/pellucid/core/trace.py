@@ -114,7 +114,7 @@ class Trace:
             found = torch.autograd.grad(
                 [top.edge],
                 list(edges.values()),
-                grad_outputs=[torch.ones_like(top.tensor)],
+                grad_outputs=[torch.ones_like(top.tensor) if top.tensor.is_complex() else None],  # None is one, and loads no sympy
                 retain_graph=True,
                 allow_unused=True,
             )

@@ -22,7 +22,8 @@ from pellucid.core.errors import OptionError, TraceError, did_you_mean
 from pellucid.core.language import Text, text
 from pellucid.core.records import Finding
 from pellucid.core.trace import Trace, trace
-from pellucid.core.trace_records import tensors
+from pellucid.core.trace_records import mapped, tensors
+from pellucid.derivation import expansions, rules  # noqa: F401  (read here, so that the first derivation does not pay for it)
 from pellucid.derivation.check import Check, check_of
 from pellucid.derivation.comparison import error_of
 from pellucid.derivation.differences import Differences, differences_of
@@ -226,8 +227,6 @@ def _notes(own: Trace, exact: Trace) -> tuple[Text, ...]:
 
 
 def _values(structure: Any) -> list[Value]:
-    from pellucid.core.trace_records import mapped
-
     found: list[Value] = []
     mapped(structure, Value, found.append)
     return found

@@ -36,23 +36,29 @@ class Alone:
             kwargs=mapped(dict(operation.kwargs), Reference, renamed),
             written=tuple((renamed(before), renamed(after)) for before, after in operation.written),
         )  # fmt: skip
+        self.tensors: dict[int, Tensor | None] = {}  # of the last run: what the trace's values are there
         self.inputs, self.results = [r.value for r in dict.fromkeys(taken)], [r.value for r in made]
 
     def run(self, leaves: Mapping[int, np.ndarray] | None = None) -> dict[int, Value]:
         """The values it takes and makes, by the trace's numbers; `leaves` in the place of recorded arguments."""
         given = {self.index[value]: torch.from_numpy(np.array(array)) for value, array in (leaves or {}).items()}
         with torch.inference_mode(False), torch.enable_grad():
-            values = Replay([self.operation], self.values, torch.float64, torch.device("cpu")).run(given)
+            replay = Replay([self.operation], self.values, torch.float64, torch.device("cpu"))
+            values = replay.run(given)
+        self.tensors = {value: replay.variables.get(self.values[place].variable) for value, place in self.index.items()}
         return {value: values[place] for value, place in self.index.items()}
 
 
 def local_gradients(alone: Alone, arriving: Mapping[int, np.ndarray]) -> dict[int, np.ndarray]:
     """PyTorch's gradient of each argument of one operation, given the gradients that arrive at its results (by the trace's numbers)."""
     values = alone.run()
-    outputs = [(values[index].edge, gradient) for index, gradient in arriving.items() if index in values and values[index].edge is not None]
-    wanted = {index: values[index].edge for index in alone.inputs if values[index].edge is not None}
+    outputs = [
+        (alone.tensors[index], gradient) for index, gradient in arriving.items() if index in values and values[index].edge is not None
+    ]
+    wanted = {index: edge for index in alone.inputs if (edge := values[index].edge) is not None}
     if not outputs or not wanted:
         return {}
-    gradients: list[Tensor] = [torch.from_numpy(np.array(gradient, dtype=np.float64)) for _, gradient in outputs]
-    found = torch.autograd.grad([edge for edge, _ in outputs], list(wanted.values()), gradients, allow_unused=True)  # type: ignore[arg-type]
+    with torch.inference_mode(False), torch.enable_grad():  # one number: with grad_outputs PyTorch would load sympy, which takes a second
+        terms = [(tensor * torch.from_numpy(np.array(gradient))).sum().real for tensor, gradient in outputs if tensor is not None]
+        found = torch.autograd.grad(torch.stack(terms).sum(), list(wanted.values()), allow_unused=True)
     return {index: gradient.detach().numpy() for index, gradient in zip(wanted, found, strict=True) if gradient is not None}

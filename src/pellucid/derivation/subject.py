@@ -42,7 +42,8 @@ class CallableNetwork(nn.Module):
         return twin
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
-        return self._function(*args, **kwargs)
+        function: Callable[..., Any] = self.__dict__["_function"]
+        return function(*args, **kwargs)
 
 
 def _held_by(function: Callable[..., Any]) -> Iterator[tuple[str, Any]]:

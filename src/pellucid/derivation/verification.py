@@ -235,7 +235,7 @@ class _Verification:
                     "an autograd.Function made to have another gradient than its derivative, such as a straight-through estimator"
                 )
                 summary = text(
-                    "step {index}, {name}: its own backward differs from the derivative, {slope} by central differences, {claimed} by backward",
+                    "step {index}, {name}: its own backward differs from the derivative: {slope} by central differences, {claimed} by it",
                     slope=f"{verdict.slope:.6g}", claimed=f"{verdict.claimed:.6g}", **_place(step),
                 )  # fmt: skip
                 self._note(step, "differs_from_derivative", summary, evidence)
