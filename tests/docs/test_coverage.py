@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shlex
 import subprocess
@@ -13,6 +14,7 @@ from typing import Any
 import pytest
 from coverage_table import NOT_YET, ROOT, Figure, Row, figures, rows
 
+ONE_THREAD = {**os.environ, "OMP_NUM_THREADS": "1"}  # many tests may run beside this one
 ENGLISH = rows("en")
 SUBJECTS = """perceptron, multilayer, forward prop, activation, error, cross-entropy, back-propagation, update, momentum, l1, l2, dropout
 augmentation, overfitting, underfitting, convolution, pooling, cnn, fcn, rnn, lstm, gru, attention, numpy program, cifar-10 program
@@ -60,7 +62,12 @@ def answer_of(command: str, capsys: pytest.CaptureFixture[str]) -> dict[str, Any
     program, *arguments = shlex.split(command)
     if program == "python":
         done = subprocess.run(
-            [sys.executable, ROOT / arguments[0], *arguments[1:]], capture_output=True, text=True, encoding="utf-8", check=False
+            [sys.executable, ROOT / arguments[0], *arguments[1:]],
+            capture_output=True,
+            text=True,
+            encoding="utf-8",
+            check=False,
+            env=ONE_THREAD,
         )
         assert done.returncode == 0, done.stderr
         accuracies = [float(number) for number in re.findall(r"test accuracy (\d\.\d+)", done.stdout)]
@@ -88,7 +95,7 @@ def measured(answer: dict[str, Any], name: str) -> Any:
     return answer[name]
 
 
-SLOW = ("pellucid fit digits",)  # the demonstration itself
+SLOW = ("pellucid fit digits", "python examples/exact_resume.py")  # the demonstration itself; three processes, one after the other
 COMMANDS = [pytest.param(row, id=row.subject, marks=[pytest.mark.slow] if row.command in SLOW else []) for row in ENGLISH if row.command]
 
 

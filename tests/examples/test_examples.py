@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+ONE_THREAD = {**os.environ, "OMP_NUM_THREADS": "1"}  # many tests may run beside this one
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLES = ROOT / "examples"
 SAID = {  # script -> a line of its output; the number in it must be at least the one given
@@ -28,7 +30,7 @@ def test_every_script_is_tested_and_short() -> None:
 
 @pytest.mark.parametrize("name", sorted(SAID))
 def test_script(name: str, tmp_path: Path) -> None:
-    done = subprocess.run([sys.executable, EXAMPLES / name], cwd=tmp_path, capture_output=True, text=True, encoding="utf-8", check=False)
+    done = subprocess.run([sys.executable, EXAMPLES / name], cwd=tmp_path, capture_output=True, text=True, encoding="utf-8", env=ONE_THREAD)
     assert done.returncode == 0, done.stderr
     pattern, least = SAID[name]
     found = re.search(pattern, done.stdout)
