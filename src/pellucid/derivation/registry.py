@@ -32,6 +32,10 @@ Parts of an equation that depend on the call: `\\given{bias}{ + b}` stands only 
 `\\given{reduction=mean}{\\frac{1}{N}}` where str(reduction) is "mean", `\\given{!bias}{...}` and `\\given{reduction!=sum}{...}` where not.
 `Rule.equation(arguments)` renders them.
 
+A function that PyTorch lets one call in several orders, `max(x, dim)` and `max(x, other)`, has a third function in its rule,
+`arguments(bound)`, which gets the bound arguments by name, tensors being whatever stands for them, and returns them as `forward` takes
+them.
+
 Random draws (dropout masks, noise) reach a rule that asks for them by a keyword-only parameter `draws=()` in both functions: a tuple of
 arrays as PyTorch drew them, in order (for dropout the mask of zeros and ones).
 
@@ -82,6 +86,7 @@ class Rule:
     note: Text | None = None  # what a reader should know: a tie, a convention, another name
     aliases: tuple[str, ...] = ()
     where: Mapping[str, str] = field(default_factory=dict)  # letter -> what it stands for, where it is no parameter: "s": "the stride"
+    arguments: Callable[[dict[str, Any]], dict[str, Any]] | None = None  # puts the arguments of a call in another order right
 
     @cached_property
     def signature(self) -> inspect.Signature:
@@ -110,7 +115,7 @@ class Rule:
                 text("extend the rule's signature"),
             ) from None
         bound.apply_defaults()
-        return bound.arguments
+        return self.arguments(bound.arguments) if self.arguments else bound.arguments
 
     def run_forward(self, arguments: Mapping[str, Any]) -> Any:
         """`forward` on bound arguments."""
@@ -178,6 +183,7 @@ def rule(
             note=note,
             aliases=tuple(names[1:]),
             where=dict(where or {}),
+            arguments=body.__dict__.get("arguments"),
         )
         _check_parameters(made)
         for name in names:
