@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import torch
 
@@ -28,7 +30,8 @@ class linear:
         return input @ weight.T + (0 if bias is None else bias)  # (..., in) (in, out) -> (..., out)
 
     def backward(dY, Y, input, weight, bias=None):
-        rows, columns = dY.reshape(-1, weight.shape[0]), input.reshape(-1, weight.shape[1])  # (n, out), (n, in)
+        n = math.prod(input.shape[:-1])
+        rows, columns = dY.reshape(n, weight.shape[0]), input.reshape(n, weight.shape[1])
         return {"input": dY @ weight, "weight": rows.T @ columns, "bias": None if bias is None else rows.sum(axis=0).reshape(bias.shape)}
 
 

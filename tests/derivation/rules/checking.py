@@ -1,0 +1,219 @@
+"""A rule against PyTorch on one call: the traced call's arguments go to the rule, its results and gradients are compared with PyTorch's."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from pellucid.core.trace import Operation, Reference, Trace, trace
+from pellucid.core.trace_records import mapped, references
+from pellucid.derivation.comparison import error_of
+from pellucid.derivation.registry import Rule, find_rule
+
+
+class _Call(nn.Module):
+    def __init__(self, call: Callable[..., Any]) -> None:
+        super().__init__()
+        self.call = call
+
+    def forward(self, *tensors: Tensor) -> Any:
+        return self.call(*tensors)
+
+
+@dataclass
+class Call:
+    """One traced call of a torch function, ready for its rule."""
+
+    trace: Trace
+    operation: Operation
+    rule: Rule | None
+    arguments: dict[str, Any]  # bound to the rule's parameters, arrays in the place of tensors
+    outputs: list[Reference]
+
+    @property
+    def theirs(self) -> list[np.ndarray]:
+        return [_array(self.trace.tensor(reference)) for reference in self.outputs]
+
+
+def _array(tensor: Tensor) -> np.ndarray:
+    array = tensor.detach().resolve_conj().resolve_neg().numpy().view()
+    array.flags.writeable = False
+    return array
+
+
+def calls(function: Callable[..., Any], args: Any, kwargs: Mapping[str, Any], bind: bool = True) -> list[Call]:
+    """What a trace of function(*args, **kwargs) records. Floating-point tensors without a gradient are constants."""
+    given: list[Tensor] = []
+    mapped((args, dict(kwargs)), Tensor, lambda tensor: given.append(tensor) if tensor.requires_grad or not tensor.is_floating_point() else None)
+    given = list({id(tensor): tensor for tensor in given}.values())
+
+    def call(*tensors: Tensor) -> Any:
+        inputs = {id(mine): its for mine, its in zip(given, tensors, strict=True)}
+        new_args, new_kwargs = mapped((args, dict(kwargs)), Tensor, lambda tensor: inputs.get(id(tensor), tensor))
+        return function(*new_args, **new_kwargs)
+
+    with warnings.catch_warnings():  # what PyTorch says of a call is not the rule's matter
+        warnings.simplefilter("ignore")
+        found = trace(_Call(call), tuple(given), input_gradients=True, seed=0)
+    made = []
+    for operation in found.operations:
+        rule = find_rule(operation.name)
+        arguments = {}
+        if rule is not None and bind:
+            call_args, call_kwargs = mapped((operation.args, dict(operation.kwargs)), Reference, lambda r: _array(found.tensor(r)))
+            arguments = rule.bind(call_args, call_kwargs, [_array(found.tensor(reference)) for reference in operation.draws])
+        outputs = references(operation.outputs) or [after for _, after in operation.written]
+        made.append(Call(found, operation, rule, arguments, outputs))
+    return made
+
+
+def flat(results: Any) -> list[np.ndarray]:
+    """The results as one list."""
+    if isinstance(results, (tuple, list)):
+        return [item for result in results for item in flat(result)]
+    return [np.asarray(results)]
+
+
+def _result(call: Call, ours: list[np.ndarray]) -> Any:
+    return ours[0] if len(ours) == 1 else tuple(ours)
+
+
+def check(call: Call) -> tuple[float, float, dict[str, Any]]:
+    """The errors (forward, backward) of a rule on a traced call, and its gradients for a random gradient of the output."""
+    rule = call.rule
+    assert rule is not None
+    ours, theirs = flat(rule.run_forward(call.arguments)), call.theirs
+    assert len(ours) == len(theirs), f"{len(ours)} results, PyTorch has {len(theirs)}"
+    forward = max((error_of(mine, its) for mine, its in zip(ours, theirs, strict=True)), default=0.0)
+    generator = np.random.default_rng(1)
+    arriving = [generator.standard_normal(array.shape) for array in theirs]
+    edges = [call.trace[reference].edge for reference in call.outputs]
+    flowing = [i for i, edge in enumerate(edges) if edge is not None]
+    if not flowing:
+        return forward, 0.0, {}
+    arriving = [array if i in flowing else np.zeros(array.shape) for i, array in enumerate(arriving)]
+    found = rule.run_backward(_result(call, arriving), _result(call, theirs), call.arguments)
+    named = _named_references(call)
+    wanted = {place: reference for place, reference in named.items() if call.trace[reference].edge is not None}
+    gradients = torch.autograd.grad(
+        [edges[i] for i in flowing],
+        [call.trace[reference].edge for reference in wanted.values()],
+        [torch.from_numpy(arriving[i]) for i in flowing],
+        allow_unused=True,
+        retain_graph=True,
+    )
+    mine = _places(found)
+    backward = 0.0
+    terms = max([float(np.abs(g).max()) for g in mine.values() if g.size and np.isfinite(g).all()], default=0.0)
+    for (place, _), gradient in zip(wanted.items(), gradients, strict=True):
+        if gradient is None:
+            its = None
+        else:
+            gradient = gradient.to_dense() if gradient.layout != torch.strided else gradient
+            its = _array(gradient)
+        array = mine.get(place)
+        if its is None or array is None:
+            other = array if its is None else its
+            if other is not None and np.any(other != 0):
+                raise AssertionError(f"gradient of {place}: ours {'none' if array is None else 'there'}, autograd's {'none' if its is None else 'there'}")
+            continue
+        if array.shape != its.shape:
+            raise AssertionError(f"gradient of {place} has shape {array.shape}, not {its.shape}")
+        error = error_of(array, its)
+        if error > 1e-9:
+            error = min(error, error_of(array, its, terms * 1e-3))
+        backward = max(backward, error)
+    return forward, backward, {place: mine.get(place) for place in wanted}
+
+
+def _places(found: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    places: dict[str, np.ndarray] = {}
+
+    def take(place: str, gradient: Any) -> None:
+        if isinstance(gradient, (list, tuple)):
+            for position, item in enumerate(gradient):
+                take(f"{place}[{position}]", item)
+        elif gradient is not None:
+            places[place] = np.asarray(gradient)
+
+    for name, gradient in found.items():
+        take(name, gradient)
+    return places
+
+
+def _named_references(call: Call) -> dict[str, Reference]:
+    """The argument tensors' references by place: "input", "tensors[1]"."""
+    operation, rule = call.operation, call.rule
+    assert rule is not None
+    arguments = rule.bind(operation.args, operation.kwargs, operation.draws)
+    named: dict[str, Reference] = {}
+
+    def take(place: str, argument: Any) -> None:
+        if isinstance(argument, Reference):
+            named[place] = argument
+        elif isinstance(argument, (list, tuple)):
+            for position, item in enumerate(argument):
+                take(f"{place}[{position}]", item)
+
+    for name, argument in arguments.items():
+        if name != "draws":
+            take(name, argument)
+    return named
+
+
+def oddly_strided(array: np.ndarray) -> np.ndarray:
+    """The same content with gaps, in the reverse order of dimensions, one of them running backwards; read-only."""
+    wide = np.empty(tuple(2 * size + 1 for size in reversed(array.shape)), dtype=array.dtype)
+    view = wide[(..., *(slice(1, 2 * size + 1, 2) for size in reversed(array.shape)))].transpose()
+    if array.ndim:
+        view = view[::-1]
+    view[...] = array
+    view.flags.writeable = False
+    return view
+
+
+def central_difference_error(call: Call, gradients: Mapping[str, Any], step: float = 1e-5) -> float:
+    """Our gradients against central differences of our forward pass, along a random direction for each argument."""
+    rule = call.rule
+    assert rule is not None
+    generator = np.random.default_rng(1)
+    arriving = [generator.standard_normal(array.shape) for array in call.theirs]
+    edges = [call.trace[reference].edge for reference in call.outputs]
+    worst = 0.0
+    arrays = {place: array for place, array in _places(call.arguments).items() if gradients.get(place) is not None}
+    directions = np.random.default_rng(2)
+    for place, array in arrays.items():
+        if not array.size:
+            continue
+        direction = directions.standard_normal(array.shape)
+
+        def loss(amount: float, array: np.ndarray = array, direction: np.ndarray = direction, place: str = place) -> float:
+            moved = _replaced(call.arguments, place, array + amount * direction)
+            results = flat(rule.run_forward(moved))
+            return sum(float((g * y).sum()) for g, y, edge in zip(arriving, results, edges, strict=True) if edge is not None)
+
+        numeric = (loss(step) - loss(-step)) / (2 * step)
+        terms = np.abs(gradients[place] * direction).sum()
+        if terms or numeric:
+            worst = max(worst, abs(numeric - float((gradients[place] * direction).sum())) / max(terms, 1e-3))
+    return worst
+
+
+def _replaced(arguments: Mapping[str, Any], place: str, array: np.ndarray) -> dict[str, Any]:
+    """The arguments with another array at one place."""
+
+    def visit(here: str, argument: Any) -> Any:
+        if here == place:
+            return array
+        if isinstance(argument, (list, tuple)) and place.startswith(here + "["):
+            items = [visit(f"{here}[{position}]", item) for position, item in enumerate(argument)]
+            return items if isinstance(argument, list) else tuple(items)
+        return argument
+
+    return {name: visit(name, argument) for name, argument in arguments.items()}
