@@ -89,16 +89,30 @@ def test_killed_at_some_call(name: str, kind: str, place: Path, parent: CleanPar
     assert kill_and_resume(parent, name, kind, n, place / str(n), expected)
 
 
+EVERY = ["mlp, dropout, adamw, one cycle, early stopping", "cnn, batch normalisation, momentum", "range test, clipping, l1"]
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("name", TRAININGS)
+@pytest.mark.parametrize("name", EVERY)
 def test_killed_at_every_call(name: str, kind: str, place: Path, parent: CleanParent, uninterrupted: Uninterrupted) -> None:
     expected = uninterrupted(name)
     n = 1
     while kill_and_resume(parent, name, kind, n, place / str(n), expected):
         n += 1
     assert n - 1 == expected["calls"][kind]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("name", [name for name in TRAININGS if name not in EVERY])
+def test_killed_at_many_calls(name: str, kind: str, place: Path, parent: CleanParent, uninterrupted: Uninterrupted) -> None:
+    expected = uninterrupted(name)
+    count = expected["calls"][kind]
+    for n in range(1, count + 1, max(1, count // 8)):
+        assert kill_and_resume(parent, name, kind, n, place / str(n), expected)
 
 
 @pytest.mark.parametrize("name", TRAININGS)
@@ -112,7 +126,7 @@ def test_killed_twice(name: str, place: Path, parent: CleanParent, uninterrupted
     assert_equal(outcome(place), expected, name)
 
 
-@pytest.mark.parametrize("instants", [1, pytest.param(40, marks=[pytest.mark.slow, pytest.mark.timeout(3600)])])
+@pytest.mark.parametrize("instants", [1, pytest.param(15, marks=[pytest.mark.slow, pytest.mark.timeout(3600)])])
 @pytest.mark.parametrize("name", TRAININGS)
 def test_killed_at_random_instants(name: str, instants: int, place: Path, parent: CleanParent, uninterrupted: Uninterrupted) -> None:
     """Anywhere: while data are read, in the range test, in a step, while scores are measured."""
