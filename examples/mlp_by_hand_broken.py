@@ -33,7 +33,7 @@ def train(W1, b1, W2, b2, hidden_derivative, steps=10_000, learning_rate=0.5):
 
 if __name__ == "__main__":
     try:
-        loss_of(forward(X, W1, b1, W2, b2)[1], y_true)  # noqa: F821  (fault: the targets are never defined)
+        loss_of(forward(X, W1, b1, W2, b2)[1], y_true)
     except NameError as error:
         print("the program stops at once:", error)
     network = nn.Sequential(nn.Linear(2, 4), nn.Sigmoid(), nn.Linear(4, 1), nn.Sigmoid()).double()
