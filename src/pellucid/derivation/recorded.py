@@ -316,10 +316,22 @@ class Recorded:
                 continue
             if self._overlooked(before, index):
                 self._overlook(step, self.values[before])
-            elif self.trace.is_view(Reference(before)):  # autograd leads the gradient past the view, straight to its base
-                self.comparable.pop(self.values[before].index, None)
+            else:
+                self._bypass(before)
             if not self._remember(_Write(before, index, value, operation)):
                 self._bind(index, value)
+
+    def _bypass(self, before: int) -> None:
+        """A view was written to: autograd leads the gradient past it, and past the views it is a view of, straight to the base."""
+        while self.trace.is_view(Reference(before)):
+            self.comparable.pop(self.values[before].index, None)
+            value = self.trace.values[before]
+            if value.previous is not None or value.operation is None:
+                return
+            taken = [r.value for r in self.trace.operations[value.operation].inputs() if self.trace[r].storage == value.storage]
+            if not taken:
+                return
+            before = taken[0]
 
     def _overlook(self, step: Step, before: Value) -> None:
         """Autograd does not know of this write: it hands the gradient on as if nothing had happened."""
