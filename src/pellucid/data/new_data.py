@@ -16,7 +16,7 @@ from pellucid.data.recognition import exists, is_array_like, is_frame, place_of
 from pellucid.data.samples import Samples
 
 
-def read_new_data(source: Any, preprocessing: Any, *, header: bool = True, task: Task | None = None) -> Samples:
+def read_new_data(source: Any, preprocessing: Any, *, header: bool = True, task: Task | None = None, targets: str = "optional") -> Samples:
     """`source` for a network whose `preprocessing` this is; `source` may be (X, y).
 
     Raises:
@@ -30,7 +30,9 @@ def read_new_data(source: Any, preprocessing: Any, *, header: bool = True, task:
         if not exists(source):
             raise unknown_name(str(source))
         source = Path(place_of(source))
-    reader = {"table": _new_table, "images": _new_images, "array": _new_arrays, "torch": _new_torch}.get(preprocessing.kind)
+    if preprocessing.kind == "table":
+        return _new_table(source, target, preprocessing, header, targets)
+    reader = {"images": _new_images, "array": _new_arrays, "torch": _new_torch}.get(preprocessing.kind)
     if reader is None:
         raise DataError(
             text("a network trained on data of kind {kind}", kind=preprocessing.kind),
@@ -73,7 +75,7 @@ def _embedded(name: str, kind: str) -> tuple[Any, Any]:
 # -- one per kind of preprocessing ---------------------------------------------------------------------------------------------------
 
 
-def _new_table(source: Any, target: Any, preprocessing: Any, header: bool, task: Task | None) -> Samples:
+def _new_table(source: Any, target: Any, preprocessing: Any, header: bool, targets: str) -> Samples:
     from pellucid.data.tables.frame_targets import frame_with_target
     from pellucid.data.tables.new_rows import read_new_table
 
@@ -86,7 +88,7 @@ def _new_table(source: Any, target: Any, preprocessing: Any, header: bool, task:
         if len(given) == len(wanted):
             source = source.drop([name for name in wanted if name in source.columns and name not in given])
             source = source.rename(dict(zip(given, wanted, strict=True)))
-    return read_new_table(source, preprocessing, header=header)
+    return read_new_table(source, preprocessing, header=header, target=targets)
 
 
 def _as_frame(source: Any, preprocessing: Any) -> Any:

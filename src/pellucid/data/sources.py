@@ -69,8 +69,12 @@ def read_reference(reference: Mapping[str, Any]) -> Samples:
     return _with_reference(samples, source, target, arguments)
 
 
-def read_new(source: Any, preprocessing: Preprocessing, *, header: bool = True, task: Task | None = None) -> Samples:
-    """New data for a trained network, checked against what it was trained on. Targets are taken where the data have them.
+def read_new(
+    source: Any, preprocessing: Preprocessing, *, header: bool = True, task: Task | None = None, targets: str = "optional"
+) -> Samples:
+    """New data for a trained network, checked against what it was trained on.
+
+    `targets` is "optional" (taken where every sample has one), "required" (rows of a table without one are left out, named) or "ignored".
 
     Raises:
         DataError: other columns or shapes, values of another kind, classes that the network does not know.
@@ -80,7 +84,7 @@ def read_new(source: Any, preprocessing: Preprocessing, *, header: bool = True, 
     own = data_kind_of(source)
     if own is not None and not isinstance(own, BuiltInKind):
         return own.read_new(source, preprocessing, header=header)
-    return read_new_data(source, preprocessing, header=header, task=task)
+    return read_new_data(source, preprocessing, header=header, task=task, targets=targets)
 
 
 def restore(stored: Mapping[str, Any]) -> Any:

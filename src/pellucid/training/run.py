@@ -193,13 +193,15 @@ class Run:
 
     # -- what a run can do -----------------------------------------------------------------------------------------------------------
 
-    def predict(self, inputs: Any, *, header: bool = True, batch_size: int = 512) -> Predictions:
+    def predict(self, inputs: Any, *, header: bool | None = None, batch_size: int = 512) -> Predictions:
         """Predict new samples: a path, an array, a frame, a data set; the run's own preprocessing is applied.
+
+        `header` says whether a table's first line holds the column names; None: as in the table the run was trained on.
 
         Raises:
             DataError: columns or shapes are not those the network was trained on.
         """
-        samples, tensor = self._new(inputs, header)
+        samples, tensor = self._new(inputs, header, "ignored")
         outputs = self._outputs(tensor, batch_size)
         skipped = tuple(f"{item.identifier}: {item.reason}" for item in samples.quarantined)
         if self.task.kind == "classification":
@@ -209,14 +211,14 @@ class Run:
         values = self._preprocessing().restore_targets(outputs).double().reshape(len(outputs), -1).numpy()
         return Predictions(self.task, list(samples.identifiers), None, None, values, skipped)
 
-    def evaluate(self, data: Any, target: Any = None, *, header: bool = True) -> Evaluation:
+    def evaluate(self, data: Any, target: Any = None, *, header: bool | None = None) -> Evaluation:
         """Score the network on data with known targets, with 95 % intervals.
 
         Raises:
             DataError: no target in the data, or columns and shapes are not those the network was trained on.
         """
         source = data if target is None else (data, target)
-        samples, tensor = self._new(source, header, with_targets=True)
+        samples, tensor = self._new(source, header, "required")
         preprocessing = self._preprocessing()
         if samples.targets is None:
             raise DataError(
@@ -272,9 +274,10 @@ class Run:
     def _preprocessing(self) -> Any:
         return data.restore(self._directory.read_json("preprocessing.json"))
 
-    def _new(self, source: Any, header: bool, with_targets: bool = False) -> tuple[Any, torch.Tensor]:
+    def _new(self, source: Any, header: bool | None, targets: str) -> tuple[Any, torch.Tensor]:
         preprocessing = self._preprocessing()
-        samples = data.read_new(source, preprocessing, header=header, task=self.task)
+        header = bool(self.config["header"]) if header is None else header
+        samples = data.read_new(source, preprocessing, header=header, task=self.task, targets=targets)
         if not len(samples):
             raise DataError(
                 text("the data have no samples"), text("at least one sample"), text("give a file with rows, or a folder with images")

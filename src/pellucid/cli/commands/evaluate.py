@@ -7,7 +7,7 @@ from pellucid.cli.session import Session
 from pellucid.core.language import text
 
 
-def _evaluate(session: Session, run: str, source: str, header: bool) -> None:
+def _evaluate(session: Session, run: str, source: str, header: bool | None) -> None:
     from pellucid.cli import predictions, results
     from pellucid.training.run import load
 
@@ -29,7 +29,8 @@ command = Command(
             "source", value=text("DATA"), says=text("samples with known answers: a table with the target's column, or a folder per class")
         ),
         GroupedOption(
-            "--header/--no-header", default=True, says=text("the table's first line holds the column names (default: yes)"), group="data"
+            "--header/--no-header", default=None, 
+            says=text("the table's first line holds the column names (default: as the run's own data)"), group="data",
         ),
     ],
     word="评估",

@@ -12,7 +12,7 @@ from pellucid.core.language import text
 FORMATS = (".csv", ".jsonl")
 
 
-def _predict(session: Session, run: str, source: str, output: str | None, header: bool) -> None:
+def _predict(session: Session, run: str, source: str, output: str | None, header: bool | None) -> None:
     if output is not None and Path(output).suffix.lower() not in FORMATS:
         raise OptionError(
             text("the output file is {path!r}", path=output),
@@ -47,7 +47,8 @@ command = Command(
         ),
         GroupedOption("--output", says=text("write the predictions to this file"), group="run", value=text("FILE.csv|.jsonl")),
         GroupedOption(
-            "--header/--no-header", default=True, says=text("the table's first line holds the column names (default: yes)"), group="data"
+            "--header/--no-header", default=None, 
+            says=text("the table's first line holds the column names (default: as the run's own data)"), group="data",
         ),
     ],
     word="预测",
