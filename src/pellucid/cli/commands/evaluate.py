@@ -29,7 +29,7 @@ command = Command(
             "source", value=text("DATA"), says=text("samples with known answers: a table with the target's column, or a folder per class")
         ),
         GroupedOption(
-            "--header/--no-header", default=None, 
+            "--header/--no-header", default=None,
             says=text("the table's first line holds the column names (default: as the run's own data)"), group="data",
         ),
     ],

@@ -47,7 +47,7 @@ command = Command(
         ),
         GroupedOption("--output", says=text("write the predictions to this file"), group="run", value=text("FILE.csv|.jsonl")),
         GroupedOption(
-            "--header/--no-header", default=None, 
+            "--header/--no-header", default=None,
             says=text("the table's first line holds the column names (default: as the run's own data)"), group="data",
         ),
     ],
