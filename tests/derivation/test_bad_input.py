@@ -27,18 +27,31 @@ class Quantised(nn.Module):
         return x
 
 
+def penalty(x: Tensor) -> Tensor:
+    (gradient,) = torch.autograd.grad(LINEAR(x).sum(), x, create_graph=True)
+    return gradient.square().sum()
+
+
 REFUSALS: dict[str, tuple[Callable[[], Any], type[PellucidError], str]] = {
     "a number": (lambda: pellucid.derive(3, torch.ones(3)), ModelError, "a int instead of a network"),
     "a state": (lambda: pellucid.derive(LINEAR.state_dict(), torch.ones(3)), ModelError, "a OrderedDict instead of a network"),
     "a class": (lambda: pellucid.derive(nn.ReLU, torch.ones(3)), ModelError, "the class ReLU instead of a network"),
     "shapes": (lambda: pellucid.derive(LINEAR, torch.ones(4, 5)), ModelError, "shapes cannot be multiplied"),
     "integers": (lambda: pellucid.derive(lambda x: x * 2.5, torch.arange(3)), DataError, "inputs of int64 and no parameter"),
+    "no tensor": (lambda: pellucid.derive(lambda x: torch.ones(3) * x, 2), DataError, "inputs without a tensor"),
+    "gradient inside": (lambda: pellucid.derive(penalty, torch.ones(4, 3)), ModelError, r"torch.autograd.grad at .*test_bad_input.py"),
     "vector loss": (
-        lambda: pellucid.derive(LINEAR, torch.ones(4, 3), torch.ones(4, 2), lambda z, y: (z - y) ** 2), ModelError, "the loss returned float32",
+        lambda: pellucid.derive(LINEAR, torch.ones(4, 3), torch.ones(4, 2), lambda z, y: (z - y) ** 2),
+        ModelError,
+        "the loss returned float32",
     ),
     "targets alone": (lambda: pellucid.derive(LINEAR, torch.ones(4, 3), torch.ones(4, 2)), DataError, "targets were given, but no loss"),
     "loss alone": (lambda: pellucid.derive(LINEAR, torch.ones(4, 3), loss="mse"), DataError, "but no targets"),
-    "loss's name": (lambda: pellucid.derive(LINEAR, torch.ones(4, 3), torch.ones(4, 2), "cross_entrpy"), OptionError, "did you mean 'cross_ent"),
+    "loss's name": (
+        lambda: pellucid.derive(LINEAR, torch.ones(4, 3), torch.ones(4, 2), "cross_entrpy"),
+        OptionError,
+        "did you mean 'cross_entropy'",
+    ),
     "loss's type": (lambda: pellucid.derive(LINEAR, torch.ones(4, 3), torch.ones(4, 2), 2), DataError, "a loss of type int"),
     "targets' shape": (lambda: pellucid.derive(LINEAR, torch.ones(4, 3), torch.ones(4), "mse"), ModelError, r"targets have shape \(4,\)"),
     "notation": (lambda: pellucid.derive(LINEAR, torch.ones(4, 3), notation="colum"), OptionError, "did you mean 'column'"),

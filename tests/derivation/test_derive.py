@@ -222,6 +222,20 @@ def test_central_differences() -> None:
     assert "8 of 8" in str(derivation.differences)
 
 
+def test_results_that_depend_on_each_other() -> None:
+    """The gradient of a cell's state counts what flows through the hidden state, of which the cell's caller knows nothing."""
+    cell = nn.LSTMCell(3, 2)
+
+    def steps(x: Tensor) -> Tensor:
+        state = None
+        for t in range(3):
+            state = cell(x[:, t], state)
+        return (state[0] * state[1]).sum()
+
+    check = pellucid.derive(steps, torch.randn(4, 3, 3)).check()
+    assert check.passed, str(check)
+
+
 def test_notes_say_that_one_path_is_shown() -> None:
     def branches(x: Tensor) -> Tensor:
         return x * 2 if x.sum() > 0 else x * 3

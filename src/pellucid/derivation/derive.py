@@ -145,6 +145,7 @@ def derive(
     criterion = criterion_of(loss, targets)
     check_differentiable(network, given)
     own = _traced(network, given, targets, criterion)
+    _refuse_inner_gradients(own)
     exact = own if _in_float64(own) else own.replay(dtype=torch.float64, device="cpu")
     with overwritten_error(exact):
         recorded = Recorded(exact)
@@ -194,6 +195,17 @@ def _trace(network: Any, inputs: Any, targets: Any, criterion: Any, input_gradie
     if targets is not None:
         return trace(network, inputs, targets, criterion, input_gradients=input_gradients)
     return trace(network, inputs, None, criterion, input_gradients=input_gradients)
+
+
+def _refuse_inner_gradients(own: Trace) -> None:
+    """A gradient penalty and the like: derivatives of derivatives, of which the operations' list knows nothing."""
+    for operation in own.operations:
+        if operation.function is torch.autograd.grad:
+            raise TraceError(
+                text("the pass computes gradients itself: torch.autograd.grad at {where}", where=str(operation.source)),
+                text("a forward pass of operations with first derivatives"),
+                text("derive the network and its loss without this term"),
+            )
 
 
 def _in_float64(recorded: Trace) -> bool:

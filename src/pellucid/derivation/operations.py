@@ -61,4 +61,8 @@ def local_gradients(alone: Alone, arriving: Mapping[int, np.ndarray]) -> dict[in
     with torch.inference_mode(False), torch.enable_grad():  # one number: with grad_outputs PyTorch would load sympy, which takes a second
         terms = [(tensor * torch.from_numpy(np.array(gradient)).conj()).sum().real for tensor, gradient in outputs if tensor is not None]
         found = torch.autograd.grad(torch.stack(terms).sum(), list(wanted.values()), allow_unused=True)
-    return {index: gradient.detach().numpy() for index, gradient in zip(wanted, found, strict=True) if gradient is not None}
+    return {
+        index: gradient.detach().resolve_conj().resolve_neg().numpy()
+        for index, gradient in zip(wanted, found, strict=True)
+        if gradient is not None
+    }

@@ -32,7 +32,8 @@ from pellucid.derivation.tape import KEPT_ENTRIES, Error, Step, Tape, Value, run
 
 # operations that take from a tensor its shape and type only
 _CONSTANTS = frozenset({
-    "zeros_like", "ones_like", "full_like", "empty_like", "new_zeros", "new_ones", "new_full", "new_empty", "new_tensor", "empty_strided",
+    "zeros", "ones", "full", "empty", "eye", "arange", "zeros_like", "ones_like", "full_like", "empty_like", "new_zeros", "new_ones",
+    "new_full", "new_empty", "new_tensor", "empty_strided",
 })  # fmt: skip
 _DETACHES = ("detach", "data")  # operations made to stop the gradient
 
@@ -178,6 +179,9 @@ class Recorded:
         reason = self._by_rule(operation, made, args, kwargs, draws)
         if reason is not None:
             self._by_torch(operation, args, kwargs, reason)
+        for index in _inner_results(self.trace, operation):
+            if index in self.values:
+                self.comparable.pop(self.values[index].index, None)
         self._note_stop(operation, tape.steps[first:])
 
     def _here(self, operation: Operation) -> None:
@@ -429,6 +433,28 @@ def _memory_of(trace: Trace) -> tuple[dict[int, list[int]], dict[int, set[int]],
             if value.previous is not None and value.operation is not None:
                 seen[value.storage].append((value.operation, value.variable))
     return writers, variables, seen
+
+
+def _inner_results(trace: Trace, operation: Operation) -> set[int]:
+    """Results from which the operation computes others of its results, as a cell its hidden state from its cell state.
+
+    Autograd's gradient with respect to them counts what flows inside the operation too, ours what arrives from outside.
+    """
+    edges = {reference.value: edge for reference in operation.results() if (edge := trace[reference].edge) is not None}
+    if len(edges) < 2:
+        return set()
+    results: dict[tuple[Any, int], int] = {(edge.node, edge.output_nr): index for index, edge in edges.items()}
+    known = {edge.node for reference in operation.inputs() if (edge := trace[reference].edge) is not None}
+    waiting, found = [node for node, _ in results], set[int]()
+    known.update(waiting)
+    while waiting:
+        for node, output in waiting.pop().next_functions:
+            if (node, output) in results:
+                found.add(results[node, output])
+            if node is not None and node not in known:
+                known.add(node)
+                waiting.append(node)
+    return found
 
 
 def _later(value: Value, tape: Tape) -> str:

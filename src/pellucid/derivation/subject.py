@@ -174,10 +174,16 @@ def check_differentiable(network: nn.Module, inputs: Any) -> None:
     able = [t for t in (*network.parameters(), *network.buffers()) if t.requires_grad] + [
         t for t in tensors(inputs) if t.is_floating_point() or t.is_complex()
     ]
+    if not able and not tensors(inputs):
+        raise DataError(
+            text("inputs without a tensor, and no parameter that requires a gradient"),
+            text("something with a derivative: floating-point inputs, or parameters with requires_grad=True"),
+            text("give the tensors of which the network is a function"),
+        )
     if not able:
         kinds = sorted({str(tensor.dtype).removeprefix("torch.") for tensor in tensors(inputs)})
         raise DataError(
-            text("inputs of {kinds} and no parameter that requires a gradient", kinds=kinds or ["int"]),
+            text("inputs of {kinds} and no parameter that requires a gradient", kinds=kinds),
             text("something with a derivative: floating-point inputs, or parameters with requires_grad=True"),
             text("convert the inputs with .float(), or thaw the parameters with requires_grad_()"),
         )
