@@ -44,8 +44,8 @@ tape.
 
     @expansion("lstm")
     def lstm(tape, input, hx, params, has_biases, ...):     # the traced call's arguments, with tape Values in the place of tensors
-        with tape.group("lstm layer 0, t = 1, forget gate"):
-            z = tape.apply("linear", input_t, W, b, label="z_f")
+        with tape.group(text("forget gate")):
+            z = tape.apply("linear", input_t, W, b, label="z_f", symbol="z_{f}")
         return output, h, c                                 # Values in the places of the call's results
 
 An expansion may ask for `draws` too (Values), and raise `Unsupported`; both are as for rules.
@@ -153,7 +153,7 @@ class Unsupported(InputError):  # noqa: N818
 
 
 _rules: dict[str, Rule] = {}
-_expansions: dict[str, Callable[..., Any]] = {}
+_expansions: dict[str, Expansion] = {}
 _SPELLINGS = {"axis": "dim", "keepdims": "keepdim", "self": "input", "x": "input", "x1": "input", "x2": "other"}
 
 
@@ -223,26 +223,59 @@ def _check_parameters(made: Rule) -> None:
         )
 
 
-def expansion(*names: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+@dataclass(frozen=True)
+class Form:
+    """One way to write what an expansion computes."""
+
+    title: Text  # "as executed", "in PyTorch's order of gates", "as many textbooks have it: another function"
+    equations: tuple[str, ...]  # LaTeX
+
+
+@dataclass(frozen=True)
+class Expansion:
+    """One traced operation that is many steps, and its equations in a few lines."""
+
+    names: tuple[str, ...]  # as the trace calls it; the first is its title
+    function: Callable[..., Any]
+    forms: tuple[Form, ...] = ()  # the first is what the steps execute
+    where: Mapping[str, str | Text] = field(default_factory=lambda: dict[str, "str | Text"]())  # letter -> what it stands for
+    source: str = ""
+    note: Text | None = None
+
+
+def expansion(
+    *names: str,
+    forms: Sequence[Form] = (),
+    where: Mapping[str, str | Text] | None = None,
+    source: str = "",
+    note: Text | None = None,
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Register a function (tape, *arguments) that does the traced `names` in elementary steps."""
 
     def register(function: Callable[..., Any]) -> Callable[..., Any]:
+        made = Expansion(names, function, tuple(forms), dict(where or {}), source, note)
         for name in names:
             if name in _expansions:
                 raise OptionError(
                     text("there are two expansions of {name!r}", name=name), text("one per operation"), text("rename one of them")
                 )
-            _expansions[name] = function
+            _expansions[name] = made
         return function
 
     return register
 
 
 def find_expansion(name: str) -> Callable[..., Any] | None:
-    """The expansion of a traced operation, or None."""
+    """The function that expands a traced operation, or None."""
+    known = all_expansions().get(name)
+    return known.function if known else None
+
+
+def all_expansions() -> dict[str, Expansion]:
+    """Every expansion, by each of its names."""
     import pellucid.derivation.expansions  # noqa: F401  (registers them)
 
-    return _expansions.get(name)
+    return _expansions
 
 
 @cache

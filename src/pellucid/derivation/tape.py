@@ -37,6 +37,7 @@ class Value:
     error: float | None = None  # of ours against PyTorch's
     step: int | None = None  # the step that made it (its index, from 1); None for leaves
     uses: list[int] = field(default_factory=lambda: list[int]())  # the steps that take it, repetitions kept
+    symbol: str = ""  # its letter in LaTeX, where an expansion gives it one: "h_{3}", "\\tilde{C}_{3}", "W_{f}"
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -71,7 +72,7 @@ class Step:
     module: str = ""  # path of the innermost module
     source: Source | None = None  # the line of the program
     stage: str = "forward"  # or "loss"
-    group: str = ""  # title of the expansion's part: "lstm layer 0, t = 3, forget gate"
+    groups: tuple[Text | str, ...] = ()  # titles of the expansion's parts, from the outermost: ("LSTM layer 0", "t = 3", "forget gate")
     in_place: bool = False
     status: str = "checked"  # "no equation"; "differs": a custom backward meant to differ from the derivative; "wrong"
     error: Error = field(default_factory=Error)
@@ -81,6 +82,11 @@ class Step:
     draws: tuple[Value, ...] = ()
     pullback: Callable[[list[np.ndarray]], Mapping[str, np.ndarray | None]] | None = None  # the gradients, where no rule gives them
     operation_index: int | None = None  # the traced operation it comes from
+
+    @property
+    def group(self) -> str:
+        """The titles of the expansion's parts in one: "LSTM layer 0, t = 3, forget gate"; "" outside of expansions."""
+        return ", ".join(map(str, self.groups))
 
     @property
     def output(self) -> Value | tuple[Value, ...]:
@@ -189,7 +195,7 @@ class Tape:
     def __init__(self) -> None:
         self.values: list[Value] = []
         self.steps: list[Step] = []
-        self._groups: list[str] = []
+        self._groups: list[Text | str] = []
         self.module, self.stage = "", "forward"  # where the steps being made belong
         self.source: Source | None = None
         self.operation_index: int | None = None
@@ -207,16 +213,27 @@ class Tape:
         return value
 
     @contextmanager
-    def group(self, title: str) -> Iterator[None]:
-        """Steps made inside the block stand under this title; groups inside groups are joined by commas."""
+    def group(self, title: Text | str) -> Iterator[None]:
+        """Steps made inside the block stand under this title; groups may stand inside groups."""
         self._groups.append(title)
         try:
             yield
         finally:
             self._groups.pop()
 
-    def apply(self, name: str, *args: Any, label: str = "", module: str | None = None, draws: Sequence[Value] = (), **kwargs: Any) -> Any:
+    def apply(
+        self,
+        name: str,
+        *args: Any,
+        label: str | Sequence[str] = "",
+        symbol: str | Sequence[str] = "",
+        module: str | None = None,
+        draws: Sequence[Value] = (),
+        **kwargs: Any,
+    ) -> Any:
         """Execute a rule on Values and other arguments: its Value, or a tuple of Values.
+
+        `label` and `symbol`, the letter in LaTeX, name the result; several results take as many.
 
         Raises:
             Unsupported: there is no rule of this name, or it does not cover this call.
@@ -228,7 +245,14 @@ class Tape:
             )
         arguments = rule.bind(args, kwargs, draws)
         results = run_forward(rule, arguments)
-        step = self.add(rule.name, rule, arguments, results, names=[label] if label and len(results) == 1 else None, label=label)
+        labels = [label] if isinstance(label, str) else list(label)
+        step = self.add(
+            rule.name, rule, arguments, results,
+            names=labels if label and len(results) == len(labels) else None, label=label if isinstance(label, str) else "",
+        )  # fmt: skip
+        if symbol:
+            for value, letter in zip(step.outputs, [symbol] if isinstance(symbol, str) else symbol, strict=False):
+                value.symbol = letter
         if module is not None:
             step.module = module
         return step.output
@@ -247,7 +271,7 @@ class Tape:
         index = len(self.steps) + 1
         step = Step(
             index, operation, rule, arguments, (), self.module, self.source, self.stage,
-            group=", ".join(self._groups), operation_index=self.operation_index,
+            groups=tuple(self._groups), operation_index=self.operation_index,
         )  # fmt: skip
         inputs = step.inputs
         flows = any(value.requires_gradient for value in inputs)
