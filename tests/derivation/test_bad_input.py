@@ -87,6 +87,16 @@ def test_a_program_that_refuses_inputs_with_gradients_is_derived_without_them() 
     assert derivation.inputs[0].gradient is None
 
 
+def test_sharded_parameters_are_refused() -> None:
+    class DTensor(torch.Tensor):
+        """Stands for torch.distributed.tensor.DTensor, which needs several processes."""
+
+    model = nn.Linear(3, 2)
+    model.bias = nn.Parameter(model.bias.detach().as_subclass(DTensor))
+    with pytest.raises(ModelError, match="bias is sharded over several processes"):
+        pellucid.derive(model, torch.ones(2, 3))
+
+
 def test_frozen_parameters_have_no_gradient() -> None:
     model = nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 2))
     model[0].requires_grad_(False)

@@ -236,6 +236,25 @@ def test_results_that_depend_on_each_other() -> None:
     assert check.passed, str(check)
 
 
+def test_dropout_in_evaluation_mode_is_the_identity() -> None:
+    derivation = pellucid.derive(nn.Sequential(nn.Linear(3, 3), nn.Dropout(0.5), nn.Linear(3, 1)).eval(), torch.randn(2, 3))
+    step = derivation.steps[1]
+    assert (step.operation, step.identity, step.status) == ("dropout", True, "checked")
+    assert step.output is derivation.steps[0].output
+    assert step.equation
+    assert derivation.check().passed
+
+
+def test_draws_are_named_leaves() -> None:
+    torch.manual_seed(0)
+    derivation = pellucid.derive(lambda x: F.dropout(F.dropout(x)) * torch.rand(3) + torch.zeros(3), torch.ones(3))
+    assert [value.name for value in derivation.tape.values if value.kind == "draw"] == ["draw_1", "draw_2", "draw_3"]
+    assert [step.operation for step in derivation.steps] == ["dropout", "dropout", "mul", "add", "sum"]
+    assert [value.name for value in derivation.steps[0].draws] == ["draw_1"]
+    assert set(derivation.steps[0].draws[0].array.tolist()) <= {0.0, 1.0}
+    assert derivation.check().without_equation == 0
+
+
 def test_notes_say_that_one_path_is_shown() -> None:
     def branches(x: Tensor) -> Tensor:
         return x * 2 if x.sum() > 0 else x * 3

@@ -137,6 +137,24 @@ def test_steps_of_a_write_through_a_view() -> None:
     assert derivation.steps[3].in_place
 
 
+def test_a_weight_clipped_in_the_pass() -> None:
+    """Written under no_grad: autograd hands the gradient of the clipped weight to the weight, as the usual recipe wants it."""
+    W = torch.tensor([[3.0, 0.5], [-0.2, -4.0]], requires_grad=True)
+
+    def forward(x: Tensor) -> Tensor:
+        with torch.no_grad():
+            W.clamp_(-1, 1)
+        return (x @ W).sum()
+
+    derivation = pellucid.derive(forward, torch.ones(3, 2))
+    check = derivation.check()
+    assert check.passed, str(check)
+    assert [finding.symptom for finding in check.findings] == ["unseen_write"]
+    assert derivation.steps[0].status == "differs"
+    assert derivation.gradients["W"].tolist() == [[3, 3], [3, 3]]
+    assert W.tolist() == [[3.0, 0.5], [pytest.approx(-0.2), -4.0]]
+
+
 def test_a_write_that_autograd_does_not_see_is_named() -> None:
     """Used only after the write, nothing saved is corrupted: autograd's gradient is that of the program without the write."""
     W = torch.randn(3, 3, requires_grad=True)

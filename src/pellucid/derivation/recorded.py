@@ -118,6 +118,11 @@ class Recorded:
                 for writer in self._writers[value.storage]:  # writes through other windows in between
                     if (since is None or writer > since) and writer <= value.operation:
                         need(writer)
+        for operation in self.trace.operations:  # gives its argument back in evaluation mode: nothing depends on it, and it is worth a line
+            if "dropout" in operation.name and operation.index not in needed:
+                made = references(operation.outputs)
+                if made and all(reference.value in known for reference in made):
+                    needed.add(operation.index)
         return needed
 
     # -- values ------------------------------------------------------------------------------------------------------------------------
@@ -141,7 +146,8 @@ class Recorded:
                     self._bind(index, step.outputs[0])
             else:  # a leaf; or statistics that an operation wrote beside its result
                 kind = "parameter" if index in self._closed_over else value.kind if value.leaf else "buffer"
-                self._bind(index, self.tape.leaf(self._array(index), kind, value.name, value.leaf and value.requires_grad))
+                name = value.name if kind != "draw" else f"draw_{sum(known.kind == 'draw' for known in self.tape.values) + 1}"
+                self._bind(index, self.tape.leaf(self._array(index), kind, name, value.leaf and value.requires_grad))
         return self.values[index]
 
     def _array(self, index: int) -> np.ndarray:
@@ -171,8 +177,7 @@ class Recorded:
         given, returned = operation.inputs(), references(operation.outputs)
         made = returned or [operation.written[0][1]]
         if all(reference in given for reference in made):
-            tape.add(operation.name, None, _named(operation, args, kwargs), [self.value(reference) for reference in made])
-            tape.steps[-1].error = Error(forward=0.0)
+            self._unchanged(operation, made, args, kwargs)
             return
         if self._made_from_nothing(operation, made, draws):
             return
@@ -187,6 +192,16 @@ class Recorded:
     def _here(self, operation: Operation) -> None:
         tape = self.tape
         tape.module, tape.source, tape.stage, tape.operation_index = operation.module, operation.source, operation.stage, operation.index
+
+    def _unchanged(self, operation: Operation, made: Sequence[Reference], args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """A step that gives its argument back: dropout in evaluation mode, a conversion to the type that is there."""
+        rule = find_rule(operation.name)
+        try:
+            arguments = rule.bind(args, kwargs) if rule else _named(operation, args, kwargs)
+        except Unsupported:
+            rule, arguments = None, _named(operation, args, kwargs)
+        step = self.tape.add(rule.name if rule else operation.name, rule, arguments, [self.value(reference) for reference in made])
+        step.error = Error(forward=0.0)
 
     def _made_from_nothing(self, operation: Operation, made: Sequence[Reference], draws: Sequence[Value]) -> bool:
         """zeros, arange, randn, x.uniform_(): constants and draws are leaves, not equations."""

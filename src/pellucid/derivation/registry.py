@@ -283,12 +283,29 @@ def _installed() -> dict[str, EntryPoint]:
     return {point.name: point for point in entry_points(group=ENTRY_POINTS)}
 
 
+def _load(point: EntryPoint) -> None:
+    """Import another package's rule, which registers it."""
+    try:
+        point.load()
+    except Exception as error:
+        raise OptionError(
+            text(
+                "the rule {name!r} of the entry point {value} cannot be loaded: {error}",
+                name=point.name,
+                value=point.value,
+                error=str(error),
+            ),
+            text("a module that registers a rule of this name when it is imported"),
+            text("mend or uninstall the package that brings it"),
+        ) from error
+
+
 def find_rule(name: str) -> Rule | None:
     """The rule of a traced operation, or None."""
     import pellucid.derivation.rules  # noqa: F401  (registers the built-in rules)
 
     if name not in _rules and name in _installed():
-        _installed()[name].load()
+        _load(_installed()[name])
     return _rules.get(name)
 
 
