@@ -63,7 +63,11 @@ CASES = {
     ],
     "adaptive_avg_pool3d": [case(normal(2, 3, 4, 5, 3), (2, 3, 2))],
     "adaptive_max_pool1d": [case(apart(2, 3, 7), 3)],
-    "adaptive_max_pool2d": [case(apart(2, 3, 7, 5), (3, 2)), case(apart(3, 4, 5), (5, None)), case(given(torch.ones(1, 1, 5, 5)), 2).at_a_kink()],
+    "adaptive_max_pool2d": [
+        case(apart(2, 3, 7, 5), (3, 2)),
+        case(apart(3, 4, 5), (5, None)),
+        case(given(torch.ones(1, 1, 5, 5)), 2).at_a_kink(),
+    ],
     "adaptive_max_pool3d": [case(apart(1, 2, 4, 3, 5), 2)],
     "adaptive_max_pool1d_with_indices": [case(apart(2, 3, 7), 3)],
     "adaptive_max_pool2d_with_indices": [case(apart(2, 3, 7, 5), (3, 2))],

@@ -41,8 +41,16 @@ class Call:
         return [_array(self.trace.tensor(reference)) for reference in self.outputs]
 
 
+@dataclass(frozen=True, eq=False)
+class _Named:
+    """A tensor as the tape gives it to `Rule.bind`."""
+
+    reference: Reference
+    array: np.ndarray
+
+
 def _array(tensor: Tensor) -> np.ndarray:
-    array = tensor.detach().resolve_conj().resolve_neg().numpy().view()
+    array = tensor.detach().numpy(force=True).view()
     array.flags.writeable = False
     return array
 
@@ -50,7 +58,8 @@ def _array(tensor: Tensor) -> np.ndarray:
 def calls(function: Callable[..., Any], args: Any, kwargs: Mapping[str, Any], bind: bool = True) -> list[Call]:
     """What a trace of function(*args, **kwargs) records. Floating-point tensors without a gradient are constants."""
     given: list[Tensor] = []
-    mapped((args, dict(kwargs)), Tensor, lambda tensor: given.append(tensor) if tensor.requires_grad or not tensor.is_floating_point() else None)
+    constant = lambda tensor: tensor.is_floating_point() and not tensor.requires_grad  # noqa: E731
+    mapped((args, dict(kwargs)), Tensor, lambda tensor: None if constant(tensor) else given.append(tensor))
     given = list({id(tensor): tensor for tensor in given}.values())
 
     def call(*tensors: Tensor) -> Any:
@@ -100,10 +109,13 @@ def check(call: Call) -> tuple[float, float, dict[str, Any]]:
     arriving = [array if i in flowing else np.zeros(array.shape) for i, array in enumerate(arriving)]
     found = rule.run_backward(_result(call, arriving), _result(call, theirs), call.arguments)
     named = _named_references(call)
-    wanted = {place: reference for place, reference in named.items() if call.trace[reference].edge is not None}
+    wanted: dict[Reference, list[str]] = {}  # one tensor may stand in several places: autograd has the sum
+    for place, reference in named.items():
+        if call.trace[reference].edge is not None:
+            wanted.setdefault(reference, []).append(place)
     gradients = torch.autograd.grad(
         [edges[i] for i in flowing],
-        [call.trace[reference].edge for reference in wanted.values()],
+        [call.trace[reference].edge for reference in wanted],
         [torch.from_numpy(arriving[i]) for i in flowing],
         allow_unused=True,
         retain_graph=True,
@@ -111,17 +123,15 @@ def check(call: Call) -> tuple[float, float, dict[str, Any]]:
     mine = _places(found)
     backward = 0.0
     terms = max([float(np.abs(g).max()) for g in mine.values() if g.size and np.isfinite(g).all()], default=0.0)
-    for (place, _), gradient in zip(wanted.items(), gradients, strict=True):
-        if gradient is None:
-            its = None
-        else:
-            gradient = gradient.to_dense() if gradient.layout != torch.strided else gradient
-            its = _array(gradient)
-        array = mine.get(place)
+    for (_, places), gradient in zip(wanted.items(), gradients, strict=True):
+        place = places[0]
+        its = None if gradient is None else _array(gradient if gradient.layout == torch.strided else gradient.to_dense())
+        parts = [mine[name] for name in places if name in mine]
+        array = sum(parts[1:], parts[0]) if parts else None
         if its is None or array is None:
             other = array if its is None else its
             if other is not None and np.any(other != 0):
-                raise AssertionError(f"gradient of {place}: ours {'none' if array is None else 'there'}, autograd's {'none' if its is None else 'there'}")
+                raise AssertionError(f"only {'autograd' if array is None else 'the rule'} has a gradient of {place}")
             continue
         if array.shape != its.shape:
             raise AssertionError(f"gradient of {place} has shape {array.shape}, not {its.shape}")
@@ -129,7 +139,7 @@ def check(call: Call) -> tuple[float, float, dict[str, Any]]:
         if error > 1e-9:
             error = min(error, error_of(array, its, terms * 1e-3))
         backward = max(backward, error)
-    return forward, backward, {place: mine.get(place) for place in wanted}
+    return forward, backward, {place: mine.get(place) for places in wanted.values() for place in places}
 
 
 def _places(found: Mapping[str, Any]) -> dict[str, np.ndarray]:
@@ -151,12 +161,13 @@ def _named_references(call: Call) -> dict[str, Reference]:
     """The argument tensors' references by place: "input", "tensors[1]"."""
     operation, rule = call.operation, call.rule
     assert rule is not None
-    arguments = rule.bind(operation.args, operation.kwargs, operation.draws)
+    args, kwargs = mapped((operation.args, dict(operation.kwargs)), Reference, lambda r: _Named(r, _array(call.trace.tensor(r))))
+    arguments = rule.bind(args, kwargs, operation.draws)
     named: dict[str, Reference] = {}
 
     def take(place: str, argument: Any) -> None:
-        if isinstance(argument, Reference):
-            named[place] = argument
+        if isinstance(argument, _Named):
+            named[place] = argument.reference
         elif isinstance(argument, (list, tuple)):
             for position, item in enumerate(argument):
                 take(f"{place}[{position}]", item)

@@ -107,4 +107,7 @@ def _self_normalising(name, what):
     )(type(name, (), {"forward": forward, "backward": backward, "__module__": __name__}))  # fmt: skip
 
 
-alpha_dropout, feature_alpha_dropout = _self_normalising("alpha_dropout", text("entry")), _self_normalising("feature_alpha_dropout", text("channel"))
+alpha_dropout, feature_alpha_dropout = (
+    _self_normalising("alpha_dropout", text("entry")),
+    _self_normalising("feature_alpha_dropout", text("channel")),
+)

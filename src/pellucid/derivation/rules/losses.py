@@ -68,7 +68,9 @@ class mse_loss:
 
 def _unweighted(weight):
     if weight is not None:
-        raise Unsupported(text("a weight for every entry"), text("no weight"), text("multiply the losses of reduction='none' by the weights"))
+        raise Unsupported(
+            text("a weight for every entry"), text("no weight"), text("multiply the losses of reduction='none' by the weights")
+        )
 
 
 @rule(
@@ -95,9 +97,7 @@ def _unweighted(weight):
     note=text("y is one-hot: y_ik = 1 where k is the class of example i, 0 for all k where it is ignore_index. Target probabilities stand for themselves."),
 )  # fmt: skip
 class cross_entropy:
-    def forward(
-        input, target, weight=None, size_average=None, ignore_index=-100, reduce=None, reduction="mean", label_smoothing=0.0
-    ):
+    def forward(input, target, weight=None, size_average=None, ignore_index=-100, reduce=None, reduction="mean", label_smoothing=0.0):
         modern(size_average, reduce)
         axis, T, count = _targets(input, target, weight, ignore_index, label_smoothing)
         losses = -_times(T, log_softmax_along(input, axis), exact_zeros=input.shape != target.shape).sum(axis=axis)

@@ -210,7 +210,9 @@ class avg_pool2d:
         return average(input, Windows(input.shape, 2, kernel_size, stride, padding, 1, ceil_mode), count_include_pad, divisor_override)
 
     def backward(dY, Y, input, kernel_size, stride=None, padding=0, ceil_mode=False, count_include_pad=True, divisor_override=None):
-        return average_backward(dY, Windows(input.shape, 2, kernel_size, stride, padding, 1, ceil_mode), count_include_pad, divisor_override)
+        return average_backward(
+            dY, Windows(input.shape, 2, kernel_size, stride, padding, 1, ceil_mode), count_include_pad, divisor_override
+        )
 
 
 @rule("avg_pool3d", function=F.avg_pool3d, **_mean(3))
@@ -219,7 +221,9 @@ class avg_pool3d:
         return average(input, Windows(input.shape, 3, kernel_size, stride, padding, 1, ceil_mode), count_include_pad, divisor_override)
 
     def backward(dY, Y, input, kernel_size, stride=None, padding=0, ceil_mode=False, count_include_pad=True, divisor_override=None):
-        return average_backward(dY, Windows(input.shape, 3, kernel_size, stride, padding, 1, ceil_mode), count_include_pad, divisor_override)
+        return average_backward(
+            dY, Windows(input.shape, 3, kernel_size, stride, padding, 1, ceil_mode), count_include_pad, divisor_override
+        )
 
 
 # -- adaptive: the number of windows is given, output i covers floor(i L / l) to ceil((i + 1) L / l) -------------------------------------------
