@@ -39,36 +39,30 @@ class Check(Record):
         return tuple(finding for finding in self.findings if finding.level == "fault")
 
     def __str__(self) -> str:
-        head = text("passed") if self.passed else text("not passed")
         lines = [
-            str(text("Check: {passed}", passed=head)),
-            str(
-                text(
-                    "  results: {count} operations compared with PyTorch, largest relative error {error}",
-                    count=self.operations - self.without_equation, error=f"{self.worst_forward:.2g}",
-                )
+            text(
+                "results: {count} operations compared with PyTorch, largest relative error {error}",
+                count=self.operations - self.without_equation, error=f"{self.worst_forward:.2g}",
             ),
-            str(
-                text(
-                    "  gradients: {count} values compared with autograd, largest relative error {error}{where}",
-                    count=self.gradients, error=f"{self.worst_gradient:.2g}",
-                    where=text(" ({name})", name=self.worst_gradient_of) if self.worst_gradient > self.tolerance else "",
-                )
+            text(
+                "gradients: {count} values compared with autograd, largest relative error {error}",
+                count=self.gradients, error=f"{self.worst_gradient:.2g}",
             ),
         ]  # fmt: skip
+        if self.worst_gradient > self.tolerance:
+            lines.append(text("largest at {name}", name=self.worst_gradient_of))
         if self.finite_differences is not None:
-            lines.append(str(text("  central differences: largest relative error {error}", error=f"{self.finite_differences:.2g}")))
+            lines.append(text("central differences: largest relative error {error}", error=f"{self.finite_differences:.2g}"))
         if self.without_equation:
             names = list(dict.fromkeys(self.operations_without_equation))
-            lines.append(str(text("  without an equation, autograd's value: {count} ({names})", count=self.without_equation, names=names)))
+            lines.append(text("without an equation, autograd's value: {count} ({names})", count=self.without_equation, names=names))
         for finding in self.findings:
-            sign = (
-                text("  fault: {what}", what=finding.summary) if finding.level == "fault" else text("  note: {what}", what=finding.summary)
-            )
-            lines.append(str(sign))
-            if finding.remedy and finding.level == "fault":
-                lines.append(str(text("    remedy: {what}", what=finding.remedy)))
-        return "\n".join(lines)
+            fault = finding.level == "fault"
+            lines.append(text("fault: {what}", what=finding.summary) if fault else text("note: {what}", what=finding.summary))
+            if finding.remedy and fault:
+                lines.append(text("remedy: {what}", what=finding.remedy))
+        head = text("Check passed") if self.passed else text("Check not passed")
+        return "\n".join([str(head), *(f"  {line}" for line in lines)])
 
 
 def check_of(derivation: Derivation) -> Check:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from pellucid.core.errors import OptionError, did_you_mean
-from pellucid.core.language import text
+from pellucid.core.language import Text, text
 from pellucid.core.records import Record
 from pellucid.core.trace_records import mapped, tensors
 from pellucid.derivation.comparison import TOLERANCE, error_of, forward_error
@@ -42,14 +42,15 @@ class RuleCheck(Record):
     differences: Mapping[str, Comparison] = field(default_factory=lambda: dict[str, Comparison]())  # by argument, along random directions
 
     def __str__(self) -> str:
-        head = text("passed") if self.passed else text("not passed")
-        lines = [str(text("Rule {name}: {passed}", name=self.rule, passed=head))]
-        rows = [("forward", "PyTorch", self.forward)] if self.forward else []
+        head = text("Rule {name}: passed", name=self.rule) if self.passed else text("Rule {name}: not passed", name=self.rule)
+        lines = [str(head)]
+        rows: list[tuple[str, Text | str, Comparison]] = [("forward", "PyTorch", self.forward)] if self.forward else []
         rows += [(f"dL/d({name})", "autograd", found) for name, found in self.backward.items()]
-        rows += [(f"dL/d({name})", "central differences", found) for name, found in self.differences.items()]
+        rows += [(f"dL/d({name})", text("central differences"), found) for name, found in self.differences.items()]
         for what, other, found in rows:
             numbers = {"ours": f"{found.ours:.9g}", "theirs": f"{found.theirs:.9g}", "error": f"{found.error:.2g}"}
-            lines.append(str(text("  {what}: {ours}, by {other} {theirs}, relative error {error}", what=what, other=other, **numbers)))
+            line = text("{what}: {ours}, by {other} {theirs}, relative error {error}", what=what, other=other, **numbers)
+            lines.append(f"  {line}")
         return "\n".join(lines)
 
 

@@ -103,7 +103,7 @@ def network_of(model: Any) -> nn.Module:
         network = CallableNetwork(model)
     else:
         raise ModelError(
-            text("a {kind} instead of a network", kind=type(model).__name__),
+            text("an object of type {kind} instead of a network", kind=type(model).__name__),
             text("a torch.nn.Module, or a function of tensors"),
             text("give the network itself; load its weights into it first if you have only those"),
         )
