@@ -26,7 +26,7 @@ import numpy as np
 import polars
 from measurement import met, report, verdict
 from sklearn import datasets
-from sklearn.compose import make_column_selector, make_column_transformer
+from sklearn.compose import TransformedTargetRegressor, make_column_selector, make_column_transformer
 from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.impute import SimpleImputer
@@ -108,7 +108,7 @@ def peers(metric: str, seed: int, large: bool) -> dict[str, Any]:
         }
     return {
         "ridge regression": make_pipeline(dense(), Ridge()),
-        "MLP": make_pipeline(dense(), MLPRegressor(**network)),
+        "MLP": make_pipeline(dense(), TransformedTargetRegressor(MLPRegressor(**network), transformer=StandardScaler())),
         "gradient boosting": make_pipeline(trees, HistGradientBoostingRegressor(random_state=seed)),
     }
 

@@ -143,8 +143,8 @@ def beyond(path):
 
 BROKEN = [
     ("empty.png", written(b""), "empty"),
-    ("text.jpg", written(b"this is no picture"), "no picture"),
-    ("postscript.jpg", written(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n"), "no picture"),
+    ("text.jpg", written(b"this is no picture"), "no image that Pillow"),
+    ("postscript.jpg", written(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n"), "no image that Pillow"),
     ("truncated.png", truncated, "truncated|broken|incomplete|Truncated"),
     ("truncated.jpg", truncated, "truncated"),
     ("negative.tif", negative, "negative"),

@@ -256,7 +256,7 @@ def test_contradictions_imbalance_and_quarantine_are_said() -> None:
     assert found.contradictions == 2
     assert "imbalanced: 'a' has 110 samples, 'b' has 10" in words
     assert "'a', is 91.7 % of the samples" in words
-    assert "1 samples cannot be used, for example row 120" in words
+    assert "Samples that cannot be used: 1, for example row 120" in words
 
 
 def test_regressions_and_tables_without_target() -> None:

@@ -168,6 +168,8 @@ def read_file(path: str | None) -> dict[str, Any]:
             text("mend that line; texts need quotation marks"),
         ) from error
     given = {str(name).replace("-", "_"): value for name, value in given.items()}
+    if "network_option" in given:  # the command line's name, where each stands alone
+        given.setdefault("network_options", given.pop("network_option"))
     known = [*FILE_KEYS, *BY_NAME]
     for name in given:
         if name not in known:

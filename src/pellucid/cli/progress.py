@@ -68,6 +68,9 @@ class TerminalProgress(Progress):
             self._labelled(label, str(sentence))
         self._write_notices()
 
+    def decided(self, settings: Mapping[str, Any], chosen: tuple[str, ...]) -> None:
+        self._labelled(text("Chosen"), str(_decisions(settings, chosen)))
+
     def notice(self, notice: Notice | Text) -> None:
         self._notices.append(notice.summary if isinstance(notice, Notice) else notice)
         if self._plan is not None:  # what the notes are about is said first
@@ -266,13 +269,35 @@ def _settings(plan: Plan) -> Text:
         str(settings.get("optimizer")),
         text("learning rate by a range test") if rate == "auto" else text("learning rate {rate}", rate=rate),
         text("batches of {size}", size=settings.get("batch_size")),
-        text("at most {epochs} epochs", epochs=settings.get("epochs")),
     ]
+    if not settings.get("budget") or "epochs" not in plan.chosen:  # with a budget they are chosen when the speed is known
+        parts.append(text("at most {epochs} epochs", epochs=settings.get("epochs")))
     if settings.get("until"):
         parts.append(text("until {condition}", condition=settings["until"]))
     if settings.get("budget"):
         parts.append(text("at most {seconds:g} s", seconds=settings["budget"]))
     return text("{parts}", parts=parts)
+
+
+def _decisions(settings: Mapping[str, Any], chosen: Sequence[str]) -> Text:
+    """What was left to Pellucid and is not said by `_settings`: the learning rate that was found, and what holds the network back."""
+    words = {
+        "learning_rate": text("learning rate"),
+        "schedule": text("schedule"),
+        "epochs": text("epochs at most"),
+        "patience": text("patience"),
+        "weight_decay": text("weight decay"),
+        "dropout": text("dropout"),
+        "augment": text("augmentation"),
+    }
+    said = [name for name in words if name in chosen and settings.get(name) not in (None, "none")]
+    if not settings.get("budget") and "epochs" in said:  # said before
+        said.remove("epochs")
+    return text("{parts}", parts=[text("{name} {value}", name=words[name], value=_value(settings[name])) for name in said])
+
+
+def _value(value: Any) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
 def _cut_to_fit(items: list[str], columns: int) -> str:

@@ -57,7 +57,7 @@ def set_language(name: str) -> None:
     _current.set(name)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Text:
     """A sentence and its values, rendered when it is read. `str(sentence)` renders in the language in force."""
 
@@ -72,6 +72,9 @@ class Text:
 
     def __str__(self) -> str:
         return self.render()
+
+    def __repr__(self) -> str:  # what a person sees of a record that is printed: the sentence, not its parts
+        return repr(self.render())
 
     def __hash__(self) -> int:  # of the sentence alone: its values need not be hashable
         return hash(self.message)

@@ -232,7 +232,7 @@ OPTIONS: tuple[Option, ...] = (
     Option(
         "task", "choice", "auto", text("what to learn; auto looks at the target"), "task", choices=("classification", "regression")
     ),
-    Option("network", "text", "auto", text("the network's name; from Python also a module or a factory of one"), "network", objects=True, value_name="NAME"),
+    Option("network", "text", "auto", text("the network: perceptron, logistic, mlp, cnn; from Python also a module or a factory of one"), "network", objects=True, value_name="NAME"),
     Option("activation", "text", "auto", text("the activation function's name, for example relu, tanh, gelu"), "network", objects=True, value_name="NAME"),
     Option(
         "loss", "choice", "auto", text("the loss function"), "optimisation",
@@ -249,18 +249,18 @@ OPTIONS: tuple[Option, ...] = (
     ),
     Option("momentum", "number", "auto", text("the momentum of SGD and RMSProp, and beta 1 of Adam"), "optimisation", minimum=0.0, below=1.0),
     Option("epochs", "integer", "auto", text("how many times the training data are seen"), "optimisation", minimum=1, maximum=1_000_000),
-    Option("until", "text", None, text("stop when a validation metric is reached, for example accuracy>=0.95"), "optimisation", value_name="CONDITION"),
+    Option("until", "text", None, text("stop when a validation metric is reached, for example accuracy>=0.95 or r2>0.8"), "optimisation", value_name="CONDITION"),
     Option("patience", "integer", "auto", text("stop after this many epochs without progress on the validation part"), "optimisation", minimum=1, maximum=1_000_000),
     Option("batch_size", "integer", "auto", text("how many samples one step sees"), "optimisation", minimum=1, maximum=10_000_000),
-    Option("weight_decay", "number", "auto", text("L2 regularisation; equal to decoupled decay only for plain SGD"), "regularisation", minimum=0.0, maximum=100.0),
+    Option("weight_decay", "number", "auto", text("L2 regularisation; with adamw as decoupled weight decay"), "regularisation", minimum=0.0, maximum=100.0),
     Option("l1", "number", 0.0, text("L1 regularisation: this times the sum of the weights' absolute values is added to the loss"), "regularisation", minimum=0.0, maximum=100.0),
     Option("dropout", "number", "auto", text("the probability of setting a hidden unit to zero"), "regularisation", minimum=0.0, below=1.0),
     Option("label_smoothing", "number", 0.0, text("how much of a class label is spread over all classes"), "regularisation", minimum=0.0, below=1.0),
-    Option("class_weight", "text", None, text('"balanced", or a weight per class'), "regularisation", objects=True, value_name="balanced"),
+    Option("class_weight", "text", None, text('"balanced", or a weight per class such as 1,2.5'), "regularisation", objects=True, value_name="balanced"),
     Option("clip", "number", None, text("the largest norm of the whole gradient; larger ones are scaled down"), "regularisation", above=0.0, maximum=1e9),
     Option("augment", "choice", "auto", text("random changes of the training images"), "regularisation", choices=("none", "shift", "flip", "shift_flip")),
-    Option("validation", "fraction", "auto", text("the part held out to choose and stop"), "data", above=0.0, maximum=1e12),
-    Option("test", "fraction", "auto", text("the part held out for the final score"), "data", above=0.0, maximum=1e12),
+    Option("validation", "fraction", "auto", text("the part held out to choose and stop: a fraction (0.2) or a number of samples (200)"), "data", above=0.0, maximum=1e12),
+    Option("test", "fraction", "auto", text("the part held out for the final score: a fraction or a number of samples"), "data", above=0.0, maximum=1e12),
     Option("group", "text", None, text("the column whose equal values stay on one side of the split"), "data", objects=True, value_name="COLUMN"),
     Option("time", "text", None, text("the column by which the split is made: the latest samples are the test part"), "data", objects=True, value_name="COLUMN"),
     Option("header", "flag", True, text("the table's first line holds the column names"), "data"),
@@ -270,7 +270,7 @@ OPTIONS: tuple[Option, ...] = (
     Option("budget", "duration", None, text("the time training may take, for example 3min"), "run", above=0.0, maximum=3.2e7, value_name="TIME"),
     Option("checkpoint_interval", "duration", 30.0, text("the time between two checkpoints"), "run", minimum=0.0, maximum=3.2e7, value_name="TIME"),
     Option("directory", "path", "runs", text("the folder in which the run's own folder is made"), "run", value_name="FOLDER"),
-    Option("network_options", "mapping", None, text("options of the chosen network alone, as NAME=VALUE"), "network", value_name="NAME=VALUE"),
+    Option("network_options", "mapping", None, text("an option of the chosen network alone, for example hidden=64; may be repeated"), "network", value_name="NAME=VALUE"),
 )  # fmt: skip
 BY_NAME = {option.name: option for option in OPTIONS}
 

@@ -274,7 +274,7 @@ def _sentences(found: DataDescription) -> list[Text]:
     if found.quarantined:
         said.append(
             text(
-                "{count} samples cannot be used, for example {name}: {reason}.",
+                "Samples that cannot be used: {count}, for example {name}: {reason}.",
                 count=len(found.quarantined), name=found.quarantined[0].identifier, reason=found.quarantined[0].reason,
             )
         )  # fmt: skip
@@ -290,7 +290,7 @@ def _target_sentences(found: DataDescription) -> list[Text]:
         said = [
             text(
                 "The target {target!r} has {count} classes; the commonest, {common!r}, is {share:.3g} % of the samples: "
-                "always answering it would be right so often.",
+                "so often a network that always answers it would be right.",
                 target=found.task.targets[0], count=len(order), common=common, share=100 * found.classes[common] / max(1, found.samples),
             )
         ]  # fmt: skip

@@ -223,8 +223,8 @@ def _duplicate_notices(ledger: Ledger) -> Sequence[Notice]:
             Notice(
                 kind="contradictory_samples",
                 summary=text(
-                    "{count} samples in {groups} groups have equal inputs but different targets (such as {example}): not all can be met",
-                    count=count, groups=len(ledger.contradictions), example=example,
+                    "{count} samples have equal inputs but different targets (such as {example}): no network can answer all of them right",
+                    count=count, example=example,
                 ),
                 evidence={"groups": len(ledger.contradictions), "samples": count},
             )
@@ -235,11 +235,11 @@ def _duplicate_notices(ledger: Ledger) -> Sequence[Notice]:
 def _quarantine_notices(samples: Samples) -> Sequence[Notice]:
     if not samples.quarantined or any(notice.kind == "quarantined" for notice in samples.notices):
         return []
-    shown = [f"{item.identifier}: {item.reason}" for item in samples.quarantined[:5]]
+    shown = [text("{identifier}: {reason}", identifier=item.identifier, reason=item.reason) for item in samples.quarantined[:5]]
     return [
         Notice(
             kind="quarantined",
-            summary=text("{count} samples could not be read and are left out: {shown}", count=len(samples.quarantined), shown=shown),
+            summary=text("samples left out: {count} ({shown})", count=len(samples.quarantined), shown=shown),
             evidence={"count": len(samples.quarantined)},
         )
     ]

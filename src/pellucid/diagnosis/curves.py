@@ -39,14 +39,16 @@ def part_word(part: str) -> Text:
 
 
 def shown(value: float | None, beside: float | None = None) -> str:
-    """A number as a person reads it: three decimals for scores and everyday losses, four digits for the rest.
+    """A number as a person reads it: three decimals for scores and everyday losses, four digits for the rest, 32 310 and not 3.231e+04.
 
     `beside` is the number it stands beside and is written like: an end of an interval like its middle.
     """
     if value is None:
         return "-"
     scale = abs(value if beside is None else max(value, beside, key=abs))
-    return f"{value:.3f}" if 0.001 <= scale < 10 or value == 0 else f"{value:.4g}"
+    if 0.001 <= scale < 10 or value == 0:
+        return f"{value:.3f}"
+    return f"{value:,.0f}".replace(",", " ") if 1000 <= scale < 1e9 else f"{value:.4g}"
 
 
 @dataclass(frozen=True, kw_only=True)

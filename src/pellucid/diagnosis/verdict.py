@@ -45,8 +45,8 @@ def _nothing_wrong(curves: Curves) -> Finding:
             level="advice",
             confidence=0.5,
             summary=text(
-                "The {metric} says little here: {train} on the training part, and the best constant answer gets {trivial}. The loss is "
-                "clearly below that of a constant answer, so the network has learnt something.",
+                "The {metric} says little here: {train} on the training part, and always giving the same answer gets {trivial}. The loss "
+                "is clearly below that of always the same answer, so the network has learnt something.",
                 metric=metric_word(curves.primary),
                 train=shown(train.value),
                 trivial=shown(curves.trivial),
@@ -77,7 +77,13 @@ def _nothing_wrong(curves: Curves) -> Finding:
         "high": shown(gap.interval.high, gap.interval.low),
     }
     open_question = gap.interval.high > 2 * WIDE * gap.learnt
-    if open_question:
+    if open_question and gap.interval.low > 0:
+        summary = text(
+            "Some overfitting, how much is open: {metric} is {train} on the training part and {held_out} on the {part}; gap {gap}. With "
+            "{samples} samples there the 95 % interval is wide, [{low}, {high}].",
+            **values,
+        )
+    elif open_question:
         summary = text(
             "No overfitting can be shown: {metric} is {train} on the training part and {held_out} on the {part}; gap {gap}. With {samples} "
             "samples there the 95 % interval is wide, [{low}, {high}]: a gap of {high} cannot be excluded.",
@@ -90,7 +96,7 @@ def _nothing_wrong(curves: Curves) -> Finding:
         )
     if curves.trivial is not None:
         summary = text(
-            "{said} The best constant answer would get {trivial}; what the best possible network would get, these curves cannot tell.",
+            "{said} Always giving the same answer would get {trivial}; whether another network would do better, these curves cannot tell.",
             said=summary,
             trivial=shown(curves.trivial),
         )

@@ -133,7 +133,7 @@ def entry(name: str) -> NetworkEntry:
             network(key)(loaded)
     if key not in _ENTRIES:
         raise OptionError(
-            text("network is {name!r}", name=name), text("one of the {count} networks", count=len(names())), did_you_mean(name, names())
+            text("network is {name!r}", name=name), text("one of the networks {names}", names=list(names())), did_you_mean(name, names())
         )
     return _ENTRIES[key]
 

@@ -115,8 +115,10 @@ def train(source: Any, target: Any, options: Mapping[str, Any], progress: Progre
     if samples.task is None:
         raise DataError(
             text("the data have no target"),
-            text("inputs and what to learn from them"),
-            text("name the target: --target COLUMN, or fit(X, y)"),
+            text("inputs, and the target to predict from them"),
+            text("name the target with --target; the columns are: {columns}", columns=_columns_of(samples))
+            if samples.kind == "table"
+            else text("name the target: --target COLUMN, or fit(X, y)"),
         )
     prepared = data.prepare(samples, validation=resolved["validation"], test=resolved["test"], seed=resolved["seed"])
     shape, count = tuple(prepared.input_shape), len(prepared.train)
@@ -150,6 +152,12 @@ def train(source: Any, target: Any, options: Mapping[str, Any], progress: Progre
     finally:
         progress.close()
     return Run(directory, network=chosen.network, prepared=prepared)
+
+
+def _columns_of(samples: Any) -> list[str]:
+    """Names of the first columns and of the last, which is the target more often than not."""
+    names = list(samples.inputs.columns)
+    return names if len(names) <= 20 else [*names[:18], "...", names[-1]]
 
 
 def _describe(directory: RunDirectory, samples: Any, prepared: Any, resolved: Mapping[str, Any], settings: Any, chosen: Any) -> None:

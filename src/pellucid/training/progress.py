@@ -57,6 +57,9 @@ class Progress:
     def planned(self, plan: Plan) -> None:
         """The data are read and the settings chosen."""
 
+    def decided(self, settings: Mapping[str, Any], chosen: tuple[str, ...]) -> None:
+        """The learning rate and the number of epochs are known too; `chosen` names what was "auto"."""
+
     def notice(self, notice: Notice | Text) -> None:
         """Something about the data or the settings that the user should know."""
 

@@ -89,6 +89,7 @@ class Session:
                 state = None
             loaders = loader_states(parts_of(self.prepared))
             settings = self._decide(signals)
+            self.progress.decided(settings.to_dict(), settings.chosen)
             restore_loaders(parts_of(self.prepared), loaders)  # training's orders do not depend on what the range test read
             seed_everything(settings.seed + 1)  # training's draws do not depend on what the range test drew
             loop = self._loop(settings, signals)

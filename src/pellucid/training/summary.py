@@ -53,6 +53,9 @@ class Summary(Record):
         ]
         return [(heading, sentences) for heading, sentences in told if sentences]
 
+    def __str__(self) -> str:
+        return "\n".join(str(line) for line in self.lines())
+
     def lines(self) -> list[Text]:
         """The sections as one sentence after another, each with its heading."""
         return [
@@ -125,7 +128,7 @@ def _stated(score: Score, part: str) -> Text:
             metric=metric_word(score.name),
             part=part_word(part),
             value=shown(score.value),
-            samples=score.samples,
+            samples=_grouped(score.samples),
         )
     return text(
         "On the {part} ({samples} samples): {metric} {value}, 95 % interval [{low}, {high}].",
@@ -134,7 +137,7 @@ def _stated(score: Score, part: str) -> Text:
         value=shown(score.value),
         low=shown(score.interval.low),
         high=shown(score.interval.high),
-        samples=score.samples,
+        samples=_grouped(score.samples),
     )
 
 
@@ -169,13 +172,13 @@ def _meaning(summary: Summary, score: Score, part: str) -> Text | None:
 
 def _against_trivial(score: Score, trivial: float) -> Text:
     """Whether the score is shown to be better than the best constant answer's."""
+    answer = text("always answering the commonest class") if score.name == "accuracy" else text("always answering the mean")
     sign = 1.0 if score.higher_is_better else -1.0
     worst = score.value if score.interval is None else score.interval.low if score.higher_is_better else score.interval.high
     if sign * (worst - trivial) > 0:
-        return text("The best constant answer would get {trivial}.", trivial=shown(trivial))
+        return text("For comparison: {answer} would get {trivial}.", answer=answer, trivial=shown(trivial))
     return text(
-        "The best constant answer would get {trivial}: that the network is better is not shown.",
-        trivial=shown(trivial),
+        "For comparison: {answer} would get {trivial}; that the network is better is not shown.", answer=answer, trivial=shown(trivial)
     )
 
 

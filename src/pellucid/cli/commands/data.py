@@ -32,7 +32,10 @@ command = Command(
             says=text("a table, a folder of images, or the name of a built-in data set: {names}", names=list(EMBEDDED)),
         ),
         GroupedOption(
-            "--target", says=text("the column to learn, by name or by number; several with commas"), group="task", value=text("COLUMN")
+            "--target",
+            says=text("the column to learn, by name or by number (0 is the first, -1 the last); several with commas"),
+            group="task",
+            value=text("COLUMN"),
         ),
         TableOption(BY_NAME["task"]),
         TableOption(BY_NAME["header"]),

@@ -55,7 +55,10 @@ command = Command(
             ),
         ),
         GroupedOption(
-            "--target", says=text("the column to learn, by name or by number; several with commas"), group="task", value=text("COLUMN")
+            "--target",
+            says=text("the column to learn, by name or by number (0 is the first, -1 the last); several with commas"),
+            group="task",
+            value=text("COLUMN"),
         ),
         *table_options(),
         GroupedOption(

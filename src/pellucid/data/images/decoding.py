@@ -141,7 +141,7 @@ def _deep_grey(image: Image.Image) -> np.ndarray:
 def reason_of(error: Exception) -> str:
     """Why a file could not be read, in a few words."""
     if isinstance(error, UnidentifiedImageError):
-        return str(text("it is no picture that pillow knows"))
+        return str(text("it is no image that Pillow can read"))
     if isinstance(error, (Image.DecompressionBombError, Image.DecompressionBombWarning)):
         return str(text("it has too many pixels: it may be a decompression bomb"))
     if isinstance(error, PermissionError):

@@ -114,6 +114,8 @@ def _typed(raw: RawTable, columns: Mapping[str, Column], names: Sequence[str]) -
     if missing:
         strange = [name for name in raw.frame.columns if name not in columns] or raw.frame.columns
         remedy = did_you_mean(missing[0], strange)
+        if len(missing) == len(needed):
+            remedy = text("give a table with these columns; this one has: {columns}", columns=list(strange[:20]))
         if not raw.header:
             remedy = text("the first line of the file must hold the column names")
         raise DataError(

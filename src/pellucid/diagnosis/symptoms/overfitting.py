@@ -197,7 +197,7 @@ def overfitting(curves: Curves) -> list[Finding]:
                 epochs=curves.epochs_done,
             ),
             evidence=evidence,
-            remedy=text("to save that time: --epochs {epochs}; for a better result {more}", epochs=kept_epoch, more=more),
+            remedy=text("--epochs {epochs} saves that time; for a better result {more}", epochs=kept_epoch, more=more),
         )
     ]
 
