@@ -1,0 +1,499 @@
+r"""Letters and notations: the rules' equations written for this network, in one of three notations. Only the typesetting differs.
+
+    "column"  z = W x + b: examples are columns, as in most textbooks
+    "row"     Z = X W + b: examples are rows, W has a column per unit
+    "torch"   Z = X W^T + b: examples are rows, W as torch.nn.Linear stores it
+
+Layer l has W^{(l)} and b^{(l)}, its result before the activation is z^{(l)}, after it a^{(l)}; the network's output is \hat{y}, the
+target y, the loss L. Any other result is u_{k}, k being the number of the equation that gives it.
+In a chain of fully connected layers the numbers are laid out as the notation has them; elsewhere they keep torch's layout, and the
+equation of a linear step speaks of one example n.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pellucid.core.language import Text, text
+from pellucid.derivation.formula import (
+    Accent,
+    Letter,
+    Matrix,
+    Node,
+    Number,
+    Row,
+    Script,
+    Symbol,
+    Words,
+    exchanged,
+    first_of,
+    indexed,
+    latex,
+    parse,
+    sides,
+    substituted,
+)
+from pellucid.derivation.tape import Step, Value
+
+if TYPE_CHECKING:
+    from pellucid.derivation.derive import Derivation
+
+ELEMENTWISE = {  # activation -> (its name in an equation, its derivative, by which letters)
+    "sigmoid": (r"\sigma", r"Y \odot (1 - Y)"),
+    "tanh": (r"\tanh", r"1 - Y^{2}"),
+    "relu": (r"\operatorname{relu}", r"[X > 0]"),
+}
+ACTIVATIONS = frozenset(
+    re.findall(
+        r"\w+",
+        "sigmoid tanh relu relu6 leaky_relu elu selu celu gelu silu mish softplus softsign hardtanh hardsigmoid hardswish logsigmoid prelu "
+        "rrelu threshold softmax log_softmax softmin tanhshrink hardshrink softshrink",
+    )
+)
+CHAIN = ACTIVATIONS | {"linear", "dropout"}
+LINEAR = {  # notation -> the four equations of a linear step; \given as in rules
+    "column": {
+        "forward": r"Y = W X\given{bias}{ + b}",
+        "input": r"\bar{X} = W^{\top} \bar{Y}",
+        "weight": r"\bar{W} = \bar{Y} X^{\top}",
+        "bias": r"\bar{b} = \bar{Y}",
+    },
+    "row": {
+        "forward": r"Y = X W\given{bias}{ + b}",
+        "input": r"\bar{X} = \bar{Y} W^{\top}",
+        "weight": r"\bar{W} = X^{\top} \bar{Y}",
+        "bias": r"\bar{b} = \bar{Y}",
+    },
+    "each": {  # column notation outside a chain: one example
+        "forward": r"Y_{n} = W X_{n}\given{bias}{ + b}",
+        "input": r"\bar{X}_{n} = W^{\top} \bar{Y}_{n}",
+        "weight": r"\bar{W} = \sum_{n} \bar{Y}_{n} X_{n}^{\top}",
+        "bias": r"\bar{b} = \sum_{n} \bar{Y}_{n}",
+    },
+}
+LOSSES = {  # name -> the loss and its gradient, P the output, y the target, m the examples, n the entries
+    "half_squared_error": (r"L = \frac{1}{2} \sum_{i} (P_{i} - y_{i})^{2}", r"\bar{P} = P - y"),
+    "mse_per_sample": (r"L = \frac{1}{m} \sum_{i} \lVert y_{i} - P_{i} \rVert^{2}", r"\bar{P} = \frac{2}{m} (P - y)"),
+    "mse": (r"L = \frac{1}{n} \sum_{i} (P_{i} - y_{i})^{2}", r"\bar{P} = \frac{2}{n} (P - y)"),
+    "mse_loss": (r"L = \frac{1}{n} \sum_{i} (P_{i} - y_{i})^{2}", r"\bar{P} = \frac{2}{n} (P - y)"),
+    "cross_entropy": (
+        r"p = \operatorname{softmax}(P), \quad L = -\frac{1}{m} \sum_{i} \sum_{k} y_{ik} \ln p_{ik}",
+        r"\bar{P} = \frac{1}{m} (p - y)",
+    ),
+    "cross_entropy_of_probabilities": (
+        r"L = -\frac{1}{m} \sum_{i} \sum_{k} y_{ik} \ln P_{ik}",
+        r"\bar{P}_{ik} = -\frac{1}{m} \frac{y_{ik}}{P_{ik}}",
+    ),
+    "binary_cross_entropy": (
+        r"L = -\frac{1}{n} \sum_{i} \bigl( y_{i} \ln P_{i} + (1 - y_{i}) \ln (1 - P_{i}) \bigr)",
+        r"\bar{P}_{i} = \frac{1}{n} \frac{P_{i} - y_{i}}{P_{i} (1 - P_{i})}",
+    ),
+}
+FACTORS: dict[str, Text] = {
+    "half_squared_error": text("half the sum of the squares; the mean of the squares (mse) is 2/n times this loss, n entries"),
+    "mse_per_sample": text(
+        "the sum of the squares over the m examples; torch's mse divides by every entry instead: this loss is n/m times mse"
+    ),
+    "mse": text("the mean of the squares over all n entries; half_squared_error is n/2 times this loss"),
+    "mse_loss": text("the mean of the squares over all n entries; half_squared_error is n/2 times this loss"),
+    "cross_entropy": text("the network's outputs are logits: softmax turns them into probabilities p; y is one-hot; m examples"),
+    "cross_entropy_of_probabilities": text("the network's outputs are probabilities; y is one-hot; m examples"),
+    "binary_cross_entropy": text("the network's outputs are probabilities; n entries"),
+}
+SUBSTITUTED_ENTRIES = 64  # numbers are put into an equation up to this many in each array
+SUBSTITUTED_COLUMNS = 8
+
+
+@dataclass(frozen=True)
+class Written:
+    """One equation of the page."""
+
+    parts: tuple[Node, ...]  # left side and what it equals, in the network's letters
+    numbers: tuple[Node, ...] = ()  # the same right side with numbers, then the result; none where they do not fit
+    value: np.ndarray | None = None  # the result, laid out as the notation has it
+    symbol: Node | None = None  # its letter
+    also: Node | None = None  # what the equation uses, such as sigma'(z) = a (1 - a)
+    theirs: np.ndarray | None = None  # PyTorch's, to compare
+    argument: str = ""  # the place whose gradient it is
+
+    @property
+    def row(self) -> Row:
+        """The whole equation."""
+        items: list[Node] = []
+        for part in self.parts:
+            items += [Symbol("=")] if items else []
+            items += part.items if isinstance(part, Row) else (part,)
+        return Row(tuple(items))
+
+    @property
+    def latex(self) -> str:
+        return latex(self.row)
+
+
+class Notation:
+    """The letters of one derivation."""
+
+    def __init__(self, derivation: Derivation) -> None:
+        self.derivation, self.name = derivation, derivation.notation
+        forward = [step for step in derivation.steps if step.stage != "loss"]
+        self.chain = _is_chain(derivation, forward)
+        first = derivation.inputs[0].array if derivation.inputs else np.zeros(())
+        self.single = self.chain and (first.ndim < 2 or first.shape[0] == 1)  # one example: small letters
+        self.layers: dict[tuple[str, str], int] = {}  # (kind of layer, module path) -> its number among those of its kind
+        self.symbols: dict[int, Node] = {}
+        self._letters()
+
+    # letters -----------------------------------------------------------------------------------------------------------------------
+
+    def _letters(self) -> None:
+        derivation = self.derivation
+        small = self.single and self.name == "column"
+        taken: set[str] = set()
+        for kind, values in (("x" if small else "X", derivation.inputs), ("y" if small or not self.chain else "Y", derivation.targets)):
+            for number, value in enumerate(values, 1):
+                self.symbols[value.index] = Letter(kind) if len(values) == 1 else Script(Letter(kind), Number(str(number)))
+        paths = {value.index: path for path, value in reversed(list(derivation.parameters.items()))}
+        for step in derivation.steps:
+            owners: list[int] = []
+            for place, value in step.places.items():
+                if value.kind == "parameter" and value.index not in self.symbols:
+                    path = paths.get(value.index, value.name)
+                    layer = (_kind_of(step), path.rpartition(".")[0])
+                    if layer not in self.layers:
+                        self.layers[layer] = 1 + sum(kind == layer[0] for kind, _ in self.layers)
+                    symbol = _numbered(_letter_of(step, place), self.layers[layer])
+                    if latex(symbol) in taken:
+                        symbol = Script(Letter("w"), Words(path, "mathrm"))
+                    taken.add(latex(symbol))
+                    self.symbols[value.index] = symbol
+                if value.kind == "parameter":
+                    path = paths.get(value.index, value.name)
+                    owners.append(self.layers.get((_kind_of(step), path.rpartition(".")[0]), 0))
+            self._result(step, owners[0] if owners else 0, taken, small)
+        if len(derivation.outputs) == 1 and derivation.outputs[0].kind == "operation" and derivation.outputs[0] is not derivation.loss:
+            self.symbols[derivation.outputs[0].index] = Accent("hat", Letter("y" if small or not self.chain else "Y"))
+        for number, value in enumerate(derivation.parameters.values(), 1):  # those that no step uses
+            self.symbols.setdefault(value.index, Script(Letter("w"), Number(str(number))))
+        if derivation.loss.kind == "operation":
+            self.symbols[derivation.loss.index] = Letter("L")
+
+    def _result(self, step: Step, layer: int, taken: set[str], small: bool) -> None:
+        for position, value in enumerate(step.outputs):
+            if value.index in self.symbols:
+                continue
+            symbol: Node | None = None
+            if step.group == "" and len(step.outputs) == 1:
+                if layer and (step.operation == "linear" or step.operation.startswith("conv")):
+                    symbol = _numbered(Letter("z" if small or not self.chain else "Z"), layer)
+                elif step.operation in ACTIVATIONS and step.inputs:
+                    before = self.symbols.get(step.inputs[0].index)
+                    if isinstance(before, Script) and before.base in (Letter("z"), Letter("Z")):
+                        symbol = Script(Letter("a" if before.base == Letter("z") else "A"), before.sub, before.sup)
+            if symbol is None or latex(symbol) in taken:
+                number = str(step.index) if len(step.outputs) == 1 else f"{step.index},{position + 1}"
+                symbol = Script(Letter("u"), Number(number))
+            taken.add(latex(symbol))
+            self.symbols[value.index] = symbol
+
+    def symbol(self, value: Value) -> Node:
+        """The value's letter."""
+        if value.index in self.symbols:
+            return self.symbols[value.index]
+        if value.kind == "constant" and value.array.size == 1 and value.array.dtype.kind in "fiu":
+            return Number(f"{float(value.array.reshape(())):.6g}")
+        letter = {"buffer": "r", "draw": "m", "input": "x"}.get(value.kind, "c")
+        return self.symbols.setdefault(value.index, Script(Letter(letter), Number(str(value.index))))
+
+    @cached_property
+    def legend(self) -> list[tuple[Node, Value]]:
+        """Letters of what is given: inputs, targets and parameters."""
+        given = [*self.derivation.inputs, *self.derivation.targets]
+        seen = {value.index for value in given}
+        for value in self.derivation.parameters.values():
+            if value.index not in seen:
+                seen.add(value.index)
+                given.append(value)
+        return [(self.symbol(value), value) for value in given]
+
+    # layout ------------------------------------------------------------------------------------------------------------------------
+
+    def laid_out(self, value: Value, array: np.ndarray | None = None) -> np.ndarray:
+        """The value, or its gradient, as the notation lays it out."""
+        array = value.array if array is None else array
+        if not self.chain or self.name == "torch":
+            return array
+        return self.of_parameter(array) if value.kind == "parameter" else array.T if self.name == "column" and array.ndim == 2 else array
+
+    def of_parameter(self, array: np.ndarray) -> np.ndarray:
+        return array.T if self.chain and self.name == "row" and array.ndim == 2 else array
+
+    def drawn(self, value: Value, array: np.ndarray | None = None) -> Matrix:
+        """Numbers for an equation: in row notations a vector is a row."""
+        laid = self.laid_out(value, array)
+        per_example = value.kind == "target" and not self.single
+        return Matrix(laid[None, :] if laid.ndim == 1 and (self.name != "column" or per_example) else laid)
+
+    # equations ---------------------------------------------------------------------------------------------------------------------
+
+    def forward(self, step: Step) -> Written | None:
+        """The step's equation; None without one."""
+        if step.rule is None:
+            return None
+        linear = self._linear(step)
+        source = linear["forward"] if linear else step.rule.forward_equation
+        if step.rule.name in ELEMENTWISE and step.rule.name != "relu":
+            source = step.rule.forward_equation
+        tree = self._tidy(step, parse(_given(source, step)))
+        letters = self._letters_of(step)
+        parts = tuple(substituted(part, letters) for part in sides(tree))
+        if len(step.outputs) > 1:
+            return Written(parts)
+        output = step.outputs[0]
+        numbers: tuple[Node, ...] = (self.drawn(output),) if self._small(output) else ()
+        arrays = self._arrays_of(step)
+        if len(parts) > 1 and arrays is not None and self._fits(step, output) and not indexed(tree, [*arrays]):
+            first = sides(tree)[1]
+            if (
+                linear
+                and self.name == "column"
+                and "X" in arrays
+                and "b" in arrays
+                and output.array.ndim == 2
+                and output.array.shape[0] > 1
+            ):
+                arrays = arrays | {"b": Matrix(np.repeat(step.arguments["bias"].array[:, None], output.array.shape[0], axis=1))}
+            numbers = _distinct(substituted(first, arrays), self.drawn(output))
+        return Written(parts, numbers, self.laid_out(output), self.symbol(output), theirs=None)
+
+    def backward(self, step: Step) -> list[Written]:
+        """The step's gradients, one equation for each argument that has one."""
+        written: list[Written] = []
+        linear = self._linear(step)
+        equations = dict(step.rule.backward_equations) if step.rule else {}
+        letters = self._letters_of(step)
+        for place, gradient in step.gradients.items():
+            value = step.places.get(place)
+            if gradient is None or value is None:
+                continue
+            symbol = self.symbol(value)
+            laid = self.laid_out(value, gradient)
+            parameter = place.partition("[")[0]
+            source = linear[parameter] if linear and parameter in linear else equations.get(parameter)
+            theirs = value.autograd if len(value.uses) == 1 else None
+            left = substituted(parse(r"\bar{X}"), {"X": symbol})
+            if source is None or step.rule is None:
+                shown: tuple[Node, ...] = (self.drawn(value, gradient),) if self._small(value) else ()
+                written.append(Written((left,), shown, laid, left, theirs=theirs, argument=place))
+                continue
+            if linear and self.name in ("column", "row") and self.chain and parameter == "bias" and not self.single:
+                source = r"\bar{b} = \sum_{n} \bar{Y}_{n}"
+            also: Node | None = None
+            known = ELEMENTWISE.get(step.rule.name)
+            if known is not None:
+                name, slope = known
+                prime = Script(first_of(name), None, Symbol("\\prime"))
+                call = Row((prime, Symbol("("), Letter("X"), Symbol(")")))
+                tree = Row((*parse(r"\bar{X} = \bar{Y} \odot").items, call))
+                also = substituted(Row((call, Symbol("="), *parse(slope).items)), letters)
+                for_numbers = parse(rf"\bar{{X}} = \bar{{Y}} \odot {slope if slope.startswith('[') or 'odot' in slope else f'({slope})'}")
+            else:
+                tree = for_numbers = self._tidy(step, parse(_given(source, step)))
+            parts = tuple(substituted(part, letters) for part in sides(tree))
+            numbers: tuple[Node, ...] = (self.drawn(value, gradient),) if self._small(value) else ()
+            arrays, arriving = self._arrays_of(step), self._arriving(step)
+            names = [*(arrays or {}), *arriving]
+            if arrays is not None and arriving and self._fits(step, value) and not indexed(for_numbers, names) and len(parts) > 1:
+                numbers = _distinct(substituted(sides(for_numbers)[1], arrays, arriving), self.drawn(value, gradient))
+            written.append(Written(parts, numbers, laid, left, also, theirs, place))
+        return written
+
+    def loss(self) -> tuple[Written, Written | None] | None:
+        """A named loss as its textbook writes it, and dL/d(output); None for a loss of another kind."""
+        derivation = self.derivation
+        if derivation.loss_name not in LOSSES or len(derivation.outputs) != 1 or len(derivation.targets) != 1:
+            return None
+        if any(step.stage == "loss" and not _plain_call(step) for step in derivation.steps):
+            return None
+        output, target = derivation.outputs[0], derivation.targets[0]
+        if output.kind != "operation":
+            return None
+        letters = {"P": self.symbol(output), "y": self.symbol(target)}
+        forward, backward = LOSSES[derivation.loss_name]
+        tree = parse(forward)
+        worked: tuple[Node, ...] = (Matrix(derivation.loss.array),)
+        if derivation.loss_name == "half_squared_error" and output.array.size <= 4 and target.array.size == output.array.size:
+            worked = (_squares(output.array.reshape(-1), target.array.reshape(-1)), *worked)
+        loss = Written((substituted(tree, letters),), worked, derivation.loss.array, Letter("L"))
+        if output.gradient is None:
+            return loss, None
+        slope = parse(backward)
+        parts = tuple(substituted(part, letters) for part in sides(slope))
+        numbers: tuple[Node, ...] = ()
+        shape = output.array.shape
+        if derivation.loss_name == "half_squared_error" and output.array.size <= 16 and target.array.shape == shape:
+            inside = substituted(sides(slope)[1], {"P": self.drawn(output), "y": self.drawn(target)})
+            numbers = (inside, self.drawn(output, output.gradient))
+        elif output.array.size <= SUBSTITUTED_ENTRIES and output.array.ndim <= 2:
+            numbers = (self.drawn(output, output.gradient),)
+        gradient = Written(parts, numbers, self.laid_out(output, output.gradient), parts[0], theirs=output.autograd)
+        return loss, gradient
+
+    def arriving(self, step: Step) -> list[tuple[Node, np.ndarray]]:
+        """dL/d(output) as it arrives at the step, for each result that has one."""
+        return [
+            (substituted(parse(r"\bar{Y}"), {"Y": self.symbol(value)}), self.laid_out(value, value.gradient))
+            for value in step.outputs
+            if value.gradient is not None
+        ]
+
+    # parts -------------------------------------------------------------------------------------------------------------------------
+
+    def _linear(self, step: Step) -> Mapping[str, str] | None:
+        if step.rule is None or step.rule.name != "linear" or self.name == "torch":
+            return None
+        if self.chain:
+            return LINEAR[self.name]
+        return LINEAR["each"] if self.name == "column" else None
+
+    def _letters_of(self, step: Step) -> dict[str, Node]:
+        """The rule's letters -> this call's."""
+        rule = step.rule
+        if rule is None:
+            return {}
+        letters: dict[str, Node] = {}
+        for letter, parameter in rule.symbols.items():
+            if parameter == "output" and len(step.outputs) == 1:
+                letters[letter] = self.symbol(step.outputs[0])
+                continue
+            argument = step.arguments.get(str(parameter))
+            if isinstance(argument, Value):
+                letters[letter] = self.symbol(argument)
+            elif isinstance(argument, (int, float)) and not isinstance(argument, bool):
+                letters[letter] = _number(argument)
+        return letters
+
+    def _arrays_of(self, step: Step) -> dict[str, Node] | None:
+        """The rule's letters -> numbers; None where an argument is too large to be put into an equation."""
+        rule = step.rule
+        if rule is None:
+            return None
+        arrays: dict[str, Node] = {}
+        for letter, parameter in rule.symbols.items():
+            argument = step.outputs[0] if parameter == "output" else step.arguments.get(str(parameter))
+            if isinstance(argument, Value):
+                if not self._small(argument):
+                    return None
+                arrays[letter] = self.drawn(argument)
+            elif isinstance(argument, (int, float)) and not isinstance(argument, bool):
+                arrays[letter] = _number(argument)
+        return arrays
+
+    def _arriving(self, step: Step) -> dict[str, Node]:
+        if step.rule is None or len(step.outputs) != 1 or step.outputs[0].gradient is None:
+            return {}
+        output = step.outputs[0]
+        return {letter: self.drawn(output, output.gradient) for letter, parameter in step.rule.symbols.items() if parameter == "output"}
+
+    def _small(self, value: Value) -> bool:
+        array = value.array
+        return array.ndim <= 2 and array.size <= SUBSTITUTED_ENTRIES and max((*array.shape, 1)) <= SUBSTITUTED_COLUMNS and array.size > 0
+
+    def _fits(self, step: Step, *values: Value) -> bool:
+        return all(self._small(value) for value in values) and step.status != "no equation"
+
+    def _tidy(self, step: Step, tree: Row) -> Row:
+        """Without signs of an element-wise product where a factor is a single number."""
+        scalar = any(
+            not isinstance(step.arguments.get(name), Value) or step.arguments[name].array.ndim == 0
+            for name in ("input", "other")
+            if name in step.arguments
+        )
+        if step.operation not in ("mul", "div", "rdiv") or not scalar:
+            return tree
+        result = exchanged(tree, lambda part: Symbol("\\cdot") if part == Symbol("\\odot") else None)
+        return result if isinstance(result, Row) else tree
+
+
+def _distinct(inner: Node, result: Node) -> tuple[Node, ...]:
+    """Numbers put in and the result; the result alone where the equation only hands numbers on."""
+    handed_on = isinstance(inner, Matrix) or (isinstance(inner, Row) and len(inner.items) == 1 and isinstance(inner.items[0], Matrix))
+    return (result,) if handed_on else (inner, result)
+
+
+def _squares(outputs: np.ndarray, targets: np.ndarray) -> Node:
+    """1/2 ((a - b)^2 + ...) with numbers."""
+    items: list[Node] = [*parse(r"\frac{1}{2}").items, *([Symbol("(")] if outputs.size > 1 else [])]
+    for place, (output, target) in enumerate(zip(outputs, targets, strict=True)):
+        items += [Symbol("+")] if place else []
+        items += [Symbol("("), Matrix(np.asarray(output)), Symbol("-"), Matrix(np.asarray(target)), Script(Symbol(")"), None, Number("2"))]
+    return Row((*items, *([Symbol(")")] if outputs.size > 1 else [])))
+
+
+def _is_chain(derivation: Derivation, forward: list[Step]) -> bool:
+    """Whether the network is fully connected layers and activations, one after the other, on one input of examples by features."""
+    if len(derivation.inputs) != 1 or not forward or derivation.inputs[0].array.ndim not in (1, 2):
+        return False
+    current = derivation.inputs[0]
+    for step in forward:
+        if step.rule is None or step.operation not in CHAIN or len(step.outputs) != 1 or not step.inputs:
+            return False
+        if step.inputs[0] is not current or step.outputs[0].array.ndim > 2 or step.identity:
+            return False
+        if any(value.kind not in ("parameter", "draw") for value in step.inputs[1:]):
+            return False
+        current = step.outputs[0]
+    return any(step.operation == "linear" for step in forward)
+
+
+def _letter_of(step: Step, place: str) -> Node:
+    """The rule's own letter for a parameter: W and b of a linear layer, gamma and beta of a normalisation."""
+    if step.rule is not None:
+        for letter, parameter in step.rule.symbols.items():
+            if parameter == place:
+                return first_of(letter)
+    return Letter("w")
+
+
+def _kind_of(step: Step) -> str:
+    """Linear and convolution layers are counted together, those of any other kind by themselves."""
+    return "layer" if step.operation == "linear" or step.operation.startswith("conv") else step.operation
+
+
+def _numbered(letter: Node, layer: int) -> Node:
+    number = Row((Symbol("("), Number(str(layer)), Symbol(")")))
+    return Script(letter.base, letter.sub, number) if isinstance(letter, Script) else Script(letter, None, number)
+
+
+def _number(number: float) -> Node:
+    digits = f"{number:.6g}"
+    if "e" in digits:
+        return Matrix(np.asarray(float(number)))
+    return Number(digits) if number >= 0 else Row((Symbol("("), Symbol("-"), Number(digits[1:]), Symbol(")")))
+
+
+def _given(equation: str, step: Step) -> str:
+    from pellucid.derivation.registry import given
+
+    return given(equation, step.arguments)
+
+
+def _plain_call(step: Step) -> bool:
+    """Whether a loss was called without weights, smoothing or another reduction."""
+    arguments: Mapping[str, Any] = step.arguments
+    return (
+        arguments.get("weight") is None
+        and arguments.get("reduction", "mean") == "mean"
+        and not arguments.get("label_smoothing")
+        and not (
+            step.operation == "cross_entropy"
+            and isinstance(arguments.get("target"), Value)
+            and arguments["target"].array.dtype.kind in "iu"
+            and bool((arguments["target"].array == arguments.get("ignore_index", -100)).any())
+        )
+    )
