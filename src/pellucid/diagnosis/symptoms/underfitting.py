@@ -53,8 +53,8 @@ def near_trivial(curves: Curves) -> list[Finding]:
             confidence=probability_above(bound, share, deviation),
             summary=text(
                 "Underfitting: {metric} on the training part itself is {train}, and always giving the same answer gets {trivial}. The "
-                "network has learnt {share:.0f} % of the way to a perfect score: it is too small or too simple, was trained too little, or the "
-                "inputs say almost nothing about the target.",
+                "network has learnt {share:.0f} % of the way to a perfect score: it is too small or too simple, was trained too little, "
+                "or the inputs say almost nothing about the target.",
                 metric=metric_word(curves.primary),
                 train=shown(curves.train.value),
                 trivial=shown(curves.trivial),
