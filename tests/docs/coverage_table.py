@@ -19,7 +19,7 @@ _FIGURES = {
         "cost.parameters": r"({number}) parameters",
         "cost.flops_per_sample": r"({number}) floating-point operations per sample",
         "epochs": r"stopped after at most ({number}) epochs",
-        "duplicates": r"({number}) duplicate samples",
+        "duplicates": r"({number}) duplicate samples?",
         "equal": r"({number}) tensors equal after resuming",
         "finding": r"verdict: (overfitting|underfitting)",
     },
