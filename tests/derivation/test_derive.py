@@ -292,3 +292,24 @@ def test_eighteen_layers_within_half_a_minute() -> None:
     assert check.passed, str(check)
     assert check.without_equation == 0
     assert seconds < 30
+
+
+TRACED: dict[str, tuple[int, ...]] = {
+    "Reused": (3, 4), "Residual": (3, 4), "InPlace": (3, 4), "WriteThroughView": (3, 4), "WriteBaseAfterView": (3, 4),
+    "WriteToInput": (3, 4), "MaskedWrites": (3, 4),
+    "Tied": (3, 4), "Dropouts": (3, 4), "Noise": (3, 4), "Cells": (3, 5, 4), "Indexing": (3, 4),
+    "NoGradient": (3, 4), "Transformed": (3, 4), "FunctionalCall": (3, 4), "WeightNormalised": (3, 4),
+    "Autocast": (3, 4), "Attribute": (3, 4), "Complex": (3, 4), "Shared": (3, 4), "DataclassOutput": (3, 4), "OrderedOutput": (3, 4),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("training", [True, False], ids=["training", "evaluation"])
+@pytest.mark.parametrize("name", TRACED)
+def test_no_false_alarm(name: str, training: bool) -> None:
+    """Networks that are hard to trace: whatever has no equation has autograd's value, and everything else is equal to it."""
+    from core import traced_networks
+
+    torch.manual_seed(0)
+    model = getattr(traced_networks, name)().train(training)
+    check = pellucid.derive(model, torch.randn(*TRACED[name])).check()
+    assert check.passed, str(check)

@@ -91,9 +91,9 @@ def check_rule(rule: Rule | str, arguments: Mapping[str, Any] | Sequence[Any]) -
     forward: Comparison | None = None
     backward: dict[str, Comparison] = {}
     if rule.function is not None:
-        call = mapped(bound, Tensor, lambda tensor: tensor.detach().clone().requires_grad_(tensor.requires_grad))
-        inputs = dict(zip(step.places, tensors(call), strict=True))
-        args, kwargs = rule.arguments_of(call)
+        twins = {id(tensor): tensor.detach().clone().requires_grad_(tensor.requires_grad) for tensor in tensors((args, kwargs, draws))}
+        inputs = {place: twins[id(tensor)] for place, tensor in zip(step.places, tensors(bound), strict=True)}
+        args, kwargs = mapped((args, {**kwargs, **({"draws": draws} if draws else {})}), Tensor, lambda tensor: twins[id(tensor)])
         theirs = tensors(rule.function(*args, **kwargs))
         arrays = [tensor.detach().numpy() for tensor in theirs]
         if len(arrays) != len(ours):
