@@ -22,6 +22,8 @@ _FIGURES = {
         "duplicates": r"({number}) duplicate samples?",
         "equal": r"({number}) tensors equal after resuming",
         "finding": r"verdict: (overfitting|underfitting)",
+        "gradient_error": r"largest gradient error below (1e-\d+)",
+        "final_loss": r"final loss below ({number})",
     },
     "zh": {
         "test.accuracy": r"测试准确率 ({number}) ± ({number})",
@@ -33,6 +35,8 @@ _FIGURES = {
         "duplicates": r"({number}) 个重复样本",
         "equal": r"续训后 ({number}) 个张量全部相同",
         "finding": r"结论：(过拟合|欠拟合)",
+        "gradient_error": r"最大梯度误差小于 (1e-\d+)",
+        "final_loss": r"最终损失小于 ({number})",
     },
 }
 _SYMPTOMS = {"过拟合": "overfitting", "欠拟合": "underfitting"}

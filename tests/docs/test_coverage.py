@@ -72,11 +72,15 @@ def answer_of(command: str, capsys: pytest.CaptureFixture[str]) -> dict[str, Any
         assert done.returncode == 0, done.stderr
         accuracies = [float(number) for number in re.findall(r"test accuracy (\d\.\d+)", done.stdout)]
         table = [float(number) for number in re.findall(r"(\d\.\d+)$", done.stdout, flags=re.MULTILINE)]
+        error = re.search(r"largest gradient error (\d\.\de-\d+)", done.stdout)
+        loss = re.search(r"final loss (\d\.\d+)", done.stdout)
         equal = re.search(r"all (\d+) tensors equal .*: True", done.stdout)
         return {
             "metrics": {"test": {"accuracy": accuracies[0] if accuracies else None}},
             "best": {"accuracy": max(table, default=None)},
             "equal": int(equal[1]) if equal else None,
+            "gradient_error": float(error[1]) if error else None,
+            "final_loss": float(loss[1]) if loss else None,
         }
     from pellucid.cli.main import run
 
@@ -107,7 +111,7 @@ def test_the_command_reproduces_its_figures(row: Row, capsys: pytest.CaptureFixt
         if figure.name == "finding":
             seen = [finding["symptom"] for finding in answer["findings"] if finding["level"] != "good"]
             assert figure.value in seen
-        elif figure.name == "epochs":
+        elif figure.name in ("epochs", "gradient_error", "final_loss"):
             assert measured(answer, figure.name) <= figure.value
         else:
             assert measured(answer, figure.name) == pytest.approx(figure.value, abs=figure.spread), row.command

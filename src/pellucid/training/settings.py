@@ -94,7 +94,7 @@ def choose_settings(
         patience=decide("patience", max(10, math.ceil(epochs * 0.4))),
         until=options["until"],
         batch_size=batch_size,
-        # Decoupled decay of 0.1 was at least as good as 0.01 on adult, california, wine and breast-cancer, and better on the last two.
+        # Decoupled decay of 0.1: on the validation parts of adult and California no worse than 0.01 (0.862 and 0.840 against 0.862, 0.833).
         weight_decay=decide("weight_decay", 0.1 if name == "adamw" else 0.0 if linear else 1e-4),
         l1=options["l1"],
         dropout=decide("dropout", _dropout(train_samples) if _has_dropout(network_name) else 0.0),
@@ -130,7 +130,7 @@ def _has_dropout(network_name: str) -> bool:
 
 
 def _dropout(samples: int) -> float:
-    """The fewer samples, the stronger: on wine and breast-cancer 0.4 was better than 0.2 by 0.006 and 0.008 (10 seeds each)."""
+    """The fewer samples, the stronger: what is customary; on wine and breast-cancer 0.2 and 0.4 could not be told apart (20 seeds)."""
     return 0.4 if samples < 1000 else 0.2 if samples < 5000 else 0.1
 
 
