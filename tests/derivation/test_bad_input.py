@@ -34,7 +34,7 @@ def penalty(x: Tensor) -> Tensor:
 
 REFUSALS: dict[str, tuple[Callable[[], Any], type[PellucidError], str]] = {
     "a number": (lambda: pellucid.derive(3, torch.ones(3)), ModelError, "an object of type int instead of a network"),
-    "a state": (lambda: pellucid.derive(LINEAR.state_dict(), torch.ones(3)), ModelError, "an object of type OrderedDict instead of a network"),
+    "a state": (lambda: pellucid.derive(LINEAR.state_dict(), torch.ones(3)), ModelError, "of type OrderedDict instead of a network"),
     "a class": (lambda: pellucid.derive(nn.ReLU, torch.ones(3)), ModelError, "the class ReLU instead of a network"),
     "shapes": (lambda: pellucid.derive(LINEAR, torch.ones(4, 5)), ModelError, "shapes cannot be multiplied"),
     "integers": (lambda: pellucid.derive(lambda x: x * 2.5, torch.arange(3)), DataError, "inputs of int64 and no parameter"),

@@ -13,9 +13,8 @@ which is also how autograd sees it, so that each gradient has its counterpart.
 from __future__ import annotations
 
 import inspect
-from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -26,6 +25,7 @@ from pellucid.core.language import Text, text
 from pellucid.core.trace import Operation, Reference, Trace
 from pellucid.core.trace_records import mapped, references
 from pellucid.derivation.comparison import TOLERANCE, error_of, forward_error
+from pellucid.derivation.memory import Memory, Write, memory_of, positions
 from pellucid.derivation.operations import Alone, local_gradients
 from pellucid.derivation.registry import Rule, Unsupported, find_expansion, find_rule
 from pellucid.derivation.tape import KEPT_ENTRIES, Error, Step, Tape, Value, run_forward
@@ -46,26 +46,6 @@ class Stop:
     reason: str  # "detach", "torch.no_grad()"
 
 
-@dataclass(frozen=True)
-class _Write:
-    """A window's part of a memory was replaced by `result`."""
-
-    before: int  # the trace's value of the window
-    after: int
-    result: Value
-    operation: Operation
-
-
-@dataclass
-class _Memory:
-    """A storage on which several tensors look: what its base holds, and writes through other windows not yet put into it."""
-
-    root: int  # variable of the base
-    current: Value
-    window: int  # a value of the trace that is the base
-    pending: list[_Write] = field(default_factory=lambda: list[_Write]())
-
-
 class Recorded:
     """The tape of a trace; `trace` is the pass in float64 on the CPU."""
 
@@ -79,10 +59,10 @@ class Recorded:
         self.unseen: list[Step] = []  # writes that autograd does not know of
         self.alone: dict[int, Alone] = {}  # operations done again by PyTorch
         self._edges: dict[tuple[int, int], int] = {}  # autograd's place of a gradient -> the first value that has it
-        self._memory: dict[int, _Memory] = {}
+        self._memory: dict[int, Memory] = {}
         wanted = [reference for reference in trace.buffers.values() if trace[reference].requires_grad]
         self._closed_over = {reference.value for reference in wanted}  # what a function closes over and wants the gradient of
-        self._writers, self._variables, self._seen_again = _memory_of(trace)
+        self._writers, self._variables, self._seen_again = memory_of(trace)
         for structure in (trace.inputs, trace.targets, dict(trace.parameters)):
             for reference in references(structure):
                 self.value(reference)
@@ -215,7 +195,7 @@ class Recorded:
             name = f"{operation.name}_{self.trace[reference].operation}"
             value = draws[0] if drawn else self.tape.leaf(array, "constant", name)
             before = written.get(reference.value)
-            if before is None or not self._remember(_Write(before, reference.value, value, operation)):
+            if before is None or not self._remember(Write(before, reference.value, value, operation)):
                 self._bind(reference.value, value)
         return True
 
@@ -337,7 +317,7 @@ class Recorded:
                 self._overlook(step, self.values[before])
             else:
                 self._bypass(before)
-            if not self._remember(_Write(before, index, value, operation)):
+            if not self._remember(Write(before, index, value, operation)):
                 self._bind(index, value)
 
     def _bypass(self, before: int) -> None:
@@ -362,7 +342,7 @@ class Recorded:
 
     # -- memory on which several tensors look ----------------------------------------------------------------------------------------------
 
-    def _remember(self, write: _Write) -> bool:
+    def _remember(self, write: Write) -> bool:
         """Note a write into memory on which others look later. False where nobody does, or where the value is the base itself."""
         value = self.trace.values[write.before]
         later = [(w, variable) for w, variable in self._seen_again[value.storage] if w >= write.operation.index]
@@ -374,7 +354,7 @@ class Recorded:
             known = [index for index in self.values if self.trace.values[index].variable == root]
             if not known:
                 return False
-            memory = self._memory[value.storage] = _Memory(root, self.values[max(known)], max(known))
+            memory = self._memory[value.storage] = Memory(root, self.values[max(known)], max(known))
         if value.variable == memory.root:
             memory.current = write.result
             memory.pending.clear()
@@ -382,15 +362,15 @@ class Recorded:
         memory.pending.append(write)
         return True
 
-    def _look(self, index: int, memory: _Memory) -> None:
+    def _look(self, index: int, memory: Memory) -> None:
         """A tensor whose memory was written to since: the base with all writes put into it, then what the tensor shows of it."""
         trace, tape = self.trace, self.tape
         for write in memory.pending:
             self._here(write.operation)
             tape.operation_index = None
             base = memory.current
-            positions = self._positions(memory.window, write.before)
-            memory.current = tape.apply("put", base, positions, write.result, label=_later(self.values[memory.window], tape))
+            places = positions(trace, memory.window, write.before)
+            memory.current = tape.apply("put", base, places, write.result, label=_later(self.values[memory.window], tape))
             step = tape.steps[-1]
             step.in_place = True
             if base.requires_gradient and (trace.values[write.after].edge is None or self._overlooked(write.before, write.after)):
@@ -401,25 +381,10 @@ class Recorded:
         else:
             before = trace.values[index].previous
             label = _later(self.values[before], tape) if before in self.values else ""
-            value = tape.apply("take", memory.current, self._positions(memory.window, index), label=label)
+            value = tape.apply("take", memory.current, positions(trace, memory.window, index), label=label)
         step = tape.steps[(value.step or 1) - 1]
         self._compared(step, [value.array], error_of(value.array, self._array(index)))
         self._bind(index, value)
-
-    def _positions(self, base: int, window: int) -> np.ndarray:
-        """Where in the base, flattened, the entries of a window on the same memory are.
-
-        Raises:
-            Unsupported: the window looks at memory beside the base, or reads it as another number type.
-        """
-        whole, part = (_addresses(*self.trace.window(Reference(index))) for index in (base, window))
-        order = np.argsort(whole, axis=None, kind="stable")
-        places = np.searchsorted(whole.reshape(-1)[order], part.reshape(-1))
-        found = order[np.minimum(places, max(order.size - 1, 0))] if order.size else places
-        same_type = self.trace.values[base].tensor.dtype == self.trace.values[window].tensor.dtype
-        if not same_type or not np.array_equal(whole.reshape(-1)[found], part.reshape(-1)):
-            raise Unsupported(text("two views that share memory only in part"), text("a view of its base"), text("clone one of them"))
-        return found.reshape(part.shape)
 
     # -- where the gradient stops ------------------------------------------------------------------------------------------------------
 
@@ -433,21 +398,6 @@ class Recorded:
                 modes = operation.surroundings
                 stopped = modes.inference or not modes.gradient
                 self.stops.append(Stop(step, "torch.no_grad()" if stopped and operation.name not in _DETACHES else operation.name))
-
-
-def _memory_of(trace: Trace) -> tuple[dict[int, list[int]], dict[int, set[int]], dict[int, list[tuple[int, int]]]]:
-    """By storage: the operations that wrote to it, the variables that live in it, (operation, variable) of values seen after a write."""
-    writers, variables = defaultdict[int, list[int]](list), defaultdict[int, set[int]](set)
-    seen = defaultdict[int, list[tuple[int, int]]](list)
-    for operation in trace.operations:
-        for storage in dict.fromkeys(trace[after].storage for _, after in operation.written):
-            writers[storage].append(operation.index)
-    for value in trace.values:
-        if value.variable >= 0:
-            variables[value.storage].add(value.variable)
-            if value.previous is not None and value.operation is not None:
-                seen[value.storage].append((value.operation, value.variable))
-    return writers, variables, seen
 
 
 def _inner_results(trace: Trace, operation: Operation) -> set[int]:
@@ -484,14 +434,6 @@ def _is_rule_of(rule: Rule | None, operation: Operation) -> bool:
         and rule.function is not None
         and rule.function in (operation.function, getattr(operation.function, "__self__", None))
     )
-
-
-def _addresses(offset: int, shape: tuple[int, ...], stride: tuple[int, ...]) -> np.ndarray:
-    """The place in memory of each entry of a window."""
-    places = np.full(shape, offset, dtype=np.int64)
-    for axis, (size, step) in enumerate(zip(shape, stride, strict=True)):
-        places += (np.arange(size) * step).reshape(-1, *([1] * (len(shape) - axis - 1)))
-    return places
 
 
 def _named(operation: Operation, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
