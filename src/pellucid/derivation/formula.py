@@ -371,7 +371,7 @@ def in_brackets(items: Sequence[Node], place: int) -> bool:
     item = items[place]
     if not isinstance(item, Matrix) or item.array.size != 1 or not numerals(item.array)[0].startswith("-") or place == 0:
         return False
-    return items[place - 1] != Symbol("(")
+    return items[place - 1] not in (Symbol("("), Symbol("="), Symbol("\\leftarrow"))
 
 
 def indexed(node: Node, names: Sequence[str]) -> bool:

@@ -33,6 +33,7 @@ from pellucid.derivation.formula import (
     Words,
     exchanged,
     first_of,
+    gradient_of,
     indexed,
     latex,
     parse,
@@ -43,6 +44,7 @@ from pellucid.derivation.tape import Step, Value
 
 if TYPE_CHECKING:
     from pellucid.derivation.derive import Derivation
+    from pellucid.derivation.updates import Update
 
 ELEMENTWISE = {  # activation -> (its name in an equation, its derivative, by which letters)
     "sigmoid": (r"\sigma", r"Y \odot (1 - Y)"),
@@ -121,13 +123,14 @@ class Written:
     also: Node | None = None  # what the equation uses, such as sigma'(z) = a (1 - a)
     theirs: np.ndarray | None = None  # PyTorch's, to compare
     argument: str = ""  # the place whose gradient it is
+    arrow: bool = False  # w <- w - eta g rather than an equation
 
     @property
     def row(self) -> Row:
         """The whole equation."""
         items: list[Node] = []
         for part in self.parts:
-            items += [Symbol("=")] if items else []
+            items += [Symbol("\\leftarrow" if self.arrow else "=")] if items else []
             items += part.items if isinstance(part, Row) else (part,)
         return Row(tuple(items))
 
@@ -352,6 +355,35 @@ class Notation:
             if value.gradient is not None
         ]
 
+    def update(self, update: Update) -> list[Written]:
+        """The optimiser's equations for one parameter, the numbers put in where they are few and the equation is a single one."""
+        value = self.derivation.parameters.get(update.parameter)
+        symbol: Node = Letter("w") if value is None else self.symbol(value)
+        letters: dict[str, Node] = {"w": symbol}
+        small = value is not None and self._small(value)
+        alone = len(update.lines) == 1
+        written: list[Written] = []
+        for line in update.lines:
+            tree = parse(line.equation)
+            arrow = Symbol("\\leftarrow") in tree.items
+            left = substituted(sides(tree)[0], letters)
+            parts = tuple(
+                substituted(part, letters, {}) if not alone else _with_gradient(substituted(part, letters), symbol) for part in sides(tree)
+            )
+            numbers: tuple[Node, ...] = ()
+            if small and value is not None and line.value.shape == update.old.shape:
+                result = self.drawn(value, line.value)
+                numbers = (result,)
+                if alone and update.method == "SGD":
+                    eta = float(update.settings["lr"])
+                    inside = Row((Letter("w"), Symbol("-"), _number(eta), Symbol("\\,"), Letter("g")))
+                    arrays = {"w": self.drawn(value, update.old), "g": self.drawn(value, update.gradient)}
+                    numbers = (substituted(inside, arrays), result)
+            written.append(
+                Written(parts, numbers, self.laid_out(value, line.value) if value is not None else line.value, left, arrow=arrow)
+            )
+        return written
+
     # parts -------------------------------------------------------------------------------------------------------------------------
 
     def _linear(self, step: Step) -> Mapping[str, str] | None:
@@ -418,6 +450,11 @@ class Notation:
             return tree
         result = exchanged(tree, lambda part: Symbol("\\cdot") if part == Symbol("\\odot") else None)
         return result if isinstance(result, Row) else tree
+
+
+def _with_gradient(part: Node, symbol: Node) -> Node:
+    """g written as dL/dw."""
+    return exchanged(part, lambda inner: gradient_of(symbol) if inner == Letter("g") else None)
 
 
 def _distinct(inner: Node, result: Node) -> tuple[Node, ...]:

@@ -25,6 +25,22 @@ UPDATE = text("Update")
 CHECK = text("Check")
 NO_OPTIMIZER = text("no optimizer was given")
 NETWORK_ITSELF = text("the network itself")
+ARRIVES = text("arrives")
+SUM_OF = text("the sum of the gradients from equations")
+OURS, THEIRS, ERROR, WHAT = text("ours"), text("PyTorch's"), text("error"), text("compared")
+SHOW = text("show numbers")
+UNFOLD, FOLD = text("unfold all"), text("fold")
+THEME = text("light or dark")
+CONTENTS = text("contents")
+PRINT = text("print")
+EXCERPT = text("an excerpt: the first entries")
+FINDINGS = text("Findings")
+REMEDY = text("What to do")
+WITHOUT_EQUATION = text("Without an equation")
+NOTHING_WITHOUT = text("every operation has an equation")
+WITHOUT_NUMBERS = text("the page would be over 50 MB: the numbers behind the heat maps are left out")
+WITHOUT_STEPS = text("the page would be over 50 MB: steps are listed without their equations")
+LETTERS = text("letters")
 ELEMENTARY = text("In elementary steps:")
 SMALL_STEPS = 60  # up to this many steps every number that fits is shown
 NOTATIONS = {
@@ -130,10 +146,7 @@ def shared_parameters(derivation: Derivation) -> list[Value]:
 
 def head(derivation: Derivation) -> Text:
     mode = text("training mode") if derivation.training else text("evaluation mode")
-    return text(
-        "{network}, one training step: {steps} equations, {mode}, float64",
-        network=derivation.network, steps=len(derivation.steps), mode=mode,
-    )  # fmt: skip
+    return text("one training step: {steps} equations, {mode}, float64", steps=len(derivation.steps), mode=mode)
 
 
 def given(derivation: Derivation) -> list[Text]:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from pellucid.core.language import Text, text
-from pellucid.derivation.formula import Letter, Matrix, Node, parse, substituted
+from pellucid.derivation.formula import parse, substituted
 from pellucid.derivation.notation import Notation, Written
 from pellucid.derivation.pages import content
 from pellucid.derivation.pages.plain import columns_of, equation_lines, plain, wrapped
@@ -24,7 +24,7 @@ INDENT = "    "
 def to_text(derivation: Derivation) -> str:
     """The derivation as plain text in the language in force."""
     notation = Notation(derivation)
-    lines = [str(content.head(derivation)), ""]
+    lines = [f"{derivation.network}: {content.head(derivation)}", ""]
     if content.is_small(derivation):
         lines += _small(derivation, notation)
     else:
@@ -197,35 +197,21 @@ def _updates(derivation: Derivation, notation: Notation) -> list[str]:
 
 
 def _update(derivation: Derivation, notation: Notation, update: Update) -> list[str]:
-    value = derivation.parameters.get(update.parameter)
-    symbol: Node = Letter("w") if value is None else notation.symbol(value)
-    gradient = substituted(parse(r"\bar{Y}"), {"Y": symbol})
     lines = [f"{update.parameter}  {content.shape_of(update.old)}"]
-    small = update.old.size <= 64 and update.old.ndim <= 2 and max((*update.old.shape, 1)) <= 8
-
-    def matrix(array: object) -> Matrix:
-        laid = notation.of_parameter(array)  # type: ignore[arg-type]
-        return Matrix(laid[None, :] if laid.ndim == 1 and notation.name != "column" else laid)
-
-    for line in update.lines:
-        tree = substituted(parse(line.equation), {"w": symbol, "g": gradient} if len(update.lines) == 1 else {"w": symbol})
-        lines.append(f"{INDENT}{plain(tree)}")
-        if len(update.lines) > 1 and small and line is not update.lines[-1]:
-            lines += _indented(equation_lines([parse(line.equation.split("=")[0].split(r"\leftarrow")[0]), matrix(line.value)], WIDTH - 4))
     if update.note is not None:
         lines.append(f"{INDENT}{update.note}")
-    if small and update.lines == update.lines[-1:] and update.method == "SGD":
-        eta = float(update.settings["lr"])
-        numbers = parse(rf"w - {eta:g} \, g")
-        inner = substituted(numbers, {"w": matrix(update.old), "g": matrix(update.gradient)})
-        lines += _indented(equation_lines([symbol, inner, matrix(update.new)], WIDTH - 4))
-    elif small:
-        lines += _indented(equation_lines([gradient, matrix(update.gradient)], WIDTH - 4))
-        lines += _indented(equation_lines([symbol, matrix(update.new)], WIDTH - 4), str(text("new")))
-    else:
-        lines.append(f"{INDENT}{content.old(update.old)}")
-        lines.append(f"{INDENT}{content.gradient(update.gradient)}")
-        lines.append(f"{INDENT}{content.new(update.new)}")
+    written = notation.update(update)
+    if len(written) > 1:
+        lines.append(f"{INDENT}g = {content.told(update.gradient)}")
+    for line in written:
+        lines.append(f"{INDENT}{plain(line.row)}")
+        if line.numbers and line.symbol is not None:
+            worked = equation_lines([line.symbol, *line.numbers], WIDTH - 4)
+            if max(map(columns_of, worked)) > WIDTH - 4:
+                worked = equation_lines([line.symbol, line.numbers[-1]], WIDTH - 4)
+            lines += _indented(worked)
+    if not written or not written[-1].numbers:
+        lines += [f"{INDENT}{told}" for told in (content.old(update.old), content.gradient(update.gradient), content.new(update.new))]
     return lines
 
 
