@@ -11,7 +11,7 @@
 
 A tensor is said by how it is drawn (`normal(3, 4)`); lists and dicts of tensors may be nested. The call goes to the rule's torch function,
 or to that of `.calling(function)`, which may be any Python function that makes one traced call of the rule's name (or alias).
-Every case is also tried on arrays with odd strides. Words in `.refused("words")` stand in the refusal of a call that the rule does not cover.
+Every case is also tried on arrays with odd strides. `.refused("words")`: the rule does not cover the call, and these words say why.
 """
 
 from __future__ import annotations

@@ -44,11 +44,9 @@ def test_rule_has_a_case(name: str) -> None:
 
 @pytest.mark.parametrize(("name", "case"), ALL, ids=IDS)
 def test_case(name: str, case: Case) -> None:
-    if case.refusal:
-        with pytest.raises(Unsupported) as refused:
-            rule, call = made(name, case)
-            rule.run_forward(call.arguments)
-        assert case.refusal in str(refused.value)
+    if case.refusal:  # by the signature when it is bound, or by `forward`
+        with pytest.raises(Unsupported, match=re.escape(case.refusal)):
+            refused(name, case)
         return
     rule, call = made(name, case)
     forward, backward, gradients = check(call)
@@ -61,6 +59,11 @@ def test_case(name: str, case: Case) -> None:
     strides_do_not_matter(rule, call)
     for equation in (rule.equation(call.arguments), *rule.gradient_equations(call.arguments).values()):
         well_formed(equation)
+
+
+def refused(name: str, case: Case) -> None:
+    rule, call = made(name, case)
+    rule.run_forward(call.arguments)
 
 
 def strides_do_not_matter(rule: Rule, call: Call) -> None:

@@ -303,7 +303,7 @@ class hardsigmoid:
         return {"input": np.where((input > -3) & (input < 3), dY * _SIXTH, 0.0)}
 
 
-# -- the input times a gate ------------------------------------------------------------------------------------------------------------------
+# -- the input times a gate ----------------------------------------------------------------------------------------------------------------
 
 
 @rule(
@@ -323,7 +323,8 @@ class hardswish:
 
 @rule(
     "silu", function=F.silu,
-    forward=r"Y = X \odot \sigma(X)", backward={"input": r"\bar{X} = \bar{Y} \odot \sigma(X) \odot \bigl( 1 + X \odot (1 - \sigma(X)) \bigr)"},
+    forward=r"Y = X \odot \sigma(X)",
+    backward={"input": r"\bar{X} = \bar{Y} \odot \sigma(X) \odot \bigl( 1 + X \odot (1 - \sigma(X)) \bigr)"},
     symbols=_SYMBOLS, where=_SIGMA,
     source="Elfwing, Uchibe and Doya 2018, Sigmoid-weighted linear units for neural network function approximation, equations 5 and 6",
     note=text("Also called swish."),
@@ -362,7 +363,8 @@ _CUBIC = 0.044715  # of the approximation by tanh
     r"\given{approximate!=none}{\tfrac{1}{2} X \odot (1 + T), \quad T = \tanh\Bigl( \sqrt{2 / \pi} \, (X + 0.044715 X^{3}) \Bigr)}",
     backward={
         "input": r"\bar{X} = \bar{Y} \odot \given{approximate=none}{\bigl( \Phi(X) + X \odot \varphi(X) \bigr)}"
-        r"\given{approximate!=none}{\Bigl( \tfrac{1}{2} (1 + T) + \tfrac{1}{2} X \odot (1 - T^{2}) \odot \sqrt{2 / \pi} \, (1 + 0.134145 X^{2}) \Bigr)}"
+        r"\given{approximate!=none}{\Bigl( \tfrac{1}{2} (1 + T)"
+        r" + \tfrac{1}{2} X \odot (1 - T^{2}) \odot \sqrt{2 / \pi} \, (1 + 0.134145 X^{2}) \Bigr)}"
     },
     symbols=_SYMBOLS,
     where={

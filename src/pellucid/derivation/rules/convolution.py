@@ -165,7 +165,7 @@ def transposed_backward(dY, input, weight, bias, stride, padding, output_padding
     }
 
 
-# -- equations: for each number of spatial dimensions the same sentence with other indices ---------------------------------------------------
+# -- equations: for each number of spatial dimensions the same sentence with other indices -------------------------------------------------
 
 
 def _places(n):

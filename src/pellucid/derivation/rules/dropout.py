@@ -100,7 +100,8 @@ def _self_normalising(name, what):
         backward={"input": r"\bar{X} = \given{training}{a M \odot }\bar{Y}"},
         symbols={"X": "input", "Y": "output"},
         where={
-            "M": text("the mask that was drawn: 0 with probability p, else 1, for each {part}", part=what), "s": text("the limit of SELU on the left, -1.7581"),
+            "M": text("the mask that was drawn: 0 with probability p, else 1, for each {part}", part=what),
+            "s": text("the limit of SELU on the left, -1.7581"),
             "a": text("((1 - p)(1 + p s^2))^(-1/2), which keeps the variance"), "b": text("-a p s, which keeps the mean"),
         },
         source="Klambauer, Unterthiner, Mayr and Hochreiter 2017, Self-normalizing neural networks, section on alpha dropout",

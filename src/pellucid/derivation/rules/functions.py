@@ -49,7 +49,8 @@ exp = _row(
     "exp", function=torch.exp, y=r"e^{X}", slope=r"\bar{Y} \odot Y", f=np.exp, derivative=lambda X, Y: Y, where=_E, source=_EXP,
 )  # fmt: skip
 exp2 = _row(
-    "exp2", function=torch.exp2, y=r"2^{X}", slope=r"\bar{Y} \odot Y \ln 2", f=np.exp2, derivative=lambda X, Y: Y * math.log(2), source=_EXP,
+    "exp2", function=torch.exp2, y=r"2^{X}", slope=r"\bar{Y} \odot Y \ln 2", f=np.exp2,
+    derivative=lambda X, Y: Y * math.log(2), source=_EXP,
 )  # fmt: skip
 expm1 = _row(
     "expm1", function=torch.expm1, y=r"e^{X} - 1", slope=r"\bar{Y} \odot (Y + 1)", f=np.expm1, derivative=lambda X, Y: Y + 1,
@@ -230,8 +231,8 @@ def normal_density(x):
 
 
 erf = _row(
-    "erf", function=torch.erf, y=r"\operatorname{erf} X", slope=r"\frac{2}{\sqrt{\pi}} e^{-X^{2}} \odot \bar{Y}", f=lambda X: special().erf(X),
-    derivative=lambda X, Y: 2 / math.sqrt(math.pi) * _gaussian(X), where=_E, source=_ERROR,
+    "erf", function=torch.erf, y=r"\operatorname{erf} X", slope=r"\frac{2}{\sqrt{\pi}} e^{-X^{2}} \odot \bar{Y}",
+    f=lambda X: special().erf(X), derivative=lambda X, Y: 2 / math.sqrt(math.pi) * _gaussian(X), where=_E, source=_ERROR,
 )  # fmt: skip
 erfc = _row(
     "erfc", function=torch.erfc, y=r"1 - \operatorname{erf} X", slope=r"-\frac{2}{\sqrt{\pi}} e^{-X^{2}} \odot \bar{Y}",
@@ -243,7 +244,8 @@ erfinv = _row(
     source=_HANDBOOK + "7.17",
 )  # fmt: skip
 erfcx = _row(
-    "erfcx", function=torch.special.erfcx, y=r"e^{X^{2}} (1 - \operatorname{erf} X)", slope=r"\Bigl( 2 X \odot Y - \frac{2}{\sqrt{\pi}} \Bigr) \odot \bar{Y}",
+    "erfcx", function=torch.special.erfcx, y=r"e^{X^{2}} (1 - \operatorname{erf} X)",
+    slope=r"\Bigl( 2 X \odot Y - \frac{2}{\sqrt{\pi}} \Bigr) \odot \bar{Y}",
     f=lambda X: special().erfcx(X), derivative=lambda X, Y: 2 * X * Y - 2 / math.sqrt(math.pi), where=_E, source=_ERROR,
 )  # fmt: skip
 ndtr = _row(
@@ -320,17 +322,19 @@ i0 = _row(
     derivative=lambda X, Y: special().i1(X), where=_I, source=_BESSEL,
 )  # fmt: skip
 i0e = _row(
-    "i0e", function=torch.special.i0e, y=r"e^{-|X|} I_{0}(X)", slope=r"\bar{Y} \odot \bigl( e^{-|X|} I_{1}(X) - \operatorname{sign}(X) \odot Y \bigr)",
+    "i0e", function=torch.special.i0e, y=r"e^{-|X|} I_{0}(X)",
+    slope=r"\bar{Y} \odot \bigl( e^{-|X|} I_{1}(X) - \operatorname{sign}(X) \odot Y \bigr)",
     f=lambda X: special().i0e(X), derivative=lambda X, Y: special().i1e(X) - np.sign(X) * Y, where={**_I, **_E}, source=_BESSEL,
 )  # fmt: skip
 i1 = _row(
-    "i1", function=torch.special.i1, y=r"I_{1}(X)", slope=r"\bar{Y} \odot \Bigl( I_{0}(X) - \frac{Y}{X} \Bigr)", f=lambda X: special().i1(X),
-    derivative=lambda X, Y: special().i0(X) - _quotient(Y, X, 0.5), where=_I, source=_BESSEL,
+    "i1", function=torch.special.i1, y=r"I_{1}(X)", slope=r"\bar{Y} \odot \Bigl( I_{0}(X) - \frac{Y}{X} \Bigr)",
+    f=lambda X: special().i1(X), derivative=lambda X, Y: special().i0(X) - _quotient(Y, X, 0.5), where=_I, source=_BESSEL,
 )  # fmt: skip
 i1e = _row(
     "i1e", function=torch.special.i1e, y=r"e^{-|X|} I_{1}(X)",
-    slope=r"\bar{Y} \odot \Bigl( e^{-|X|} I_{0}(X) - Y \odot \bigl( \operatorname{sign}(X) + 1 / X \bigr) \Bigr)", f=lambda X: special().i1e(X),
-    derivative=lambda X, Y: special().i0e(X) - Y * np.sign(X) - _quotient(Y, X, 0.5), where={**_I, **_E}, source=_BESSEL,
+    slope=r"\bar{Y} \odot \Bigl( e^{-|X|} I_{0}(X) - Y \odot \bigl( \operatorname{sign}(X) + 1 / X \bigr) \Bigr)",
+    f=lambda X: special().i1e(X), derivative=lambda X, Y: special().i0e(X) - Y * np.sign(X) - _quotient(Y, X, 0.5),
+    where={**_I, **_E}, source=_BESSEL,
 )  # fmt: skip
 
 # -- with options --------------------------------------------------------------------------------------------------------------------------

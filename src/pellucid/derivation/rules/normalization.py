@@ -49,8 +49,8 @@ def _over_statistics(over):
     return {
         "forward": r"Y = " + _GAMMA + r"\hat{X}" + _BETA + r", \quad \hat{X} = \frac{X - \mu}{\sqrt{\sigma^{2} + \varepsilon}}",
         "backward": {
-            "input": r"\bar{X} = \frac{1}{\sqrt{\sigma^{2} + \varepsilon}} \Bigl( G - \frac{1}{m} \sum G - \hat{X} \odot \frac{1}{m} \sum G \odot \hat{X} \Bigr), \quad G = "
-            + _GAMMA + r"\bar{Y}",
+            "input": r"\bar{X} = \frac{1}{\sqrt{\sigma^{2} + \varepsilon}} \Bigl( G - \frac{1}{m} \sum G - \hat{X} \odot \frac{1}{m}"
+            r" \sum G \odot \hat{X} \Bigr), \quad G = " + _GAMMA + r"\bar{Y}",
             "weight": r"\bar{\gamma} = \sum \bar{Y} \odot \hat{X}",
             "bias": r"\bar{\beta} = \sum \bar{Y}",
         },
@@ -63,16 +63,18 @@ def _over_statistics(over):
 
 
 _BATCH = _over_statistics(text("the examples and positions of a channel"))
-_TRAINING, _EVALUATION = "\\given{training}{", "\\given{!training}{"
+
+
+def _in_both_modes(training, equation):
+    """Gradients flow through the statistics where they are the input's own; running statistics are constants."""
+    running = r"\bar{X} = \frac{1}{\sqrt{\sigma^{2} + \varepsilon}} \, " + _GAMMA + r"\bar{Y}"
+    return rf"\given{{{training}}}{{{equation}}}\given{{!{training}}}{{{running}}}"
 
 
 @rule(
     "batch_norm", function=F.batch_norm,
     forward=_BATCH["forward"],
-    backward={
-        **_BATCH["backward"],
-        "input": _TRAINING + _BATCH["backward"]["input"] + "}" + _EVALUATION + r"\bar{X} = \frac{1}{\sqrt{\sigma^{2} + \varepsilon}} \, " + _GAMMA + r"\bar{Y}}",
-    },
+    backward={**_BATCH["backward"], "input": _in_both_modes("training", _BATCH["backward"]["input"])},
     symbols=_SYMBOLS,
     where={
         **_BATCH["where"],
@@ -80,7 +82,7 @@ _TRAINING, _EVALUATION = "\\given{training}{", "\\given{!training}{"
         r"\sigma": text("the standard deviation over the same (dividing by m); in evaluation of the running variance"),
     },
     source="Ioffe and Szegedy 2015, Batch normalization, algorithm 1 and section 3",
-    note=text("In training the statistics are the batch's and gradients flow through them; in evaluation they are the running ones, constants."),
+    note=text("In training the statistics are the batch's and gradients flow through them; in evaluation they are constants."),
 )  # fmt: skip
 class batch_norm:
     def forward(input, running_mean=None, running_var=None, weight=None, bias=None, training=False, momentum=0.1, eps=1e-5):
@@ -146,10 +148,7 @@ _INSTANCE = _over_statistics(text("the positions of a channel of one example"))
 @rule(
     "instance_norm", function=F.instance_norm,
     forward=_INSTANCE["forward"],
-    backward={
-        **_INSTANCE["backward"],
-        "input": r"\given{use_input_stats}{" + _INSTANCE["backward"]["input"] + r"}\given{!use_input_stats}{\bar{X} = \frac{1}{\sqrt{\sigma^{2} + \varepsilon}} \, " + _GAMMA + r"\bar{Y}}",
-    },
+    backward={**_INSTANCE["backward"], "input": _in_both_modes("use_input_stats", _INSTANCE["backward"]["input"])},
     symbols=_SYMBOLS, where=_INSTANCE["where"],
     source="Ulyanov, Vedaldi and Lempitsky 2016, Instance normalization, equation 3",
 )  # fmt: skip
@@ -176,11 +175,15 @@ class instance_norm:
     "rms_norm", function=F.rms_norm,
     forward=r"Y = " + _GAMMA + r"\hat{X}, \quad \hat{X} = \frac{X}{r}, \quad r = \sqrt{\frac{1}{m} \sum X^{2} + \varepsilon}",
     backward={
-        "input": r"\bar{X} = \frac{1}{r} \Bigl( G - \hat{X} \odot \frac{1}{m} \sum G \odot \hat{X} \Bigr), \quad G = " + _GAMMA + r"\bar{Y}",
+        "input": r"\bar{X} = \frac{1}{r} \Bigl( G - \hat{X} \odot \frac{1}{m} \sum G \odot \hat{X} \Bigr), \quad G = "
+        + _GAMMA + r"\bar{Y}",
         "weight": r"\bar{\gamma} = \sum \bar{Y} \odot \hat{X}",
     },
     symbols={"X": "input", "Y": "output", r"\gamma": "weight", r"\varepsilon": "eps"},
-    where={"m": text("the number of normalised entries"), "r": text("their root mean square"), "G": text("the gradient of the normalised input")},
+    where={
+        "m": text("the number of normalised entries"), "r": text("their root mean square"),
+        "G": text("the gradient of the normalised input"),
+    },
     source="Zhang and Sennrich 2019, Root mean square layer normalization, equation 4",
     note=text("Where no eps is given PyTorch adds the machine's epsilon of the numbers' precision."),
 )  # fmt: skip
@@ -207,10 +210,14 @@ def _root_mean_square(x, normalized_shape, eps):
     "local_response_norm", function=F.local_response_norm,
     forward=r"Y_{c} = X_{c} \, D_{c}^{-\beta}, \quad D_{c} = k + \frac{\alpha}{n} \sum_{j \in N(c)} X_{j}^{2}",
     backward={
-        "input": r"\bar{X}_{c} = \bar{Y}_{c} D_{c}^{-\beta} - \frac{2 \alpha \beta}{n} X_{c} \sum_{j:\, c \in N(j)} \bar{Y}_{j} X_{j} D_{j}^{-\beta - 1}"
+        "input": r"\bar{X}_{c} = \bar{Y}_{c} D_{c}^{-\beta} - \frac{2 \alpha \beta}{n} X_{c}"
+        r" \sum_{j:\, c \in N(j)} \bar{Y}_{j} X_{j} D_{j}^{-\beta - 1}"
     },
     symbols={"X": "input", "Y": "output", "n": "size", r"\alpha": "alpha", r"\beta": "beta", "k": "k"},
-    where={"c": text("a channel"), "j": text("a channel"), "N": text("the n channels around a channel"), "D": text("the denominator before its power")},
+    where={
+        "c": text("a channel"), "j": text("a channel"), "N": text("the n channels around a channel"),
+        "D": text("the denominator before its power"),
+    },
     source="Krizhevsky, Sutskever and Hinton 2012, ImageNet classification with deep convolutional neural networks, section 3.3",
     note=text("PyTorch divides alpha by the size n, the paper does not."),
 )  # fmt: skip
@@ -239,7 +246,8 @@ def _response(x, size, alpha, k):
     "normalize", function=F.normalize,
     forward=r"Y = \frac{X}{d}, \quad d = \max(\lVert X \rVert_{p}, \varepsilon)",
     backward={
-        "input": r"\bar{X} = \frac{1}{d} \Bigl( \bar{Y} - [\lVert X \rVert_{p} \ge \varepsilon] \Bigl( \sum \bar{Y} \odot Y \Bigr) \frac{\partial \lVert X \rVert_{p}}{\partial X} \Bigr)"
+        "input": r"\bar{X} = \frac{1}{d} \Bigl( \bar{Y} - [\lVert X \rVert_{p} \ge \varepsilon] \Bigl( \sum \bar{Y} \odot Y \Bigr)"
+        r" \frac{\partial \lVert X \rVert_{p}}{\partial X} \Bigr)"
     },
     symbols={"X": "input", "Y": "output", "p": "p", r"\varepsilon": "eps"}, where={"d": text("the norm along dim, at least the epsilon")},
     source="Petersen and Pedersen 2012, The Matrix Cookbook, section 2.6",

@@ -141,7 +141,7 @@ def _slices(n, name="S"):
 
 def _pool_letters(n):
     P, S = text("a position in {tensor}", tensor="P"), text("a position in {tensor}", tensor="S")
-    return {letter: P for letter in "ijl"[:n]} | {letter: S for letter in "uvw"[:n]}
+    return {**dict.fromkeys("ijl"[:n], P), **dict.fromkeys("uvw"[:n], S)}
 
 
 def _max(n):
@@ -226,7 +226,7 @@ class avg_pool3d:
         )
 
 
-# -- adaptive: the number of windows is given, output i covers floor(i L / l) to ceil((i + 1) L / l) -------------------------------------------
+# -- adaptive: the number of windows is given, output i covers floor(i L / l) to ceil((i + 1) L / l) ---------------------------------------
 
 
 def bounds(size, outputs):
@@ -351,7 +351,8 @@ def _power_root(n):
         f"lp_pool{n}d", function=getattr(F, f"lp_pool{n}d"),
         forward=rf"P({ij}) = \Bigl( \sum_{{{uv} \text{{ in the window}}}} S({uv})^{{p}} \Bigr)^{{1/p}}",
         backward={
-            "input": rf"\bar{{S}}({uv}) = S({uv})^{{p - 1}} \sum_{{{ij}:\, ({uv}) \text{{ in the window}}}} P({ij})^{{1 - p}} \, \bar{{P}}({ij})"
+            "input": rf"\bar{{S}}({uv}) = S({uv})^{{p - 1}} \sum_{{{ij}:\, ({uv}) \text{{ in the window}}}}"
+            rf" P({ij})^{{1 - p}} \, \bar{{P}}({ij})"
         },
         symbols={"S": "input", "P": "output", "p": "norm_type"}, where=_pool_letters(n),
         source="Gulcehre, Cho, Pascanu and Bengio 2014, Learned-norm pooling for deep feedforward and recurrent neural networks",
