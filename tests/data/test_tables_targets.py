@@ -67,7 +67,7 @@ def test_arrays_and_lists_are_welcome() -> None:
         (["", "?", " "], "auto", ["empty in all 3 rows"]),
         ([float("nan")] * 5, "auto", ["empty"]),
         (["a", "b", "c"], "auto", ["3 different values in 3 rows"]),
-        ([f"name {index}" for index in range(50)], "auto", ["50 different values", "task=regression"]),
+        ([f"name {index}" for index in range(50)], "auto", ["50 different values", "--task regression"]),
         (["a", "b"] * 3, "regression", ["holds texts", "'a' in row 1", "regression"]),
         (["a", "a", "b"], "auto", ["classes b", "one sample each", "'a' has the others"]),
         ([[1], [2]], "auto", ["List"]),

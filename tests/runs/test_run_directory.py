@@ -123,7 +123,7 @@ def test_open_says_what_is_there_instead(tmp_path: Path) -> None:
         (tmp_path, "folder that holds runs: digits-mlp, iris"),
         (tmp_path / "empty", "has no run.json"),
         (tmp_path / "file", "is a file"),
-        (tmp_path / "digits-mlb", "did you mean 'digits-mlp'"),
+        (tmp_path / "digits-mlb", "did you mean '.*digits-mlp'"),
         (tmp_path / "nowhere" / "x", "does not exist"),
         (tmp_path / ("x" * 300), "File name too long|does not exist"),
         ("nul\x00", "does not exist"),

@@ -110,14 +110,14 @@ class Interrupted(PellucidError):  # noqa: N818 (not an error: the user asked fo
         self.exit_code = exit_code
 
 
-def did_you_mean(word: str, known: Iterable[str]) -> Text:
-    """A question, "did you mean 'income'?", where something is close, else the list of what there is."""
+def did_you_mean(word: str, known: Iterable[str], before: str = "") -> Text:
+    """A question, "did you mean 'income'?", where something is close, else the list of what there is; `before` is put before a name."""
     names = [str(name) for name in known]
     lowered = {name.lower(): name for name in reversed(names)}
     close = get_close_matches(word.lower(), list(lowered), n=1, cutoff=0.6)
     if close:
-        return text("did you mean {name!r}?", name=lowered[close[0]])
-    shown = names[:30]
+        return text("did you mean {name!r}?", name=before + lowered[close[0]])
+    shown = names[:12]
     more = len(names) - len(shown)
     if more:
         return text("choose one of: {names} (and {more} more)", names=shown, more=more)

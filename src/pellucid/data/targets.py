@@ -79,7 +79,7 @@ def several_numbers(columns: Sequence[pl.Series], task: str, names: Sequence[str
         raise DataError(
             text("{count} target columns: {names}", count=len(names), names=list(names)),
             text("one column of classes"),
-            text("name one of them, or use task=regression for several numbers"),
+            text("name one of them, or use --task regression for several numbers"),
         )
     pairs = zip(columns, names, strict=True)
     choices = [choose_task(column, "regression", name=name, decimal_comma=decimal_comma) for column, name in pairs]
@@ -122,7 +122,7 @@ def _from_texts(texts: pl.Series, task: str, name: str, training: np.ndarray | N
         raise DataError(
             text("the target {name!r} holds texts, for example {value!r} in row {row}", name=name, value=str(texts[row])[:60], row=row + 1),
             text("numbers, because the task is regression"),
-            text("use task=classification, or name a column of numbers"),
+            text("use --task classification, or name a column of numbers"),
         )
     return _classes(without(texts, MISSING_IN_LABELS), task, name, training, text("it holds texts"))
 
@@ -153,7 +153,7 @@ def _from_numbers(numbers: pl.Series, task: str, name: str, training: np.ndarray
         choice = _numbers(finite, name)
         if why is not None:
             whole = bool((present == present.round(0)).all())
-            other = text("; for classes use task=classification") if whole else Text("")
+            other = text("; for classes use --task classification") if whole else Text("")
             choice.notices.append(
                 Notice(
                     kind="task",
@@ -236,7 +236,7 @@ def _classes(labels: pl.Series, task: str, name: str, training: np.ndarray | Non
         raise DataError(
             text("the target {name!r} has {classes} different values in {rows} rows", name=name, classes=len(counts), rows=rows),
             text("classes that occur several times each"),
-            text("name another column as the target; for numbers use task=regression"),
+            text("name another column as the target; for numbers use --task regression"),
         )
     kept = {label for label, count in counts.items() if count > 1}
     lonely = sorted((label for label in counts if label not in kept), key=natural_order)
@@ -268,7 +268,7 @@ def _classes(labels: pl.Series, task: str, name: str, training: np.ndarray | Non
     codes[~usable] = 0
     notices += _label_notices(classes, counts, name)
     if task == "auto" and why is not None:
-        other = text("; for numbers use task=regression") if all(natural_order(label)[0] == 0 for label in classes) else Text("")
+        other = text("; for numbers use --task regression") if all(natural_order(label)[0] == 0 for label in classes) else Text("")
         notices.append(
             Notice(
                 kind="task",

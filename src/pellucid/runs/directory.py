@@ -445,7 +445,7 @@ def _not_there(folder: Path) -> RunError:
     with suppress(OSError):
         siblings = sorted(other.name for other in folder.parent.iterdir() if (other / "run.json").is_file())
     do = (
-        did_you_mean(folder.name, siblings)
+        did_you_mean(folder.name, siblings, before=str(folder.parent / "_")[:-1])
         if siblings
         else text("list the runs with: {command}", command=f"pellucid runs {quoted(folder.parent)}")
     )

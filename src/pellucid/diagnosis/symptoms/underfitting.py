@@ -66,7 +66,7 @@ def near_trivial(curves: Curves) -> list[Finding]:
                 "trivial": curves.trivial,
                 "learnt_share": share,
                 "train_samples": curves.train.samples,
-                "expected": {"learnt_share": f">= {bound}"},
+                "expected": {"learnt_share": f">= {bound:.3g}"},
             },
             remedy=_learn_more(curves),
         )
