@@ -44,6 +44,8 @@ from pellucid.core.trace_names import operation_name, spelling
         ("bitwise_and", [Tensor.__and__, torch.bitwise_and]),
         ("lstm", [torch.lstm]),
         ("fft_fft", [torch.fft.fft]),
+        ("unfold", [F.unfold]),
+        ("unfold_dimension", [Tensor.unfold]),
     ],
 )
 def test_names(name: str, functions: list[Any]) -> None:
@@ -59,7 +61,8 @@ def _documented_aliases() -> list[tuple[str, str]]:
             if alias:
                 target = alias.group(1).split(".")[-1].rstrip("_")
                 found.add((spelling(function), target))
-    return sorted(found - {("ndimension", "dim"), ("nelement", "numel")})  # numbers, not operations
+    numbers = {("ndimension", "dim"), ("nelement", "numel")}  # no operations
+    return sorted(found - numbers - {("linalg_diagonal", "diagonal")})  # takes other dimensions when none are named
 
 
 @pytest.mark.parametrize(("alias", "target"), _documented_aliases())

@@ -38,7 +38,7 @@ ALIASES = {
     "clip": "clamp", "fix": "trunc", "concat": "cat", "concatenate": "cat", "row_stack": "vstack", "ger": "outer", "trapz": "trapezoid",
     "moveaxis": "movedim", "swapaxes": "transpose", "swapdims": "transpose", "T": "t", "H": "adjoint", "mH": "adjoint",
     "linalg_det": "det", "linalg_slogdet": "slogdet", "linalg_inv": "inv", "inverse": "inv", "linalg_pinv": "pinv", "pinverse": "pinv",
-    "linalg_matmul": "matmul", "linalg_diagonal": "diagonal", "linalg_matrix_exp": "matrix_exp", "linalg_matrix_power": "matrix_power",
+    "linalg_matmul": "matmul", "linalg_matrix_exp": "matrix_exp", "linalg_matrix_power": "matrix_power",
     "linalg_householder_product": "householder_product", "orgqr": "householder_product",
     "expit": "sigmoid", "psi": "digamma", "gammainc": "igamma", "gammaincc": "igammac", "multigammaln": "mvlgamma", "gammaln": "lgamma",
     "_threshold": "threshold",
@@ -82,4 +82,6 @@ def operation_name(function: Callable[..., Any]) -> str:
     if name.endswith("_") and not name.endswith("__"):
         name = name[:-1]
     name = name.removeprefix("special_")
+    if name == "unfold" and getattr(function, "__module__", "") != "torch.nn.functional":
+        return "unfold_dimension"  # x.unfold(dimension, size, step); the other one takes patches of images
     return ALIASES.get(name, name)

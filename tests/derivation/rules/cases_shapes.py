@@ -112,6 +112,13 @@ CASES = {
         case(normal(5)).calling(lambda x: x.roll(2)),
     ],
     "rot90": [case(normal(2, 3)), case(normal(2, 3, 4), 3, (1, 2)), case(normal(2, 3), k=-1, dims=[1, 0])],
+    "unfold_dimension": [
+        case(normal(7), 0, 3, 2),
+        case(normal(2, 5, 3), 1, 2, 1),
+        case(normal(2, 5), -1, 2, 4),
+        case(normal(2, 5), dimension=1, size=5, step=1),
+        case(normal(), 0, 1, 1),
+    ],
     "clone": [
         case(normal(2, 3)),
         case(normal(2, 3)).calling(lambda x: x.t().contiguous()),

@@ -360,3 +360,26 @@ class rot90:
 
     def backward(dY, Y, input, k=1, dims=(0, 1)):
         return {"input": np.rot90(dY, -k, tuple(dims))}
+
+
+@rule(
+    "unfold_dimension", function=torch.Tensor.unfold,
+    forward=r"Y_{w, j} = X_{s w + j}", backward={"input": r"\bar{X}_{i} = \sum_{w, j: s w + j = i} \bar{Y}_{w, j}"},
+    symbols={"X": "input", "Y": "output", "s": "step"},
+    where={"i": "a position along the dimension", "w": "the window", "j": "the position in the window"}, source=_SOURCE,
+)  # fmt: skip
+class unfold_dimension:
+    def forward(input, dimension, size, step):
+        if not input.ndim:
+            return input.reshape(1)[:size]
+        windows = np.lib.stride_tricks.sliding_window_view(input, size, axis=dimension)
+        return windows[(*(slice(None),) * (dimension % input.ndim), slice(None, None, step))]
+
+    def backward(dY, Y, input, dimension, size, step):
+        if not input.ndim:
+            return {"input": dY.sum()}
+        dX = np.zeros(input.shape)
+        along, windows = (np.moveaxis(array, dimension % input.ndim, 0) for array in (dX, dY))
+        for j in range(size):
+            along[j : j + step * (len(windows) - 1) + 1 : step] += windows[..., j]
+        return {"input": dX}
