@@ -74,6 +74,19 @@ def test_atomic_write_replaces_and_leaves_nothing_else(tmp_path: Path) -> None:
     assert names_in(tmp_path) == {path.name}
 
 
+LARGE = 2**18  # from here on a buffer is written by itself
+
+
+@pytest.mark.parametrize(
+    "sizes",
+    [[], [0], [1, 0, 2], [LARGE], [LARGE - 1, 1, 5], [5, LARGE, 5, 2**20, 0], [2**17] * 5, [1] * 1000, [LARGE - 1, LARGE - 1, LARGE + 1]],
+)
+def test_all_bytes_of_small_and_large_buffers_arrive_in_order(tmp_path: Path, sizes: list[int]) -> None:
+    buffers = [bytes([index % 251]) * size for index, size in enumerate(sizes)]
+    write_atomically(tmp_path / "a", [memoryview(buffer) if index % 2 else buffer for index, buffer in enumerate(buffers)])
+    assert (tmp_path / "a").read_bytes() == b"".join(buffers)
+
+
 @pytest.mark.parametrize(
     ("code", "said"),
     [

@@ -177,7 +177,7 @@ def write_atomically(path: Path, buffers: Iterable[Buffer]) -> None:
         with storage_errors(path):
             descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _BINARY, 0o666)
             try:
-                for buffer in buffers:
+                for buffer in _gathered(buffers):
                     write_all(descriptor, buffer)
                 synchronise(descriptor)
             finally:
@@ -190,6 +190,24 @@ def write_atomically(path: Path, buffers: Iterable[Buffer]) -> None:
         raise
     finally:
         _being_written.discard(str(temporary))
+
+
+def _gathered(buffers: Iterable[Buffer], enough: int = 2**18) -> Iterator[Buffer]:
+    """The same bytes with small buffers put together: a call of the system for each bias of a network would be many."""
+    small = bytearray()
+    for buffer in buffers:
+        if memoryview(buffer).nbytes < enough:
+            small += buffer
+            if len(small) < enough:
+                continue
+            buffer = b""
+        if small:
+            yield bytes(small)
+            small.clear()
+        if len(buffer):
+            yield buffer
+    if small:
+        yield bytes(small)
 
 
 def _replace(source: Path, target: Path) -> None:
