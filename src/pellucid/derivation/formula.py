@@ -328,6 +328,9 @@ def substituted(node: Node, symbols: Mapping[str, Node], gradients: Mapping[str,
                 return symbols[name]
             case Accent("bar", Letter(name)):
                 return gradient(name, None, None)
+            case Accent(kind, Letter(name)) if isinstance(symbols.get(name), Script):  # a hat over z, not over its index
+                own = symbols[name]
+                return Script(Accent(kind, own.base), own.sub, own.sup) if isinstance(own, Script) else None
             case Script(Letter(name), sub, sup) if name in symbols:
                 return with_script(symbols[name], _inside(sub), _inside(sup))
             case Script(Accent("bar", Letter(name)), sub, sup):

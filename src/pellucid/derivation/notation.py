@@ -510,7 +510,9 @@ def _numbered(letter: Node, layer: int) -> Node:
 def _number(number: float) -> Node:
     digits = f"{number:.6g}"
     if "e" in digits:
-        return Matrix(np.asarray(float(number)))
+        mantissa, exponent = digits.split("e")
+        power = f"10^{{{int(exponent)}}}"
+        return parse(power if mantissa == "1" else rf"{mantissa} \cdot {power}")
     return Number(digits) if number >= 0 else Row((Symbol("("), Symbol("-"), Number(digits[1:]), Symbol(")")))
 
 

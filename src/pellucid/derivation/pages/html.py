@@ -15,7 +15,7 @@ import numpy as np
 from pellucid.core.language import Text, language, use_language
 from pellucid.derivation.check import Check
 from pellucid.derivation.comparison import TOLERANCE
-from pellucid.derivation.formula import Node, parse, substituted
+from pellucid.derivation.formula import Node, Row, parse, substituted
 from pellucid.derivation.notation import Notation, Written
 from pellucid.derivation.pages import content
 from pellucid.derivation.pages.mathml import equality, equation
@@ -104,7 +104,7 @@ class _Page:
     def _given_card(self, symbol: Node, value: Value) -> str:
         small = _drawable(value.array)
         inner = equality([symbol, self.notation.drawn(value)]) if small else equation(symbol) + self._told(value.array)
-        shape = content.shape_of(value.array)
+        shape = content.shape_of(self.notation.laid_out(value))
         caption = f"{escape(value.name)} {shape}" if small else escape(value.name)
         return (
             f'<figure><figcaption>{caption}</figcaption><div class="scroll">{inner}</div>{"" if small else self._map(value.array)}</figure>'
@@ -211,10 +211,7 @@ class _Page:
         where = content.source_of(step)
         source = f'<span class="source">{escape(where)}</span>' if where else ""
         error = step.error.backward if back else step.error.forward
-        good = error is not None and error <= TOLERANCE
-        badge = "" if error is None else f'<span class="error{"" if good else " bad"}">{"✓" if good else "✗"} {error:.0e}</span>'
-        if error == 0:
-            badge = '<span class="error">✓ 0</span>'
+        badge = _badge(error)
         number = (
             f'<a class="number" href="#{link}">({step.index}){sign}</a>'
             if step.gradients
@@ -307,7 +304,9 @@ class _Page:
             first = equality(list(written.parts), sign) if len(written.parts) > 1 else equation(written.row)
             lines.append(f'<div class="line"><div class="scroll">{first}{also}</div>{size}</div>')
         if written.numbers and written.symbol is not None:
-            lines.append(f'<div class="scroll worked">{equality([written.symbol, *written.numbers])}</div>')
+            *inside, result = written.numbers
+            first, second = ([written.symbol, *inside], equality([Row(()), result])) if inside else ([written.symbol, result], "")
+            lines.append(f'<div class="scroll worked">{equality(first)}{second}</div>')  # the result goes to a new line where it must
         elif value is not None and written.symbol is not None:
             lines.append(f'<div class="arrives">{equation(written.symbol, block=False)}{self._told(value)}</div>{self._map(value)}')
         return f'<div class="pair">{"".join(lines)}</div>'
@@ -331,6 +330,14 @@ class _Page:
             f'<div class="map"><button type="button" aria-expanded="false" data-shape="{tiles} {height} {width}" data-numbers="{encoded}">'
             f"{both(content.SHOW)}</button>{excerpt}</div>"
         )
+
+
+def _badge(error: float | None) -> str:
+    """The error against PyTorch, beside the step."""
+    if error is None:
+        return ""
+    good = error <= TOLERANCE
+    return f'<span class="error{"" if good else " bad"}">{"✓" if good else "✗"} {f"{error:.0e}" if error else "0"}</span>'
 
 
 def _verdict(check: Check) -> str:

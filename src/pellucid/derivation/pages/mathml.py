@@ -30,7 +30,7 @@ from pellucid.derivation.formula import (
 
 _SPACES = {"\\quad": "1em", "\\qquad": "2em", "\\,": "0.17em", "\\;": "0.28em", "\\:": "0.22em", "\\ ": "0.25em", " ": "0.25em"}
 _ACCENTS = {"bar": "¯", "hat": "^", "tilde": "~", "vec": "→", "dot": "˙", "underline": "_"}
-_UPRIGHT = {"\\partial": "∂", "\\infty": "∞", "\\nabla": "∇", "\\top": "⊤", "\\prime": "′"}
+_UPRIGHT = {"\\infty": "∞", "\\nabla": "∇", "\\top": "⊤", "\\prime": "′"}
 
 
 def equation(node: Node, *, block: bool = True) -> str:
@@ -119,6 +119,8 @@ def _item(node: Node) -> str:
 def _symbol(sign: str) -> str:
     if sign in _SPACES:
         return f'<mspace width="{_SPACES[sign]}"></mspace>'
+    if sign == "\\partial":
+        return '<mi mathvariant="normal">∂</mi>'
     if sign in _UPRIGHT:
         return f'<mo lspace="0" rspace="0">{_UPRIGHT[sign]}</mo>'
     if not sign.startswith("\\"):
@@ -167,13 +169,21 @@ def _table(kind: str, rows: tuple[tuple[Node, ...], ...]) -> str:
 
 
 def _matrix(array: np.ndarray) -> str:
-    entries = [_entry(entry) for entry in numerals(array)]
+    written = numerals(array)
     if array.ndim == 0 or array.size == 1:
-        return entries[0]
+        return _entry(written[0])
     rows, columns = (array.shape[0], 1) if array.ndim == 1 else array.shape
+    longest = [max(written[column::columns], key=len) for column in range(columns)]
+    entries = [_aligned(entry, longest[place % columns]) for place, entry in enumerate(written)]
     lines = (entries[line * columns : (line + 1) * columns] for line in range(rows))
     inside = "".join("<mtr>" + "".join(f"<mtd>{entry}</mtd>" for entry in line) + "</mtr>" for line in lines)
     return f'<mtable class="numbers">{inside}</mtable>'
+
+
+def _aligned(entry: str, longest: str) -> str:
+    """The entry behind as much room as the longest of its column is longer: text-align does not reach into MathML."""
+    missing = longest[: len(longest) - len(entry)].replace("-", "−")
+    return (f"<mrow><mphantom><mn>{missing}</mn></mphantom>{_entry(entry)}</mrow>") if missing and "e" not in longest else _entry(entry)
 
 
 def _entry(entry: str) -> str:
