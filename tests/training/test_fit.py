@@ -119,6 +119,13 @@ def test_learns_and_loads_and_predicts(tmp_path):
     assert again.metrics == run.metrics
 
 
+@pytest.mark.parametrize("values", [np.array([0, 1, 2]), np.array([-5, 3, 40]), np.array(["a", "b", "c"]), np.array([False, True])])
+def test_labels_compare_with_the_users_own(values, tmp_path):
+    X, y = blobs(classes=len(values), noise=0.2)
+    run = pellucid.fit(X, values[y], epochs=20, learning_rate=0.02, directory=tmp_path)
+    assert (np.array(run.predict(X).labels) == values[y]).mean() > 0.9
+
+
 def test_regression_in_the_users_units(tmp_path):
     draw = np.random.default_rng(0)
     X = draw.normal(size=(500, 4)).astype(np.float32)

@@ -13,9 +13,9 @@ from pellucid.core.records import Record, Score
 METRIC_WORDS = {
     "accuracy": text("accuracy"),
     "balanced_accuracy": text("balanced accuracy"),
-    "precision": text("precision"),
-    "recall": text("recall"),
-    "f1": text("F1 score"),
+    "precision": text("precision (mean over the classes)"),
+    "recall": text("recall (mean over the classes)"),
+    "f1": text("F1 score (mean over the classes)"),
     "roc_auc": text("area under the ROC curve"),
     "r2": text("R2"),
     "rmse": text("root mean squared error"),

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -53,6 +54,7 @@ class RunDirectory:
         self.path = path
         self._metrics_whole = False  # whether the last line is known to be complete
         self._metrics_unsynchronised = False
+        self._made_parent = False  # whether the folder around this directory is ours too
 
     def __repr__(self) -> str:
         return f"RunDirectory({str(self.path)!r})"
@@ -69,6 +71,7 @@ class RunDirectory:
         folder = Path(parent).expanduser()
         legal = legal_name(name)
         with storage_errors(folder):
+            made_parent = not folder.exists()
             folder.mkdir(parents=True, exist_ok=True)
             number = 1
             while True:
@@ -79,7 +82,19 @@ class RunDirectory:
                 except FileExistsError:
                     number += 1
             synchronise_directory(folder)
-        return cls(path)
+        directory = cls(path)
+        directory._made_parent = made_parent
+        return directory
+
+    def discard_untrained(self) -> None:
+        """Remove the directory, and the folder around it if `create` made that, unless there is something trained in it."""
+        if self.metrics() or self.has_weights() or any(self.checkpoint_steps()):
+            return
+        with storage_errors(self.path), suppress(FileNotFoundError):
+            shutil.rmtree(self.path)
+        if self._made_parent:
+            with suppress(OSError):  # another run is in it
+                self.path.parent.rmdir()
 
     @classmethod
     def open(cls, path: str | os.PathLike[str]) -> RunDirectory:

@@ -209,8 +209,9 @@ def compare(paths: Sequence[Path | str]) -> list[ComparedRow]:
         if item.error is not None:
             raise RunError(item.error)
     rows: list[ComparedRow] = []
+    used = [_used(directory, run) for directory, run in zip(directories, runs, strict=True)]
     for kind in ("data", "config", "network", "environment"):
-        sections = [_flat(run[kind]) for run in runs]
+        sections = [_flat(values if kind == "config" else run[kind]) for run, values in zip(runs, used, strict=True)]
         for name in _names(sections):
             values = tuple(section.get(name) for section in sections)
             if any(value != values[0] for value in values[1:]):
@@ -220,6 +221,13 @@ def compare(paths: Sequence[Path | str]) -> list[ComparedRow]:
     rows.append(ComparedRow("cost", "epochs", tuple(item.epochs for item in entries)))
     rows.append(ComparedRow("cost", "seconds", tuple(item.seconds for item in entries)))
     return rows
+
+
+def _used(directory: RunDirectory, run: Mapping[str, Any]) -> dict[str, Any]:
+    """The options with the values that training used in the place of "auto"."""
+    decided = directory.read_record("decisions") if directory.has_record("decisions") else {}
+    settings = {**run.get("settings", {}), **{name: decided[name] for name in ("learning_rate", "epochs") if name in decided}}
+    return {name: settings.get(name, value) if value == "auto" else value for name, value in run["config"].items()}
 
 
 def _names(sections: Sequence[Mapping[str, Any]]) -> list[str]:

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.nn.parameter import is_lazy
 
 from pellucid.core.errors import OptionError
 from pellucid.core.language import text
@@ -70,13 +71,23 @@ def build_network(
                 text("network_options together with a network chosen by its name"),
                 text("set these values in your own network"),
             )
+        for option in ("activation", "dropout"):
+            if option not in settings.chosen and getattr(settings, option):
+                raise OptionError(
+                    text("{option} is {value!r} and the network is your own", option=option, value=getattr(settings, option)),
+                    text("{option} together with a network chosen by its name", option=option),
+                    text("set it in your own network"),
+                )
         module = registry.own_network(network, input_shape, outputs)
         name = type(module).__name__
         description = {"name": name, "custom": True, "options": {}}
-    description.update(
-        input_shape=list(input_shape), outputs=outputs, parameters=sum(parameter.numel() for parameter in module.parameters())
-    )
+    description.update(input_shape=list(input_shape), outputs=outputs, parameters=all_parameters(module))
     return Chosen(module, description)
+
+
+def all_parameters(network: nn.Module) -> int:
+    """How many numbers the parameters hold, frozen ones too; those of lazy layers count from the first forward pass on."""
+    return sum(parameter.numel() for parameter in network.parameters() if not is_lazy(parameter))
 
 
 def choose_device(device: Any) -> torch.device:

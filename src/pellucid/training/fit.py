@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import datetime
 import sys
 from collections.abc import Mapping
@@ -11,13 +10,13 @@ from typing import Any
 
 from pellucid import __version__, data
 from pellucid.core import options as option_table
-from pellucid.core.errors import DataError
+from pellucid.core.errors import DataError, InputError
 from pellucid.core.language import text
 from pellucid.core.system import environment
-from pellucid.networks.registry import check_custom
+from pellucid.networks.registry import check_custom, forward_once
 from pellucid.runs.directory import RunDirectory
 from pellucid.training.augmentation import build_augmentation
-from pellucid.training.construction import build_network, choose_device, network_name
+from pellucid.training.construction import all_parameters, build_network, choose_device, network_name
 from pellucid.training.cost import flops_per_sample, threads_for
 from pellucid.training.metrics import parse_condition
 from pellucid.training.progress import Progress
@@ -133,8 +132,9 @@ def train(source: Any, target: Any, options: Mapping[str, Any], progress: Progre
         if chosen.custom:
             check = check_custom(chosen.network, prepared.train, outputs=chosen.description["outputs"], task=prepared.task)
             prepared.notices = (*prepared.notices, *check.notices)
+            chosen.description["parameters"] = all_parameters(chosen.network)  # lazy layers have theirs since the check
         inputs, targets = next(prepared.train.batches(2))
-        loss.check(copy.deepcopy(chosen.network).eval()(inputs), targets)
+        loss.check(forward_once(chosen.network, inputs), targets)
         if device.type == "cpu":
             settings = replace(settings, threads=threads_for(flops_per_sample(chosen.network, inputs), settings.batch_size))
 
@@ -149,6 +149,9 @@ def train(source: Any, target: Any, options: Mapping[str, Any], progress: Progre
             device=device, progress=progress, name=samples.name,
         )  # fmt: skip
         session.execute()
+    except InputError:  # refused at the first step: a run that cannot be gone on with is no run
+        directory.discard_untrained()
+        raise
     finally:
         progress.close()
     return Run(directory, network=chosen.network, prepared=prepared)

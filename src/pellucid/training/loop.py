@@ -235,7 +235,7 @@ class Loop:
             text(
                 "lower the learning rate (for example --learning-rate {rate:.2g}), clip the gradient (--clip 1), "
                 "or look for extreme values in the data",
-                rate=self.optimizer.param_groups[0]["lr"] / 10,
+                rate=self.schedule.peak / 10,
             ),
         )
 
@@ -396,17 +396,17 @@ def load_weights(network: nn.Module, weights: Mapping[str, Any]) -> None:
     network.load_state_dict(weights)
 
 
-def explain_failure(error: RuntimeError, batch_size: int) -> Exception:
-    """A RuntimeError of torch inside a step, as one of ours: out of memory, or a network that cannot be trained as it is."""
+def explain_failure(error: Exception, batch_size: int) -> Exception:
+    """What a step raised, mostly a RuntimeError of torch, as one of ours: out of memory, or a network that cannot be trained as it is."""
     message = str(error)
-    if isinstance(error, torch.OutOfMemoryError) or "not enough memory" in message or "out of memory" in message.lower():
+    if isinstance(error, (torch.OutOfMemoryError, MemoryError)) or "not enough memory" in message or "out of memory" in message.lower():
         return MemoryShortage(
             text("the memory of the device does not hold a step with {batch_size} samples", batch_size=batch_size),
             text("a batch that fits"),
             text("use a smaller batch: --batch-size {smaller}", smaller=max(1, batch_size // 2)),
         )
     return ModelError(
-        text("the network failed in a training step: {message}", message=message.strip().split("\n")[0]),
+        text("the network failed in a training step: {message}", message=message.strip().split("\n")[0] or type(error).__name__),
         text("a network whose forward and backward pass run on a batch of {batch_size} samples", batch_size=batch_size),
         text("run one step of your network by hand on one batch; the full text of torch follows the chain of exceptions"),
     )

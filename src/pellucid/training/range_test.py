@@ -17,6 +17,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from pellucid.core.errors import ModelError
+from pellucid.core.language import text
+
 SMOOTHING = 0.9  # of the exponential average of the losses
 STOP_RATIO = 4.0  # the loss is this many times its lowest value: the rate is too high, no need to go on
 SAFETY = 10.0  # chosen rate = (rate of the lowest smoothed loss) / SAFETY
@@ -49,7 +52,14 @@ def range_test(
     `batches` yields at least one batch and is read once; the network given is not changed. `default` is the optimiser's customary rate: the
     middle of the range searched, and the answer where the test says nothing (a loss that never falls).
     """
-    trial = copy.deepcopy(network)
+    try:
+        trial = copy.deepcopy(network)
+    except Exception as error:  # a factory may have made a network that cannot be copied
+        raise ModelError(
+            text("your network cannot be copied: {error}", error=f"{type(error).__name__}: {error}"),
+            text("a network that copy.deepcopy can copy, because the range test trains a copy"),
+            text("set the learning rate: --learning-rate 0.001"),
+        ) from error
     trial.train()
     low, high = default / 100, default * 100
     optimizer = make_optimizer(trial, low)

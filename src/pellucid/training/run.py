@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -37,7 +37,7 @@ class Predictions:
 
     task: Task
     identifiers: list[str]  # row numbers or file names
-    labels: list[str] | None  # classification: the most probable class of each sample
+    labels: list[Any] | None  # classification: the most probable class of each sample; whole numbers where the classes are numbered
     probabilities: np.ndarray | None  # classification: (n, K), rows sum to 1
     values: np.ndarray | None  # regression: (n, outputs), in the target's units
     skipped: tuple[str, ...] = ()  # what could not be read, each with its reason
@@ -56,6 +56,15 @@ class Predictions:
             for index, name in enumerate(self.task.targets):
                 columns[name] = [float(value) for value in self.values[:, index]]
         return columns
+
+
+def class_values(classes: Sequence[str]) -> list[Any]:
+    """The classes as the user wrote them: whole numbers and truth values are no texts, so that they compare with the user's own y."""
+    if {name.lower() for name in classes} == {"false", "true"}:
+        return [name.lower() == "true" for name in classes]
+    if all(name.lstrip("-").isdecimal() and str(int(name)) == name for name in classes):
+        return [int(name) for name in classes]
+    return list(classes)
 
 
 @dataclass(frozen=True)
@@ -206,7 +215,8 @@ class Run:
         skipped = tuple(f"{item.identifier}: {item.reason}" for item in samples.quarantined)
         if self.task.kind == "classification":
             chances = probabilities(outputs, self._record["settings"]["loss"], len(self.task.classes)).double().numpy()
-            labels = [self.task.classes[index] for index in chances.argmax(axis=1)]
+            names = class_values(self.task.classes)
+            labels = [names[index] for index in chances.argmax(axis=1)]
             return Predictions(self.task, list(samples.identifiers), labels, chances, None, skipped)
         values = self._preprocessing().restore_targets(outputs).double().reshape(len(outputs), -1).numpy()
         return Predictions(self.task, list(samples.identifiers), None, None, values, skipped)

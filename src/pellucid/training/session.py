@@ -8,13 +8,14 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from pellucid.core.errors import DivergenceError
+from pellucid.core.errors import DivergenceError, PellucidError
 from pellucid.core.language import text
 from pellucid.core.records import Cost, Finding, Score
 from pellucid.core.system import Signals, peak_memory_bytes
@@ -92,21 +93,34 @@ class Session:
             self.progress.decided(settings.to_dict(), settings.chosen)
             restore_loaders(parts_of(self.prepared), loaders)  # training's orders do not depend on what the range test read
             seed_everything(settings.seed + 1)  # training's draws do not depend on what the range test drew
-            loop = self._loop(settings, signals)
+            with self._failures_explained():
+                loop = self._loop(settings, signals)
             if state is not None:
                 loop.restore(state)
             else:
                 self.directory.cut_metrics(0)
             try:
-                loop.run()
+                with self._failures_explained():
+                    loop.run()
             except DivergenceError:
                 self._keep_last_good(loop)
                 raise
-            except (torch.OutOfMemoryError, RuntimeError) as error:
-                if type(error).__module__.startswith("pellucid"):
-                    raise
-                raise explain_failure(error, settings.batch_size) from error
             self._finish(loop, settings, signals)
+
+    @contextmanager
+    def _failures_explained(self) -> Iterator[None]:
+        """What torch, or the user's own network, loss or optimiser, raises in a step, as one of our errors; a mistake of ours stays one."""
+        try:
+            yield
+        except PellucidError:
+            raise
+        except (RuntimeError, MemoryError) as error:
+            raise explain_failure(error, self.settings.batch_size) from error
+        except Exception as error:
+            ours = type(self.network).__module__.startswith("pellucid.")
+            if ours and isinstance(self.settings.optimizer, str) and isinstance(self.settings.loss, str):
+                raise
+            raise explain_failure(error, self.settings.batch_size) from error
 
     # -- before training -------------------------------------------------------------------------------------------------------------
 
@@ -142,13 +156,9 @@ class Session:
         if decisions is None:
             self.progress.phase(text("learning-rate range test") if settings.learning_rate == "auto" else text("measuring the speed"))
             name = settings.optimizer if isinstance(settings.optimizer, str) else "adamw"
-            try:
+            with self._failures_explained():
                 batches = self._trial_batches(signals)
                 test = range_test(self.network, self._optimizer, self.loss_function(), batches, default=CUSTOMARY_RATE[name])
-            except RuntimeError as error:
-                if type(error).__module__.startswith("pellucid"):
-                    raise
-                raise explain_failure(error, settings.batch_size) from error
             decisions = {"range_test": test.to_dict(), "learning_rate": settings.learning_rate, "epochs": settings.epochs}
             if settings.learning_rate == "auto":
                 decisions["learning_rate"] = test.learning_rate

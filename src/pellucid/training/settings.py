@@ -71,7 +71,8 @@ def choose_settings(
     Raises:
         OptionError: options that contradict the task or each other.
     """
-    chosen = tuple(name for name, value in options.items() if value == "auto" and name in Settings.__dataclass_fields__)
+    auto = (name for name, value in options.items() if isinstance(value, str) and value == "auto")  # an array compares with no text
+    chosen = tuple(name for name in auto if name in Settings.__dataclass_fields__)
 
     def decide(name: str, value: Any) -> Any:
         return value if options[name] == "auto" else options[name]
