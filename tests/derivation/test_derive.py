@@ -196,6 +196,7 @@ def test_functions_closures_and_methods() -> None:
     assert "weights_1" not in names
     assert derivation.check().passed
     assert derivation.network == "function"
+    assert "gain" in pellucid.derive(lambda x, gain=scale: x * gain, torch.randn(2, 6)).parameters
     assert pellucid.derive(model.forward, torch.randn(2, 6)).check().passed
     assert pellucid.derive(torch.tanh, torch.randn(2, 6)).check().passed
     assert scale.grad is None

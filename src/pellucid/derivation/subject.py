@@ -64,6 +64,7 @@ def _held_by(function: Callable[..., Any]) -> Iterator[tuple[str, Any]]:
             candidates += [*used.nonlocals.items(), *used.globals.items()]
         except ValueError:  # a closure variable that has no value yet
             pass
+        candidates += [(p.name, p.default) for p in inspect.signature(plain).parameters.values() if p.default is not p.empty]
     for name, value in candidates:
         items = (
             list(value.items())
