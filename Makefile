@@ -32,6 +32,7 @@ help:
 
 demo: $(VENV)/.installed $(VENV)/.catalogues
 	@$(BIN)/pellucid fit digits
+	@run=$$(ls -td runs/digits-*/ | head -n 1); run=$${run%/}; echo; $(BIN)/pellucid derive "$$run" --output "$$run/derivation.html"
 	@echo; echo "This was:  $(BIN)/pellucid fit digits      Your own data:  $(BIN)/pellucid fit FILE.csv --target COLUMN"
 
 test: $(VENV)/.developer $(VENV)/.catalogues

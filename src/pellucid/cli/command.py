@@ -17,7 +17,7 @@ from pellucid.core.errors import InputError, OptionError, did_you_mean
 from pellucid.core.language import Text, language, text
 
 EMBEDDED = ("digits", "iris", "wine", "breast-cancer", "diabetes")
-COMMANDS = ("fit", "predict", "evaluate", "runs", "resume", "data")  # a file of the same name in commands/
+COMMANDS = ("fit", "predict", "evaluate", "runs", "resume", "data", "derive")  # a file of the same name in commands/
 
 _LEFT = 31  # columns of the option names in --help
 
@@ -52,7 +52,7 @@ def general_options(json: bool = True) -> list[click.Parameter]:
     options: list[click.Parameter] = [
         GroupedOption(
             "--language",
-            says=text("the language of the output (default: the locale's)"),
+            says=text("language of the output (default: the locale's)"),
             value=text("en|zh"),
             expose_value=False,
         ),

@@ -146,7 +146,7 @@ class Notation:
         self.derivation, self.name = derivation, derivation.notation
         forward = [step for step in derivation.steps if step.stage != "loss"]
         self.chain = _is_chain(derivation, forward)
-        first = derivation.inputs[0].array if derivation.inputs else np.zeros(())
+        first = next((value.array for value in derivation.inputs), np.zeros(1))
         self.single = self.chain and (first.ndim < 2 or first.shape[0] == 1)  # one example: small letters
         self.layers: dict[tuple[str, str], int] = {}  # (kind of layer, module path) -> its number among those of its kind
         self.symbols: dict[int, Node] = {}
@@ -255,7 +255,7 @@ class Notation:
         tree = self._tidy(step, parse(_given(source, step)))
         letters = self._letters_of(step)
         parts = tuple(substituted(part, letters) for part in sides(tree))
-        if len(step.outputs) > 1:
+        if len(step.outputs) != 1:
             return Written(parts)
         output = step.outputs[0]
         numbers: tuple[Node, ...] = (self.drawn(output),) if self._small(output) else ()
@@ -480,7 +480,7 @@ def _is_chain(derivation: Derivation, forward: list[Step]) -> bool:
     for step in forward:
         if step.rule is None or step.operation not in CHAIN or len(step.outputs) != 1 or not step.inputs:
             return False
-        if step.inputs[0] is not current or step.outputs[0].array.ndim > 2 or step.identity:
+        if step.inputs[0] is not current or step.outputs[0].array.ndim > 2:
             return False
         if any(value.kind not in ("parameter", "draw") for value in step.inputs[1:]):
             return False

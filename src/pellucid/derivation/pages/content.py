@@ -254,3 +254,7 @@ def new(array: np.ndarray) -> Text:
 def parameters(derivation: Derivation) -> Text:
     entries = sum(value.array.size for value in {value.index: value for value in derivation.parameters.values()}.values())
     return text("{count} parameters in {arrays} arrays", count=entries, arrays=len(derivation.parameters))
+
+
+def error_told(error: float) -> Text:
+    return text("relative error against autograd: {error}", error=f"{error:.1g}")

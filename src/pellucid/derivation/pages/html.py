@@ -15,7 +15,7 @@ import numpy as np
 from pellucid.core.language import Text, language, use_language
 from pellucid.derivation.check import Check
 from pellucid.derivation.comparison import TOLERANCE
-from pellucid.derivation.formula import Node, Row, parse, substituted
+from pellucid.derivation.formula import Node, Row, Symbol, parse, substituted
 from pellucid.derivation.notation import Notation, Written
 from pellucid.derivation.pages import content
 from pellucid.derivation.pages.mathml import equality, equation
@@ -125,7 +125,7 @@ class _Page:
         said = f'<p class="note"><code>{escape(self.derivation.loss_name)}</code>: {both(note)}</p>' if note is not None else ""
         yield f'<article class="step">{self._written(named[0])}{said}</article>'
         inside = "\n".join(self._forward_step(step) for step in steps)
-        yield self._folded(both(content.ELEMENTARY), inside, f"({steps[0].index})–({steps[-1].index})") if steps else ""
+        yield self._folded(both(content.ELEMENTARY), inside, _span(steps)) if steps else ""
 
     def _backward(self) -> Iterator[str]:
         named = self.notation.loss()
@@ -136,7 +136,7 @@ class _Page:
             steps = [step for step in steps if step.stage != "loss"]
             if loss:
                 inside = "\n".join(self._backward_step(step) for step in loss)
-                yield self._folded(both(content.ELEMENTARY), inside, f"({loss[0].index})–({loss[-1].index})")
+                yield self._folded(both(content.ELEMENTARY), inside, _span(loss))
         yield from self._steps(steps, self._backward_step)
         sums = [self._sum(value) for value in content.shared_parameters(self.derivation)]
         if sums:
@@ -305,7 +305,7 @@ class _Page:
             lines.append(f'<div class="line"><div class="scroll">{first}{also}</div>{size}</div>')
         if written.numbers and written.symbol is not None:
             *inside, result = written.numbers
-            first, second = ([written.symbol, *inside], equality([Row(()), result])) if inside else ([written.symbol, result], "")
+            first, second = ([written.symbol, *inside], equation(Row((Symbol("="), result)))) if inside else ([written.symbol, result], "")
             lines.append(f'<div class="scroll worked">{equality(first)}{second}</div>')  # the result goes to a new line where it must
         elif value is not None and written.symbol is not None:
             lines.append(f'<div class="arrives">{equation(written.symbol, block=False)}{self._told(value)}</div>{self._map(value)}')

@@ -147,7 +147,7 @@ def _scripted(base: Node, sub: Node | None, sup: Node | None) -> str:
     else:
         inner = row(base)
     if sup == Symbol("\\prime"):  # the sign is raised by itself
-        inner, sup = f"<mrow>{inner}{_symbol(sup.sign)}</mrow>", None
+        inner, sup = f"<mrow>{inner}{mathml(Symbol(chr(92) + 'prime'))}</mrow>", None
     under, over = ("munder", "mover") if bounded else ("msub", "msup")
     if sub is not None and sup is not None:
         both = "munderover" if bounded else "msubsup"

@@ -33,6 +33,18 @@ def to_text(derivation: Derivation) -> str:
     return "\n".join(narrow).rstrip() + "\n"
 
 
+def one_line(derivation: Derivation) -> str:
+    """One equation of the page with its number: the gradient of the output layer's weights, and how far it is from autograd's."""
+    notation = Notation(derivation)
+    for step in content.backward_steps(derivation):
+        for written in notation.backward(step):
+            value = step.places.get(written.argument)
+            if value is not None and value.kind == "parameter" and len(written.parts) > 1:
+                error = "" if value.error is None else content.error_told(value.error)
+                return f"({step.index}) {plain(written.row)}   {error}"
+    return ""
+
+
 def _title(number: int, title: Text, more: str = "") -> list[str]:
     words = f"{number}  {title}{more}"
     return [words, "─" * min(WIDTH, columns_of(words)), ""]
