@@ -434,7 +434,7 @@ def latex(node: Node) -> str:
         case Words(words, upright):
             return f"\\{upright}{{{escaped(words)}}}"
         case Row(items):
-            return "".join(f"({latex(item)})" if in_brackets(items, place) else latex(item) for place, item in enumerate(items))
+            return _latex_row(items)
         case Script(base, sub, sup):
             below = "" if sub is None else f"_{{{latex(sub)}}}"
             above = "" if sup is None else f"^{{{latex(sup)}}}"
@@ -453,6 +453,23 @@ def latex(node: Node) -> str:
             return _matrix(array)
         case _:
             return ""
+
+
+def _latex_row(items: Sequence[Node]) -> str:
+    """Brackets around a matrix grow with it."""
+    drawn: list[str] = []
+    opened: list[int] = []
+    for place, item in enumerate(items):
+        if item == Symbol("("):
+            opened.append(len(drawn))
+        if item == Symbol(")") and opened:
+            start = opened.pop()
+            if any("bmatrix" in part for part in drawn[start + 1 :]):
+                drawn[start] = "\\left("
+                drawn.append("\\right)")
+                continue
+        drawn.append(f"({latex(item)})" if in_brackets(items, place) else latex(item))
+    return "".join(drawn)
 
 
 def _matrix(array: np.ndarray) -> str:

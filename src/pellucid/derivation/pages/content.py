@@ -258,3 +258,8 @@ def parameters(derivation: Derivation) -> Text:
 
 def error_told(error: float) -> Text:
     return text("relative error against autograd: {error}", error=f"{error:.1g}")
+
+
+def is_drawable(array: np.ndarray) -> bool:
+    """Whether every number is shown: up to 64, in 8 rows and columns."""
+    return 0 < array.size <= 64 and array.ndim <= 2 and max((*array.shape, 1)) <= 8

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from html import escape
 from pathlib import Path
 from string import Template
@@ -102,7 +102,7 @@ class _Page:
             yield self._folded(both(content.LETTERS), f'<div class="given-list">{"".join(cards[first:])}</div>', str(len(cards) - first))
 
     def _given_card(self, symbol: Node, value: Value) -> str:
-        small = _drawable(value.array)
+        small = content.is_drawable(value.array)
         inner = equality([symbol, self.notation.drawn(value)]) if small else equation(symbol) + self._told(value.array)
         shape = content.shape_of(self.notation.laid_out(value))
         caption = f"{escape(value.name)} {shape}" if small else escape(value.name)
@@ -184,19 +184,18 @@ class _Page:
 
     # steps -------------------------------------------------------------------------------------------------------------------------
 
-    def _steps(self, steps: Sequence[Step], draw: object) -> Iterator[str]:
+    def _steps(self, steps: Sequence[Step], draw: Callable[[Step], str]) -> Iterator[str]:
         """The steps, those of an expansion folded, and of a large network those of a module."""
-        drawn = draw if callable(draw) else str
         large = len(self.derivation.steps) > FOLDED_STEPS
         for part in content.bundles(steps) if large else _by_group(steps):
-            inside = "\n".join(str(drawn(step)) for step in part.steps)
+            inside = "\n".join(draw(step) for step in part.steps)
             if not part.title or (large and len(part.steps) == 1):
                 yield inside
                 continue
             nested = [bundle for bundle in content.bundles(part.steps, 2) if bundle.title != part.title] if large else []
             if len(nested) > 1 and len(part.steps) > FOLDED_STEPS:
                 inside = "\n".join(
-                    self._folded(escape(bundle.title), "\n".join(str(drawn(step)) for step in bundle.steps), _span(bundle.steps))
+                    self._folded(escape(bundle.title), "\n".join(draw(step) for step in bundle.steps), _span(bundle.steps))
                     for bundle in content.bundles(part.steps, 2)
                 )
             yield self._folded(escape(part.title), inside, _span(part.steps))
@@ -267,7 +266,7 @@ class _Page:
         links = ", ".join(f'<a href="#b{number}">({number})</a>' for number in content.givers(self.derivation, value))
         inner = equation(symbol, block=False)
         shown = ""
-        if value.gradient is not None and _drawable(value.gradient):
+        if value.gradient is not None and content.is_drawable(value.gradient):
             shown = f'<div class="scroll">{equality([symbol, self.notation.drawn(value, value.gradient)])}</div>'
         return f'<div class="arrives">{inner}<span>{both(content.SUM_OF)} {links}</span></div>{shown}'
 
@@ -367,10 +366,6 @@ def _by_group(steps: Sequence[Step]) -> list[content.Bundle]:
 def _span(steps: Sequence[Step]) -> str:
     first, last = steps[0].index, steps[-1].index
     return f"({first})–({last})" if first != last else f"({first})"
-
-
-def _drawable(array: np.ndarray) -> bool:
-    return 0 < array.size <= 64 and array.ndim <= 2 and max((*array.shape, 1)) <= 8
 
 
 def _tiles(shape: tuple[int, ...]) -> tuple[int, int, int]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from pellucid.core.language import Text, text
@@ -269,10 +269,10 @@ def _large(derivation: Derivation, notation: Notation) -> list[str]:
     return [*lines, *_check(derivation)]
 
 
-def _step_lines(steps: Sequence[Step], line: object) -> Iterator[str]:
+def _step_lines(steps: Sequence[Step], line: Callable[[Step], str]) -> Iterator[str]:
     """A line for each step while there are few, else a line for each module."""
     if len(steps) <= 3 * LISTED:
-        yield from (_cut(line(step)) for step in steps)  # type: ignore[operator]
+        yield from (_cut(line(step)) for step in steps)
         return
     parts = content.bundles(steps, 1)
     depth = 1
