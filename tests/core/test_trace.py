@@ -14,7 +14,7 @@ import traced_networks as networks
 from torch import Tensor, nn
 
 from pellucid.core.trace import trace
-from pellucid.core.trace_records import tensors
+from pellucid.core.trace.records import tensors
 
 
 @dataclass

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from pellucid.core.errors import TraceError
 from pellucid.core.trace import Reference, Trace, trace
-from pellucid.core.trace_records import references, tensors
+from pellucid.core.trace.records import references, tensors
 
 
 class Forward(nn.Module):

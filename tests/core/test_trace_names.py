@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.overrides import get_overridable_functions
 
-from pellucid.core.trace_names import operation_name, spelling
+from pellucid.core.trace.names import operation_name, spelling
 
 
 @pytest.mark.parametrize(

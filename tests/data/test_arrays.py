@@ -146,6 +146,9 @@ REFUSED = [
     ((with_nan, Y), r"X\[7, 2\] is nan; 2 of 180 values"),
     ((with_infinity, Y), r"X\[5, 1\] is inf; 1 of 180 values"),
     ((torch.tensor(with_nan), Y), r"X\[7, 2\] is nan"),
+    ((X * 1e300, Y), r"X goes up to .*e\+300"),
+    ((X, X[:, 0] * 1e300), r"the target .* goes up to .*e\+300"),
+    ((X, X[:, 0] * 1e-300), "varies by"),
     ((X.astype(complex), Y), "complex numbers"),
     ((torch.tensor(X).to(torch.complex64), Y), "complex numbers"),
     ((X.astype(object), Y), "array of Python objects"),
@@ -162,6 +165,7 @@ REFUSED = [
     ((np.zeros(60, dtype=[("a", float), ("b", int)]), Y), "structured array with the fields a, b"),
     ((np.zeros((60, 2), dtype="M8[s]"), Y), "dates or times"),
     ((torch.zeros(60, 3, device="meta"), Y), "meta device"),
+    (([torch.nested.nested_tensor([torch.zeros(2), torch.zeros(3)], layout=torch.jagged)] * 2, [0, 1]), "nested tensor"),
     ((scipy.sparse.csr_matrix((10**6, 10**9)), np.zeros(10**6)), "sparse X, written out, take"),
     ((Stubborn(), Y), "cannot be turned into an array"),
 ]

@@ -170,7 +170,7 @@ def test_decompression_bombs_are_quarantined(tmp_path, monkeypatch):
     folder_of(tmp_path / "photos", ["cat", "dog"], count=8)
     bomb(tmp_path / "photos" / "cat" / "bomb.png")
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+        warnings.simplefilter("error")
         assert "bomb" in data.read(tmp_path / "photos").quarantined[0].reason
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
     assert "bomb" in data.read(tmp_path / "photos").quarantined[0].reason

@@ -255,6 +255,7 @@ BAD_FILES = {
     "torn UTF-16": (CITIES.encode("utf-16")[:-1], "x.csv", ["UTF-16"]),
     "JSON lines": (b'{"a": 1}\n{"a": \n', "x.jsonl", ["line 2", "JSON"]),
     "JSON lists": (b'{"a": 1}\n[1, 2]\n', "x.jsonl", ["line 2", "object"]),
+    "one JSON document": (b'[{"a": 1, "y": 2}]', "x.json", ["one JSON document", "lines=True"]),
     "empty JSON lines": (b" \n", "x.jsonl", ["empty"]),
     "one endless field": (b"a" * 200_000 + b"\n1\n", "x.csv", ["cannot be read as a table", "field limit"]),
     "no rows": (None, "x.parquet", ["no rows"]),
@@ -292,6 +293,12 @@ def test_missing_files_suggest_their_neighbours(tmp_path: Path) -> None:
         load(tmp_path / "nowhere" / "x.csv")
     with pytest.raises(DataError, match="is a folder"):
         load(tmp_path)
+    (tmp_path / "link.csv").symlink_to("gone.csv")
+    with pytest.raises(DataError, match=r"link to a file that does not exist: gone\.csv"):
+        load(tmp_path / "link.csv")
+    os.mkfifo(tmp_path / "pipe.csv")
+    with pytest.raises(DataError, match="pipe or a device"):
+        load(tmp_path / "pipe.csv")
     with pytest.raises(DataError, match="no table"):
         load(object())
 

@@ -70,6 +70,8 @@ def test_arrays_and_lists_are_welcome() -> None:
         ([f"name {index}" for index in range(50)], "auto", ["50 different values", "--task regression"]),
         (["a", "b"] * 3, "regression", ["holds texts", "'a' in row 1", "regression"]),
         (["a", "a", "b"], "auto", ["classes b", "one sample each", "'a' has the others"]),
+        (["a", "b"], "auto", ["every class of 'y' has one sample only: a, b"]),
+        ([1e300, -1e300, 2.5], "regression", ["1e+300"]),
         ([[1], [2]], "auto", ["List"]),
     ],
 )

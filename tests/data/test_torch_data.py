@@ -336,6 +336,15 @@ class Failing(Plain):
         return super().__getitem__(index)
 
 
+class NegativeLength(Plain):
+    def __len__(self):
+        return -1
+
+
+def failing_collate(samples):
+    raise KeyError("no image")
+
+
 class Picture:
     __module__ = "PIL.Image"
 
@@ -344,6 +353,7 @@ with_nan = X.clone()
 with_nan[17, 1] = torch.nan
 REFUSED = [
     (NoLength(), "has no length"),
+    (NegativeLength(), "has no length"),
     (Stream(), "IterableDataset"),
     (DataLoader(Stream(), 4), "IterableDataset"),
     (Plain(X[:0], Y[:0]), "has no samples"),
@@ -373,6 +383,9 @@ REFUSED = [
     (DataLoader(PAIRS, 4, collate_fn=lambda samples: {"x": 1}), "a dictionary with the keys x"),
     (DataLoader(PAIRS, 4, collate_fn=lambda samples: ("a", "b")), "its inputs are a str"),
     (DataLoader(PAIRS, 100, drop_last=True), "yields no batch"),
+    (DataLoader(PAIRS, 4, collate_fn=failing_collate), "the DataLoader failed: KeyError: 'no image'"),
+    (DataLoader(Plain(change=lambda index, x, y: (x[: 2 + (index > 1)], y)), 4), "the DataLoader failed: RuntimeError: stack expects"),
+    (Subset(PAIRS, [0, 1, 10**6]), "a Subset takes sample 1000000 of"),
     (DataLoader(PAIRS, 4, collate_fn=lambda samples: (torch.zeros(4, 2), torch.zeros(3))), "batch of inputs of shape"),
     ((PAIRS, TensorDataset(X[:, :2], Y)), r"the test part has inputs of shape \(2,\)"),
     ((PAIRS, TensorDataset(X, Y + 1)), "the classes 3 stand only in the test part"),

@@ -269,6 +269,22 @@ class Returning(nn.Module):
         return self.function(self.layer(x))
 
 
+class Growing(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(30, 10)
+
+    def forward(self, x):
+        if not hasattr(self, "more"):
+            self.more = nn.Linear(10, 10)
+        return self.more(self.layer(x))
+
+
+class Uncopyable(nn.Linear):
+    def __deepcopy__(self, memo):
+        raise TypeError("cannot pickle 'generator' object")
+
+
 @pytest.mark.parametrize(
     ("model", "batch", "outputs", "task", "says"),
     [
@@ -289,6 +305,9 @@ class Returning(nn.Module):
         (Returning(lambda z: z.mean(0)), FEATURES, 10, TEN, "one row per sample"),
         (nn.Linear(30, 10).requires_grad_(False), FEATURES, 10, TEN, "no parameter to train"),
         (nn.Flatten(), torch.randn(64, 10), 10, TEN, "no parameter to train"),
+        (Returning(lambda z: z.detach()), FEATURES, 10, TEN, "no gradient flows"),
+        (Returning(lambda z: z.long()), FEATURES, 10, TEN, r"no gradient flows from your network's output \(int64\)"),
+        (Growing(), FEATURES, 10, TEN, "makes parameters while it runs: more"),
     ],
 )
 def test_custom_networks_that_do_not_fit(model, batch, outputs, task, says):
@@ -331,3 +350,7 @@ def test_modules_and_factories():
     for wrong in (3, lambda: "net"):
         with pytest.raises(OptionTypeError, match="function that makes one"):
             own_network(wrong, (30,), 10)
+    with pytest.raises(ModelError, match=r"cannot be copied: TypeError(.|\n)*network=lambda: Uncopyable"):
+        own_network(Uncopyable(30, 10), (30,), 10)
+    with pytest.raises(ModelError, match="failed: ZeroDivisionError"):
+        own_network(lambda: 1 / 0, (30,), 10)

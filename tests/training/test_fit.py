@@ -157,6 +157,13 @@ def test_regression_in_the_users_units(tmp_path):
         ({"network": nn.Linear(5, 3)}, ModelError, "5"),
         ({"network": nn.Linear(6, 7)}, ModelError, "7"),
         ({"network": 3.5}, PellucidError, "network"),
+        ({"network": nn.Linear(6, 3), "activation": "relu"}, OptionError, "activation"),
+        ({"network": nn.Linear(6, 3), "dropout": 0.5}, OptionError, "dropout"),
+        ({"network": nn.Sequential(nn.Linear(6, 8), nn.BatchNorm1d(8), nn.Linear(8, 3)), "batch_size": 1}, ModelError, "1 value per channel"),
+        ({"optimizer": lambda network: None}, OptionTypeError, "optimizer"),
+        ({"optimizer": lambda network: torch.optim.SGD(network, lr=0.1)}, ModelError, "not iterable"),
+        ({"optimizer": torch.optim.LBFGS}, ModelError, "closure"),
+        ({"loss": lambda output, targets: torch.tensor(1.0)}, ModelError, "does not require grad"),
         ({"budget": "soon"}, OptionError, "budget"),
     ],
 )
@@ -167,6 +174,31 @@ def test_bad_options_name_the_remedy_and_leave_nothing_behind(options, error, wo
     assert words in str(caught.value)
     assert isinstance(caught.value, ValueError)
     assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize("samples", [2, 5, 9])
+def test_a_regression_on_samples_too_few_to_hold_any_out(samples, tmp_path):
+    X, _ = blobs()
+    run = pellucid.fit(X[:samples], X[:samples, 0], epochs=1, learning_rate=0.01, directory=tmp_path)
+    assert "test" not in run.metrics
+
+
+@pytest.mark.parametrize("options", [{"class_weight": np.array([1.0, 2.0, 1.0])}, {"group": np.arange(240) // 2}, {"time": np.arange(240)}])
+def test_arrays_as_options(options, tmp_path):
+    X, y = blobs()
+    assert pellucid.fit(X, y, epochs=1, learning_rate=0.01, directory=tmp_path, **options).metrics["test"]
+
+
+def test_a_network_that_cannot_be_copied_is_trained_when_a_function_makes_it(tmp_path):
+    class Generating(nn.Linear):
+        def __init__(self):
+            super().__init__(6, 3)
+            self.numbers = (number for number in range(3))
+
+    X, y = blobs()
+    assert pellucid.fit(X, y, network=Generating, epochs=1, learning_rate=0.01, directory=tmp_path).metrics["test"]
+    with pytest.raises(ModelError, match="learning-rate"):
+        pellucid.fit(X, y, network=Generating, epochs=1, directory=tmp_path)
 
 
 def test_misspelled_keyword_is_a_type_error(tmp_path):

@@ -13,7 +13,7 @@ from torch import Tensor
 from pellucid.core.errors import OptionError, did_you_mean
 from pellucid.core.language import Text, text
 from pellucid.core.records import Record
-from pellucid.core.trace_records import mapped, tensors
+from pellucid.core.trace.records import mapped, tensors
 from pellucid.derivation.comparison import TOLERANCE, error_of, forward_error
 from pellucid.derivation.registry import Rule, all_rules, find_rule
 from pellucid.derivation.tape import Step, Tape, Value, run_forward

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from pellucid.core.trace_records import mapped
+from pellucid.core.trace.records import mapped
 from pellucid.derivation.registry import Rule
 from pellucid.derivation.tape import Tape, Value, run_forward
 

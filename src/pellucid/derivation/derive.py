@@ -22,7 +22,7 @@ from pellucid.core.errors import OptionError, TraceError, did_you_mean
 from pellucid.core.language import Text, text
 from pellucid.core.records import Finding
 from pellucid.core.trace import Trace, trace
-from pellucid.core.trace_records import mapped, tensors
+from pellucid.core.trace.records import mapped, tensors
 from pellucid.derivation import expansions, rules  # noqa: F401  (read here, so that the first derivation does not pay for it)
 from pellucid.derivation.check import Check, check_of
 from pellucid.derivation.comparison import error_of

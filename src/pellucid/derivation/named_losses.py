@@ -26,7 +26,7 @@ from torch import Tensor
 
 from pellucid.core.errors import DataError, OptionError, did_you_mean
 from pellucid.core.language import text
-from pellucid.core.trace_records import tensors
+from pellucid.core.trace.records import tensors
 
 
 def half_squared_error(outputs: Tensor, targets: Tensor) -> Tensor:

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from pellucid.core.trace import Operation, Reference, Trace
-from pellucid.core.trace_records import Value, mapped
-from pellucid.core.trace_replay import Replay
+from pellucid.core.trace.records import Value, mapped
+from pellucid.core.trace.replay import Replay
 
 
 class Alone:

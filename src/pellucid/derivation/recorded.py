@@ -23,7 +23,7 @@ import torch
 
 from pellucid.core.language import Text, text
 from pellucid.core.trace import Operation, Reference, Trace
-from pellucid.core.trace_records import mapped, references
+from pellucid.core.trace.records import mapped, references
 from pellucid.derivation.comparison import TOLERANCE, error_of, forward_error
 from pellucid.derivation.memory import Memory, Write, memory_of, positions
 from pellucid.derivation.operations import Alone, local_gradients

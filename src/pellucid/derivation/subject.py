@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from pellucid.core.errors import DataError, ModelError
 from pellucid.core.language import text
-from pellucid.core.trace_records import mapped, tensors
+from pellucid.core.trace.records import mapped, tensors
 from pellucid.derivation.named_losses import loss_called, sum_of_outputs
 
 

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from pellucid.core.language import Text, text
-from pellucid.core.trace_records import Source, mapped
+from pellucid.core.trace.records import Source, mapped
 from pellucid.derivation.registry import Rule, Unsupported, find_rule
 
 

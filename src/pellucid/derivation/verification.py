@@ -12,7 +12,7 @@ import numpy as np
 from pellucid.core.language import Text, text
 from pellucid.core.records import Finding
 from pellucid.core.trace import Operation, Reference
-from pellucid.core.trace_records import references
+from pellucid.core.trace.records import references
 from pellucid.derivation.comparison import TOLERANCE, Magnitudes, error_of
 from pellucid.derivation.custom import verdict_on
 from pellucid.derivation.operations import Alone, local_gradients

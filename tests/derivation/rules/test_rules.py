@@ -14,7 +14,7 @@ from torch import Tensor
 
 from derivation.rules.cases import Case, Draw
 from derivation.rules.checking import Call, calls, central_difference_error, check, flat, oddly_strided
-from pellucid.core.trace_records import mapped
+from pellucid.core.trace.records import mapped
 from pellucid.derivation.comparison import error_of
 from pellucid.derivation.registry import Rule, Unsupported, all_rules, find_rule, given, letters
 

@@ -94,12 +94,12 @@ class multi_margin_loss:
     def forward(input, target, p=1, margin=1.0, weight=None, size_average=None, reduce=None, reduction="mean"):
         modern(size_average, reduce)
         hinge, w, _ = _class_hinges(input, target, margin, weight)
-        losses = (w * np.maximum(hinge, 0) ** p).sum(axis=-1) / input.shape[-1]
+        losses = (w * np.maximum(hinge, 0) ** p).sum(axis=-1) / hinge.shape[-1]
         return reduced(losses.reshape(target.shape), reduction)
 
     def backward(dL, L, input, target, p=1, margin=1.0, weight=None, size_average=None, reduce=None, reduction="mean"):
         hinge, w, chosen = _class_hinges(input, target, margin, weight)
-        d = unreduced(dL, target.shape, reduction).reshape(-1, 1) / input.shape[-1]
+        d = unreduced(dL, target.shape, reduction).reshape(-1, 1) / hinge.shape[-1]
         dX = np.where(hinge > 0, d * w * (1.0 if p == 1 else 2 * hinge), 0.0)
         dX[chosen] = -dX.sum(axis=-1)
         return {"input": dX.reshape(input.shape)}
@@ -107,7 +107,8 @@ class multi_margin_loss:
 
 def _class_hinges(input, target, margin, weight):
     """margin - x_y + x_k for each example and class, minus infinity at the class itself; the weights; where the class itself is."""
-    x, y = input.reshape(-1, input.shape[-1]), target.reshape(-1)
+    y = target.reshape(-1)
+    x = input.reshape(y.size, input.size // max(y.size, 1))
     chosen = (np.arange(len(y)), y)
     hinge = margin - x[chosen][:, None] + x
     hinge[chosen] = -np.inf
@@ -132,11 +133,11 @@ class multilabel_margin_loss:
     def forward(input, target, size_average=None, reduce=None, reduction="mean"):
         modern(size_average, reduce)
         hinge, _ = _label_hinges(input, target)
-        return reduced((np.maximum(hinge, 0).sum(axis=(1, 2)) / input.shape[-1]).reshape(target.shape[:-1]), reduction)
+        return reduced((np.maximum(hinge, 0).sum(axis=(1, 2)) / hinge.shape[-1]).reshape(target.shape[:-1]), reduction)
 
     def backward(dL, L, input, target, size_average=None, reduce=None, reduction="mean"):
         hinge, labels = _label_hinges(input, target)
-        d = unreduced(dL, target.shape[:-1], reduction).reshape(-1, 1, 1) / input.shape[-1]
+        d = unreduced(dL, target.shape[:-1], reduction).reshape(-1, 1, 1) / hinge.shape[-1]
         open_ = np.where(hinge > 0, d, 0.0)  # (examples, labels, classes)
         dX = open_.sum(axis=1)
         rows, columns = np.nonzero(labels >= 0)
@@ -146,7 +147,8 @@ class multilabel_margin_loss:
 
 def _label_hinges(input, target):
     """1 - x_j + x_k for each example, label j and class k that is no label, else minus infinity; the labels, -1 where there is none."""
-    x, labels = input.reshape(-1, input.shape[-1]), np.array(target.reshape(-1, target.shape[-1]))
+    K = input.shape[-1] if input.ndim else 1
+    x, labels = input.reshape(-1, K), np.array(target.reshape(-1, K))
     labels[np.cumsum(labels < 0, axis=1) > 0] = -1
     is_label = np.zeros(x.shape, dtype=bool)
     rows, columns = np.nonzero(labels >= 0)

@@ -30,7 +30,7 @@ def standardised_backward(dX_hat, X_hat, deviation, axes):
 
 
 def _per_channel(array, dimensions):
-    return None if array is None else array.reshape(1, -1, *([1] * (dimensions - 2)))
+    return array if array is None or dimensions < 2 else array.reshape(1, array.size, *([1] * (dimensions - 2)))
 
 
 def _affine(x_hat, weight, bias):
@@ -125,13 +125,12 @@ class layer_norm:
 )  # fmt: skip
 class group_norm:
     def forward(input, num_groups, weight=None, bias=None, eps=1e-5, cudnn_enabled=True):
-        grouped = input.reshape(input.shape[0], num_groups, -1)
-        x_hat = standardised(grouped, -1, eps)[0].reshape(input.shape)
+        x_hat = standardised(_grouped(input, num_groups), -1, eps)[0].reshape(input.shape)
         return _affine(x_hat, _per_channel(weight, input.ndim), _per_channel(bias, input.ndim))
 
     def backward(dY, Y, input, num_groups, weight=None, bias=None, eps=1e-5, cudnn_enabled=True):
         weight_, n = _per_channel(weight, input.ndim), input.ndim
-        X_hat, deviation = standardised(input.reshape(input.shape[0], num_groups, -1), -1, eps)
+        X_hat, deviation = standardised(_grouped(input, num_groups), -1, eps)
         dX_hat = (dY if weight is None else dY * weight_).reshape(X_hat.shape)
         dX = standardised_backward(dX_hat, X_hat, deviation, -1).reshape(input.shape)
         over = (0, *range(2, n))
@@ -140,6 +139,11 @@ class group_norm:
             "weight": None if weight is None else np.sum(dY * X_hat.reshape(input.shape), axis=over),
             "bias": None if bias is None else dY.sum(axis=over),
         }
+
+
+def _grouped(x, groups):
+    """(N, C, ...) -> (N, groups, entries of a group)."""
+    return x.reshape(x.shape[0], groups, math.prod(x.shape[1:]) // groups)
 
 
 _INSTANCE = _over_statistics(text("the positions of a channel of one example"))

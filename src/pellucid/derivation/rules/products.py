@@ -18,8 +18,7 @@ _EINSTEIN = "Einstein 1916, Die Grundlage der allgemeinen Relativitaetstheorie, 
 
 
 def contract(operands, labels, output):
-    """The sum of the products of the entries with equal labels; `labels` are lists of distinct labels. A label that is nowhere has"
-    " size 1."""
+    """The sum of the products of the entries with equal labels: each operand's are distinct. A label that is nowhere has size 1."""
     x, given = operands[0], list(labels[0])
     for position in range(1, len(operands) + 1):
         later = set(output).union(*labels[position:])

@@ -15,8 +15,8 @@ from torch import Tensor, nn
 
 from pellucid.core.errors import TraceError
 from pellucid.core.language import Text, text
-from pellucid.core.trace_execution import generator_access
-from pellucid.core.trace_records import tensors
+from pellucid.core.trace.execution import generator_access
+from pellucid.core.trace.records import tensors
 
 
 def copied(model: nn.Module, loss: Any, notes: list[Text]) -> tuple[nn.Module, Any, dict[int, Tensor]]:

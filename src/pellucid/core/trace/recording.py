@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.autograd.graph import GradientEdge
 
 from pellucid.core.language import Text, text
-from pellucid.core.trace_execution import (
+from pellucid.core.trace.execution import (
     Execution,
     drawn,
     generator_state,
@@ -25,13 +25,13 @@ from pellucid.core.trace_execution import (
     surroundings_now,
     visible_dropout,
 )
-from pellucid.core.trace_model import ModulePath
-from pellucid.core.trace_names import READS, TENSOR_ATTRIBUTES, attribute, operation_name, spelling
-from pellucid.core.trace_records import Operation, Reference, Source, Value, mapped, references, tensors
+from pellucid.core.trace.model import ModulePath
+from pellucid.core.trace.names import READS, TENSOR_ATTRIBUTES, attribute, operation_name, spelling
+from pellucid.core.trace.records import Operation, Reference, Source, Value, mapped, references, tensors
 
 _TORCH = str(Path(torch.__file__).parent) + os.sep
-_PELLUCID = str(Path(__file__).resolve().parents[1]) + os.sep
-_TRACING = str(Path(__file__).with_name("trace"))  # trace.py, trace_recording.py, ...
+_PELLUCID = str(Path(__file__).resolve().parents[2]) + os.sep
+_TRACING = str(Path(__file__).parent) + os.sep  # this folder
 _GENERATED = ("<eval_with_key>", "<frozen ", "<string>")  # code that stands in no file: torch.fx, the import system, exec
 
 

@@ -12,7 +12,7 @@ from torch.autograd.graph import GradientEdge
 
 from pellucid.core.errors import TraceError
 from pellucid.core.language import text
-from pellucid.core.trace_execution import (
+from pellucid.core.trace.execution import (
     Execution,
     gradient_edge,
     kernel_name,
@@ -22,7 +22,7 @@ from pellucid.core.trace_execution import (
     surrounded,
     visible_dropout,
 )
-from pellucid.core.trace_records import Operation, Reference, Value, mapped, references, tensors
+from pellucid.core.trace.records import Operation, Reference, Value, mapped, references, tensors
 
 _FLOATS = {"float", "double", "half", "bfloat16"}
 _COMPLEX = {torch.float16: torch.complex32, torch.float32: torch.complex64, torch.float64: torch.complex128}

@@ -24,11 +24,11 @@ from torch import Tensor, nn
 
 from pellucid.core.errors import TraceError, did_you_mean
 from pellucid.core.language import Text, text
-from pellucid.core.trace_model import ModulePath, copied, named_attributes, random_state_kept, run_eagerly
-from pellucid.core.trace_modes import recorded_by
-from pellucid.core.trace_recording import Recording
-from pellucid.core.trace_records import Operation, Reference, Source, Value, mapped, references, tensors
-from pellucid.core.trace_replay import Replay
+from pellucid.core.trace.model import ModulePath, copied, named_attributes, random_state_kept, run_eagerly
+from pellucid.core.trace.modes import recorded_by
+from pellucid.core.trace.recording import Recording
+from pellucid.core.trace.records import Operation, Reference, Source, Value, mapped, references, tensors
+from pellucid.core.trace.replay import Replay
 
 __all__ = ["Operation", "Reference", "Source", "Trace", "Value", "trace"]
 

@@ -17,7 +17,7 @@ import torch
 from torch.autograd.function import _SingleLevelFunction
 from torch.overrides import TorchFunctionMode
 
-from pellucid.core.trace_recording import Recording
+from pellucid.core.trace.recording import Recording
 
 
 @contextmanager

@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.autograd.graph import GradientEdge, get_gradient_edge
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from pellucid.core.trace_records import Surroundings, tensors
+from pellucid.core.trace.records import Surroundings, tensors
 
 # Random kernels whose result is the draw itself. (In-place ones, such as bernoulli_, leave their draw in their first argument.)
 _DRAWS = frozenset({
