@@ -63,7 +63,7 @@ class Trace:
     def window(self, reference: Reference) -> tuple[int, tuple[int, ...], tuple[int, ...]]:
         """Where in its memory a value's tensor looks, in entries: offset, shape and stride. Values of one storage are windows on it."""
         tensor: Tensor = self._alive[self.values[reference.value].variable]
-        return tensor.storage_offset(), tuple(tensor.shape), tensor.stride()
+        return int(tensor.storage_offset()), tuple(tensor.shape), tensor.stride()
 
     def is_view(self, reference: Reference) -> bool:
         """Whether autograd regards a value's tensor as a view of another."""
