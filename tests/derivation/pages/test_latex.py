@@ -15,6 +15,8 @@ from derivation.derived_networks import LeNet, ResidualCNN, images
 from derivation.pages.test_text import two_four_one
 from pellucid.core.language import use_language
 
+COMPILER = shutil.which("xelatex") or shutil.which("pdflatex")
+
 
 def networks():
     torch.manual_seed(0)
@@ -86,11 +88,11 @@ def test_names_are_escaped():
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(shutil.which("xelatex") is None, reason="xelatex is not installed")
+@pytest.mark.skipif(COMPILER is None, reason="LaTeX is not installed")
 @pytest.mark.parametrize("name", ["2-4-1", "residual"])
 def test_it_compiles(tmp_path, name):
     with use_language("en"):
         dict(networks())[name].to_latex(tmp_path / "derivation.tex")
-    command = ["xelatex", "-interaction=nonstopmode", "-halt-on-error", "derivation.tex"]
+    command = [COMPILER, "-interaction=nonstopmode", "-halt-on-error", "derivation.tex"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=180)
     assert done.returncode == 0, done.stdout[-2000:]
