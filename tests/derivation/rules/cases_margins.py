@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import torch
+
 from derivation.rules.cases import case, given, integers, normal, positive, signs, unit
 
 REDUCTIONS = ("mean", "sum", "none")
@@ -48,6 +50,7 @@ CASES = {
         case(normal(3), normal(3), normal(3)),
     ],
     "triplet_margin_with_distance_loss": [
+        case(normal(4, 3), normal(4, 3), normal(4, 3), distance_function=torch.nn.PairwiseDistance(1.0, 1e-3)),
         *(case(normal(4, 3), normal(4, 3), normal(4, 3), swap=swap) for swap in (False, True)),
         case(normal(4, 3), normal(4, 3), normal(4, 3), distance_function=lambda a, b: (a - b).abs().sum(-1)).refused("distance function"),
     ],

@@ -57,7 +57,10 @@ def _array(tensor: Tensor) -> np.ndarray:
 
 
 def calls(function: Callable[..., Any], args: Any, kwargs: Mapping[str, Any], gradients: bool = True) -> list[Call]:
-    """What a trace of function(*args, **kwargs) records. Floating-point tensors without a gradient are constants; without `gradients` all are inputs."""
+    """What a trace of function(*args, **kwargs) records. Floating-point tensors without a gradient are constants,
+
+    but without `gradients` all are inputs.
+    """
     given: list[Tensor] = []
     constant = lambda tensor: gradients and tensor.is_floating_point() and not tensor.requires_grad  # noqa: E731
     mapped((args, dict(kwargs)), Tensor, lambda tensor: None if constant(tensor) else given.append(tensor))
@@ -139,7 +142,8 @@ def check(call: Call) -> tuple[float, float, dict[str, Any]]:
         if 1e-9 < error < np.inf:  # zero but for rounding? The terms summed tell: those of gradients arriving with random signs
             signed = [array * generator.choice((-1.0, 1.0), array.shape) for array in arriving]
             terms = _places(rule.run_backward(_result(call, signed), _result(call, theirs), call.arguments))
-            error = error_of(array, its, max(1e-6, *(float(np.abs(terms[name]).max()) for name in places if name in terms)))
+            sizes = [float(np.abs(terms[name]).max()) for name in places if name in terms]
+            error = error_of(array, its, max(1e-3, *sizes))
         backward = max(backward, error)
     return forward, backward, {place: mine.get(place) for places in wanted.values() for place in places}
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import torch
 import torch.nn.functional as F
 
 from pellucid.core.language import text
@@ -286,14 +287,19 @@ class triplet_margin_loss:
 @rule("triplet_margin_with_distance_loss", function=F.triplet_margin_with_distance_loss, **_TRIPLET)
 class triplet_margin_with_distance_loss:
     def forward(anchor, positive, negative, *, distance_function=None, margin=1.0, swap=False, reduction="mean"):
-        if distance_function is not None:
-            raise Unsupported(
-                text("a distance function of the program's own"),
-                text("the default distance"),
-                text("write the loss with tensor operations"),
-            )
-        return reduced(np.maximum(_Triplet(anchor, positive, negative, margin, 2, 1e-6, swap).hinge, 0), reduction)
+        return reduced(np.maximum(_Triplet(anchor, positive, negative, margin, *_distance(distance_function), swap).hinge, 0), reduction)
 
     def backward(dL, L, anchor, positive, negative, *, distance_function=None, margin=1.0, swap=False, reduction="mean"):
-        triplet = _Triplet(anchor, positive, negative, margin, 2, 1e-6, swap)
+        triplet = _Triplet(anchor, positive, negative, margin, *_distance(distance_function), swap)
         return triplet.gradients(dL, reduction, (anchor.shape, positive.shape, negative.shape))
+
+
+def _distance(function):
+    """p and epsilon of PyTorch's own distance of two vectors."""
+    if function in (None, torch.pairwise_distance):
+        return 2.0, 1e-6
+    if isinstance(function, torch.nn.PairwiseDistance) and not function.keepdim:
+        return function.norm, function.eps
+    raise Unsupported(
+        text("a distance function of the program's own"), text("the distance of pairwise_distance"), text("write the loss as operations")
+    )
