@@ -237,3 +237,20 @@ def test_sequence_to_sequence_with_additive_attention() -> None:
     derived(
         Bahdanau(), (source, target), target.roll(-1, 1), lambda logits, target: F.cross_entropy(logits.flatten(0, 1), target.flatten())
     )
+
+
+@pytest.mark.parametrize("options", ["plain", "no bias", "everything"])
+@pytest.mark.parametrize("kind", NETWORKS)
+def test_packed_sequences(kind: str, options: str) -> None:
+    class Packed(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.network = NETWORKS[kind](3, 4, **{**OPTIONS[options], "batch_first": True})
+
+        def forward(self, x: Tensor) -> Any:
+            packed = nn.utils.rnn.pack_padded_sequence(x, torch.tensor([3, 5, 1, 3]), batch_first=True, enforce_sorted=False)
+            outputs, states = self.network(packed)
+            return nn.utils.rnn.pad_packed_sequence(outputs, batch_first=True)[0], states
+
+    torch.manual_seed(1)
+    derived(Packed(), torch.randn(4, 5, 3))

@@ -142,7 +142,8 @@ def _trapezoid(name, total):
     upper, running = ("n", "") if total else ("i", "_{i}")
     return rule(
         name, function=getattr(torch, name),
-        forward=rf"Y{running} = \sum_{{j=2}}^{{{upper}}} \given{{!x}}{{h}}\given{{x}}{{(x_{{j}} - x_{{j-1}})}} \frac{{y_{{j}} + y_{{j-1}}}}{{2}}",
+        forward=rf"Y{running} = \sum_{{j=2}}^{{{upper}}} \given{{!x}}{{h}}\given{{x}}{{(x_{{j}} - x_{{j-1}})}} "
+        r"\frac{y_{j} + y_{j-1}}{2}",
         backward={
             "y": r"\bar{y}_{j} = \frac{1}{2} (h_{j} \bar{S}_{j} + h_{j+1} \bar{S}_{j+1})",
             "x": r"\bar{x}_{j} = \frac{y_{j} + y_{j-1}}{2} \bar{S}_{j} - \frac{y_{j+1} + y_{j}}{2} \bar{S}_{j+1}",
