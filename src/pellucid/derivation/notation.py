@@ -108,8 +108,10 @@ FACTORS: dict[str, Text] = {
     "cross_entropy_of_probabilities": text("the network's outputs are probabilities; y is one-hot; m examples"),
     "binary_cross_entropy": text("the network's outputs are probabilities; n entries"),
 }
+_HANDING_ON = frozenset({"shapes", "joining", "indexing", "casts", "elementwise", "reductions", "diagonals"})
 SUBSTITUTED_ENTRIES = 64  # numbers are put into an equation up to this many in each array
 SUBSTITUTED_COLUMNS = 8
+LISTED = 6  # values of a list are named up to this many
 
 
 @dataclass(frozen=True)
@@ -191,7 +193,13 @@ class Notation:
             if value.index in self.symbols:
                 continue
             symbol: Node | None = None
-            if step.group == "" and len(step.outputs) == 1:
+            if step.group:
+                symbol = _labelled(value.name, step)
+                copy = 1
+                while symbol is not None and latex(symbol) in taken:  # the same gate of a further layer or module
+                    copy += 1
+                    symbol = _numbered(_labelled(value.name, step) or Letter("u"), copy)
+            elif len(step.outputs) == 1:
                 if layer and (step.operation == "linear" or step.operation.startswith("conv")):
                     symbol = _numbered(Letter("z" if small or not self.chain else "Z"), layer)
                 elif step.operation in ACTIVATIONS and step.inputs:
@@ -252,9 +260,10 @@ class Notation:
         source = linear["forward"] if linear else step.rule.forward_equation
         if step.rule.name in ELEMENTWISE and step.rule.name != "relu":
             source = step.rule.forward_equation
-        tree = self._tidy(step, parse(_given(source, step)))
+        listed, spelt = self._spelt_out(step, _given(source, step))
+        tree = self._tidy(step, parse(listed))
         letters = self._letters_of(step)
-        parts = tuple(substituted(part, letters) for part in sides(tree))
+        parts = tuple(_with_words(substituted(part, letters), spelt) for part in sides(tree))
         if len(step.outputs) != 1:
             return Written(parts)
         output = step.outputs[0]
@@ -393,6 +402,23 @@ class Notation:
             return LINEAR[self.name]
         return LINEAR["each"] if self.name == "column" else None
 
+    def _spelt_out(self, step: Step, source: str) -> tuple[str, dict[str, Node]]:
+        """A list such as X_1, ..., X_n with the values that it stands for, where they are few; words stand for them until later."""
+        if step.rule is None:
+            return source, {}
+        spelt: dict[str, Node] = {}
+        for letter, parameter in step.rule.symbols.items():
+            values = step.outputs if parameter == "output" else step.arguments.get(str(parameter))
+            if not isinstance(values, (list, tuple)) or not 0 < len(values) <= LISTED or not all(isinstance(v, Value) for v in values):
+                continue
+            names = [f"@{letter}{place}" for place in range(len(values))]
+            pattern = re.escape(letter) + r"_\{1\},?\s*(?:\\[,;]\s*)?\\[lc]?dots\s*,?\s*" + re.escape(letter) + r"_\{n\}"
+            changed = re.sub(pattern, lambda _, names=names: ", ".join(rf"\mathtt{{{name}}}" for name in names), source)
+            if changed != source:
+                source = changed
+                spelt |= {name: self.symbol(value) for name, value in zip(names, values, strict=True)}
+        return source, spelt
+
     def _letters_of(self, step: Step) -> dict[str, Node]:
         """The rule's letters -> this call's."""
         rule = step.rule
@@ -452,6 +478,11 @@ class Notation:
         return result if isinstance(result, Row) else tree
 
 
+def _with_words(part: Node, spelt: Mapping[str, Node]) -> Node:
+    """The letters in the places of the words that stood for them."""
+    return exchanged(part, lambda inner: spelt.get(inner.words) if isinstance(inner, Words) else None) if spelt else part
+
+
 def _with_gradient(part: Node, symbol: Node) -> Node:
     """g written as dL/dw."""
     return exchanged(part, lambda inner: gradient_of(symbol) if inner == Letter("g") else None)
@@ -488,8 +519,32 @@ def _is_chain(derivation: Derivation, forward: list[Step]) -> bool:
     return any(step.operation == "linear" for step in forward)
 
 
+_NAME = r"[A-Za-z]~?(?:_[\w,]+)?(?:\^\(\d+←?\))?"
+_LABEL = re.compile(rf"^(?:{_NAME}|\[{_NAME}(?:, {_NAME})*\])$")
+
+
+def _labelled(name: str, step: Step) -> Node | None:
+    """The name that an expansion gave to a result: z_f,1 or [h_0, x_1]; None where it is only the operation's."""
+    if name.startswith(step.operation) or not _LABEL.match(name):
+        return None
+    written = re.sub(r"([A-Za-z])~", r"\\tilde{\1}", name)
+    written = re.sub(r"_([A-Za-z0-9]+(?:,[A-Za-z0-9]+)*)", r"_{\1}", written)
+    written = re.sub(r"\^(\(\d+)(←?)\)", lambda found: f"^{{{found[1]}{found[2].replace('←', chr(92) + 'leftarrow ')})}}", written)
+    items = parse(written).items
+    return items[0] if len(items) == 1 else Row(items)
+
+
 def _letter_of(step: Step, place: str) -> Node:
-    """The rule's own letter for a parameter: W and b of a linear layer, gamma and beta of a normalisation."""
+    """The rule's own letter for a parameter: W and b of a linear layer, gamma and beta of a normalisation.
+
+    Operations that only hand numbers on know no such letter: there the parameter's own name tells.
+    """
+    value = step.places[place]
+    if step.rule is not None and step.rule.family in _HANDING_ON:
+        leaf = value.name.rpartition(".")[2]
+        kind = "W" if "weight" in leaf else "b" if "bias" in leaf else "w"
+        rest = re.sub(r"weight|bias", "", leaf).strip("_").replace("__", "_")
+        return Script(Letter(kind), Words(rest, "mathrm")) if rest else Letter(kind)
     if step.rule is not None:
         for letter, parameter in step.rule.symbols.items():
             if parameter == place:
