@@ -96,7 +96,13 @@ def test_filter(folder: Path, conditions: list[str], names: list[str]) -> None:
 
 @pytest.mark.parametrize(
     ("condition", "said"),
-    [("accurcy>0.5", "did you mean 'accuracy'"), ("accuracy", "a name, a sign and a value"), (">3", "a name"), ("", "a name")],
+    [
+        ("accurcy>0.5", "did you mean 'accuracy'"),
+        ("accuracy", "a name, a sign and a value"),
+        ("accuracy>>0.9", "a name, a sign and a value"),
+        (">3", "a name"),
+        ("", "a name"),
+    ],
 )
 def test_wrong_filters_are_explained(folder: Path, condition: str, said: str) -> None:
     with pytest.raises(OptionError, match=said):

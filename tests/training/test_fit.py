@@ -159,7 +159,11 @@ def test_regression_in_the_users_units(tmp_path):
         ({"network": 3.5}, PellucidError, "network"),
         ({"network": nn.Linear(6, 3), "activation": "relu"}, OptionError, "activation"),
         ({"network": nn.Linear(6, 3), "dropout": 0.5}, OptionError, "dropout"),
-        ({"network": nn.Sequential(nn.Linear(6, 8), nn.BatchNorm1d(8), nn.Linear(8, 3)), "batch_size": 1}, ModelError, "1 value per channel"),
+        (
+            {"network": nn.Sequential(nn.Linear(6, 8), nn.BatchNorm1d(8), nn.Linear(8, 3)), "batch_size": 1},
+            ModelError,
+            "1 value per channel",
+        ),
         ({"optimizer": lambda network: None}, OptionTypeError, "optimizer"),
         ({"optimizer": lambda network: torch.optim.SGD(network, lr=0.1)}, ModelError, "not iterable"),
         ({"optimizer": torch.optim.LBFGS}, ModelError, "closure"),

@@ -119,14 +119,18 @@ def _tell_usage(error: click.UsageError, session: Session) -> int:
     message = _joined(error.format_message())
     lines: list[Text | str] = [text("Error: {what}", what=message)]
     parameter = getattr(error, "param", None)
+    expected: Text | str | None = None
     if isinstance(parameter, NamedArgument):
-        lines.append(text("Expected: {what}", what=parameter.says))
+        expected = parameter.says
+        lines.append(text("Expected: {what}", what=expected))
     elif error.ctx is not None:
         lines.append(usage(error.ctx.command, error.ctx))
     path = error.ctx.command_path if error.ctx is not None else "pellucid"
-    lines.append(text("What to do: {what}", what=text("see {command}", command=f"{path} --help")))
+    do = text("see {command}", command=f"{path} --help")
+    lines.append(text("What to do: {what}", what=do))
     if session.json:
-        session.write_json({"error": {"kind": "UsageError", "got": message, "expected": None, "do": None}})
+        said = str(expected) if expected is not None else None
+        session.write_json({"error": {"kind": "UsageError", "got": message, "expected": said, "do": str(do)}})
     _say(session, lines)
     return error.exit_code
 

@@ -29,6 +29,7 @@ FEW_CLASSES = 20  # whole numbers with up to so many different values are classe
 ROWS_PER_CLASS = 3  # ... where each has at least so many rows on average
 MANY_CLASSES = 1000  # up to so many, 0, 1, 2, ... without a gap and evenly filled, are classes too: the indices of a large data set
 _EVEN = 0.2  # the rarest of many classes must have this share of the mean number of rows
+_LARGEST_TARGET = 1e150  # its square is still a float64
 _NUMBER_SHARE = 0.9  # from this share of numbers on, a target of texts is one of numbers with stray words
 
 
@@ -194,8 +195,20 @@ def _numbers(numbers: pl.Series, name: str) -> TargetChoice:
         raise _constant(name, number_label(float(present[0])), present.len())
     values = numbers.to_numpy().astype(np.float64).reshape(-1, 1)
     usable = ~np.isnan(values[:, 0])
+    _check_magnitude(values[usable], name)
     reasons = {int(row): text("the target {name!r} is missing", name=name) for row in np.flatnonzero(~usable)}
     return TargetChoice(Task(kind="regression", targets=(name,)), values, usable, reasons)
+
+
+def _check_magnitude(values: np.ndarray, name: str) -> None:
+    """Raises DataError where the squares that a regression needs are beyond the range of 64-bit floats."""
+    largest, spread = float(np.abs(values).max()), float((values.max() / 2 - values.min() / 2) * 2)
+    if largest > _LARGEST_TARGET or spread < 1 / _LARGEST_TARGET:
+        raise DataError(
+            text("the target {name!r} goes up to {largest:g} in size and varies by {spread:g}", name=name, largest=largest, spread=spread),
+            text("numbers up to 1e+150 that vary by more than 1e-150, whose squares a computer can hold"),
+            text("give it in another unit, so that its values are near 1"),
+        )
 
 
 def _constant(name: str, value: str, rows: int) -> DataError:
@@ -247,7 +260,9 @@ def _classes(labels: pl.Series, task: str, name: str, training: np.ndarray | Non
         if lonely and len(kept) < 2:
             raise DataError(
                 text("the classes {labels} of {name!r} have one sample each, and {rest} has the others",
-                     labels=lonely[:5], name=name, rest=repr(next(iter(kept), "-"))),
+                     labels=lonely[:5], name=name, rest=repr(next(iter(kept))))
+                if kept
+                else text("every class of {name!r} has one sample only: {labels}", name=name, labels=lonely[:5]),
                 text("at least two classes with at least two samples each"),
                 text("add samples of these classes"),
             )  # fmt: skip

@@ -25,7 +25,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import UninitializedParameter
 
-from pellucid.core.errors import ModelError, OptionError, OptionTypeError, did_you_mean
+from pellucid.core.errors import ModelError, OptionError, OptionTypeError, PellucidError, did_you_mean
 from pellucid.core.language import Text, text
 from pellucid.core.options import Option
 from pellucid.core.records import Notice, Task
@@ -242,15 +242,30 @@ def own_network(given: Any, input_shape: tuple[int, ...], outputs: int) -> nn.Mo
 
     Raises:
         OptionTypeError: neither of the two, or a factory that returns something else.
+        ModelError: a module that cannot be copied, a factory that fails.
     """
     made = given
     if isinstance(given, nn.Module):
         try:
             return copy.deepcopy(given)
-        except RuntimeError:  # a module that keeps a computed tensor cannot be copied: then it is trained itself
-            return given
+        except Exception as error:  # whatever a class raises when it cannot be copied
+            raise ModelError(
+                text("your network cannot be copied: {error}", error=f"{type(error).__name__}: {error}"),
+                text("a network that copy.deepcopy can copy, because yours is to stay as it is"),
+                text("give a function that makes it: network=lambda: {name}(...)", name=type(given).__name__),
+            ) from error
     if callable(given):
-        made = given(input_shape, outputs) if _takes_shape(given) else given()
+        try:
+            made = given(input_shape, outputs) if _takes_shape(given) else given()
+        except PellucidError:
+            raise
+        except Exception as error:
+            raise ModelError(
+                text("making your network by {name} failed: {error}", name=getattr(given, "__name__", type(given).__name__),
+                     error=f"{type(error).__name__}: {error}"),
+                text("a function that makes a torch.nn.Module, without arguments or of (input_shape, outputs)"),
+                text("call it yourself to see the whole error"),
+            ) from error  # fmt: skip
     if isinstance(made, nn.Module):
         return made
     raise OptionTypeError(
@@ -271,7 +286,7 @@ def _takes_shape(factory: Callable[..., Any]) -> bool:
 
 
 def check_custom(model: nn.Module, inputs: Any, *, outputs: int, task: Task) -> NetworkCheck:
-    """Run one batch through a deep copy in evaluation mode without gradients, and say clearly what does not fit.
+    """Run one batch through a deep copy in evaluation mode, and say clearly what does not fit.
 
     `inputs` is a batch (N, *input_shape) or a part of the data that yields batches. `outputs` is the number of columns that the loss needs.
     Lazy modules (torch.nn.LazyLinear) get their weights here, in `model` itself; nothing else of it changes, nor does the random state.
@@ -283,7 +298,8 @@ def check_custom(model: nn.Module, inputs: Any, *, outputs: int, task: Task) -> 
     if any(isinstance(parameter, UninitializedParameter) for parameter in model.parameters()):
         _forward(model, batch)
     with torch.random.fork_rng(devices=[batch.device] if batch.device.type == "cuda" else []):
-        output = _forward(_copied(model), batch)
+        trial = _copied(model)
+        output = _forward(trial, batch)
     expected = text("one tensor of shape {shape}: {task}", shape=str((len(batch), outputs)), task=_task_in_words(outputs, task))
     if not isinstance(output, Tensor):
         raise ModelError(
@@ -300,6 +316,13 @@ def check_custom(model: nn.Module, inputs: Any, *, outputs: int, task: Task) -> 
             task=_task_in_words(outputs, task),
         )
         raise ModelError(got, expected, _output_remedy(shape, len(batch), outputs))
+    grown = [name for name, _ in trial.named_parameters() if name not in dict(model.named_parameters())]
+    if grown:
+        raise ModelError(
+            text("your network makes parameters while it runs: {names}", names=grown[:5]),
+            text("all parameters made in __init__, before the optimiser takes them"),
+            text("make these layers in __init__; torch.nn.LazyLinear finds its input size by itself"),
+        )
     parameters = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
     if not parameters:
         raise ModelError(
@@ -307,7 +330,21 @@ def check_custom(model: nn.Module, inputs: Any, *, outputs: int, task: Task) -> 
             text("at least one parameter with requires_grad=True"),
             text("unfreeze a layer, or give another network"),
         )
-    return NetworkCheck(outputs, parameters, _looks_like_probabilities(output, task))
+    if not output.requires_grad:
+        raise ModelError(
+            text(
+                "no gradient flows from your network's output ({dtype}) to its parameters",
+                dtype=str(output.dtype).removeprefix("torch."),
+            ),
+            text("an output computed from parameters with requires_grad=True"),
+            text("look in forward for detach(), torch.no_grad(), argmax or a conversion to whole numbers"),
+        )
+    return NetworkCheck(outputs, parameters, _looks_like_probabilities(output.detach(), task))
+
+
+def forward_once(model: nn.Module, batch: Tensor) -> Any:
+    """What a copy of `model` in evaluation mode makes of `batch`, with gradients. Raises ModelError where it fails."""
+    return _forward(_copied(model), batch)
 
 
 def _copied(model: nn.Module) -> nn.Module:
@@ -321,8 +358,8 @@ def _forward(model: nn.Module, batch: Tensor) -> Any:
     modes = [(module, module.training) for module in model.modules()]
     model.eval()
     try:
-        with torch.no_grad():
-            return model(batch)
+        with torch.enable_grad():
+            return model(batch.clone())  # some networks write into their input
     except Exception as error:
         raise ModelError(
             text(

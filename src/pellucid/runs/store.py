@@ -123,7 +123,7 @@ def _is_number(value: Any) -> TypeGuard[float]:
 
 # -------------------------------------------------------------------------------------------------------------------------------- filter
 
-_CONDITION = re.compile(r"^\s*(?P<name>[^\s<>=!]+)\s*(?P<sign>>=|<=|!=|==|=|>|<)\s*(?P<value>.*?)\s*$")
+_CONDITION = re.compile(r"^\s*(?P<name>[^\s<>=!]+)\s*(?P<sign>>=|<=|!=|==|=|>|<)\s*(?P<value>(?![<>=]).*?)\s*$")
 _SIGNS: dict[str, Callable[[Any, Any], bool]] = {
     ">=": operator.ge, "<=": operator.le, ">": operator.gt, "<": operator.lt, "=": operator.eq, "==": operator.eq, "!=": operator.ne
 }  # fmt: skip

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -63,6 +65,24 @@ def _stored(value: Any) -> Any:
     return "python:" + (getattr(value, "__name__", None) or type(value).__name__)
 
 
+def _as_list(value: Any) -> Any:
+    """An array or a tensor as a list, which run.json can hold."""
+    return value.tolist() if hasattr(value, "tolist") else value
+
+
+def _weight_decay(optimizer: Any, linear: bool) -> float:
+    """A user's own class gets what the named optimiser of its kind gets, and none where it takes none."""
+    if optimizer == "adamw":
+        return 0.1
+    if not isinstance(optimizer, str):
+        made = optimizer.func if isinstance(optimizer, functools.partial) else optimizer
+        if not isinstance(made, type) or "weight_decay" not in inspect.signature(made).parameters:
+            return 0.0
+        if issubclass(made, torch.optim.AdamW):
+            return 0.1
+    return 0.0 if linear else 1e-4
+
+
 def choose_settings(
     options: Mapping[str, Any], task: Task, *, train_samples: int, input_shape: tuple[int, ...], network_name: str
 ) -> Settings:
@@ -96,11 +116,11 @@ def choose_settings(
         until=options["until"],
         batch_size=batch_size,
         # Decoupled decay of 0.1: on the validation parts of adult and California no worse than 0.01 (0.862 and 0.840 against 0.862, 0.833).
-        weight_decay=decide("weight_decay", 0.1 if name == "adamw" else 0.0 if linear else 1e-4),
+        weight_decay=decide("weight_decay", _weight_decay(optimizer, linear)),
         l1=options["l1"],
         dropout=decide("dropout", _dropout(train_samples) if _has_dropout(network_name) else 0.0),
         label_smoothing=options["label_smoothing"],
-        class_weight=options["class_weight"],
+        class_weight=_as_list(options["class_weight"]),
         clip=options["clip"],
         augment=decide("augment", "shift" if images and train_samples < 5000 and input_shape[-1] >= 16 else "none"),
         seed=options["seed"],

@@ -18,6 +18,7 @@ from pellucid.core.records import Notice
 
 _CHANNELS = (1, 3, 4)  # grey, RGB, RGBA
 _CHUNK = 1 << 22  # numbers looked at together, so that checks never double the memory of an array
+_LARGEST = 1e150  # its square is still a float64
 
 
 def is_array_like(value: Any) -> bool:
@@ -83,6 +84,12 @@ def _from_tensor(value: torch.Tensor, name: Text | str) -> np.ndarray:
     value = value.detach()
     if value.is_complex():
         raise _complex(name, str(value.dtype))
+    if value.is_nested:
+        raise DataError(
+            text("{name} is a nested tensor: its samples have different shapes", name=name),
+            text("samples of one shape"),
+            text("cut or pad them to one shape"),
+        )
     if value.is_quantized:
         value = value.dequantize()
     if value.device.type == "meta":
@@ -236,6 +243,7 @@ def read_inputs(value: Any, name: Text | str = "X") -> tuple[np.ndarray, list[No
             text("check how {name} was made", name=name),
         )
     check_finite(array, name)
+    _check_magnitude(array, name)
     array, notices = _as_images(array, name)
     return array, notices
 
@@ -258,12 +266,25 @@ def check_finite(array: np.ndarray, name: Text | str) -> None:
     value = float(array[tuple(first)])
     share = bad / array.size
     raise DataError(
-        text("{name}{position} is {value}; {count} of {total} values are NaN or infinite ({share:.2g} %)",
+        text("{name}{position} is {value}; {count} of {total} values are NaN or infinite ({share:.3g} %)",
              name=name, position="[" + ", ".join(map(str, first)) + "]", value=value, count=bad, total=array.size, share=100 * share),
         text("finite numbers everywhere"),
         text("leave these samples out, or fill them in; a polars or pandas frame may hold missing values") if share < 1
         else text("check how {name} was made: none of its values is a number", name=name),
     )  # fmt: skip
+
+
+def _check_magnitude(array: np.ndarray, name: Text | str) -> None:
+    """Raises DataError for numbers whose squares, which standardising needs, are beyond the range of 64-bit floats."""
+    if array.dtype.kind != "f" or array.dtype.itemsize < 8:
+        return
+    largest = max(float(array.max()), -float(array.min()))
+    if largest > _LARGEST:
+        raise DataError(
+            text("{name} goes up to {largest:g} in size", name=name, largest=largest),
+            text("numbers up to {largest:g}", largest=_LARGEST),
+            text("give it in another unit, so that its values are near 1"),
+        )
 
 
 def _as_images(array: np.ndarray, name: Text | str) -> tuple[np.ndarray, list[Notice]]:

@@ -93,7 +93,7 @@ class TargetScaling:
         chosen = samples.targets if indices is None else samples.targets[indices]
         if not self.mean:
             return torch.from_numpy(np.ascontiguousarray(chosen, dtype=np.int64))
-        values = np.asarray(chosen, dtype=np.float64).reshape(len(chosen), -1)
+        values = np.asarray(chosen, dtype=np.float64).reshape(len(chosen), len(self.mean))
         return torch.from_numpy(((values - np.asarray(self.mean)) / np.asarray(self.scale)).astype(np.float32))
 
     def restore(self, outputs: Tensor) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -158,7 +159,8 @@ def _too_large(width: int, height: int) -> Text:
 
 def in_threads(function: Callable[[T], R], items: Sequence[T] | Iterable[T]) -> list[R]:
     """`function` of every item, in order; pillow decodes outside of Python's lock, so threads share the work."""
-    with ThreadPoolExecutor(max_workers=max(1, min(16, _processors()))) as pool:
+    with warnings.catch_warnings(), ThreadPoolExecutor(max_workers=max(1, min(16, _processors()))) as pool:
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # such images are left out by name
         try:
             return list(pool.map(function, items))
         except BaseException:

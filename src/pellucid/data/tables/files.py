@@ -77,6 +77,12 @@ def _load_file(path: Path, header: bool) -> RawTable:
     content = decompress(content, path.name)
     if lowered.endswith((".jsonl", ".ndjson")) or (lowered.endswith(".json") and content.lstrip()[:1] == b"{"):
         return RawTable(_distinct(_json_lines(to_utf8(content, path.name), path.name)), name=stem, shown=path.name, path=place)
+    if lowered.endswith(".json"):
+        raise DataError(
+            text("{name} is one JSON document", name=path.name),
+            text("one JSON object per line, such as {example}", example='{"age": 39, "income": "<=50K"}'),
+            text("write each row as an object of its own, for example with pandas: frame.to_json(path, orient='records', lines=True)"),
+        )
     require_memory(
         _MEMORY_PER_BYTE * len(content),
         text("{name}, read into memory,", name=path.name),
@@ -98,6 +104,12 @@ def _bytes_of(path: Path) -> bytes:
     if path.is_dir():
         raise DataError(text("{path} is a folder", path=str(path)), text("a file that holds a table"), text("name one of the files in it"))
     try:
+        if path.exists() and not path.is_file():  # reading a pipe may wait for ever, a device may never end
+            raise DataError(
+                text("{path} is no file but a pipe or a device", path=str(path)),
+                text("a file: going on with a training reads the data again"),
+                text("write the table into a file first"),
+            )
         content = path.read_bytes()
     except FileNotFoundError:
         raise _missing(path) from None
@@ -117,6 +129,12 @@ def _missing(path: Path) -> DataError:
     if not folder.is_dir():
         return DataError(
             text("there is no file {path}: its folder does not exist", path=str(path)), text("the path of a table"), text("check the path")
+        )
+    if path.is_symlink():
+        return DataError(
+            text("{path} is a link to a file that does not exist: {target}", path=str(path), target=str(path.readlink())),
+            text("the path of a table"),
+            text("restore that file, or mend the link"),
         )
     siblings = sorted(entry.name for entry in folder.iterdir() if not entry.name.startswith("."))
     return DataError(

@@ -116,13 +116,14 @@ DATE_FORMATS = {  # name -> (pattern, which groups are year, month, day)
     "compact": (_COMPACT, (1, 2, 3)),
 }
 _COULD_BE_DATE = re.compile(r"\d{4}\s*[-/.年]\s*\d|\d[-/.]\d{1,2}[-/.]\d|[A-Za-z]{3}.*\d{2}|^\d{8}$")
+_LONGEST_DATE = 64  # characters; "Wednesday, 30th September 2024 11:59:59.123456 PM +00:00" has 57
 _COMPACT_FIRST, _COMPACT_LAST = 19000101, 21001231
 
 
 def date_formats(distinct: pl.Series) -> tuple[tuple[str, ...], pl.Series, bool]:
     """(formats in the order in which to try them, texts among `distinct` that none reads, whether day and month could be exchanged)."""
     sample = distinct.head(20).to_list()
-    if sum(bool(_COULD_BE_DATE.search(value)) for value in sample) < 0.5 * len(sample):
+    if sum(len(value) <= _LONGEST_DATE and bool(_COULD_BE_DATE.search(value)) for value in sample) < 0.5 * len(sample):
         return (), distinct, False
     read = {name: parse_date_format(distinct, name).is_not_null() for name in DATE_FORMATS if name != "compact"}
     counts = {name: int(found.sum() or 0) for name, found in read.items()}

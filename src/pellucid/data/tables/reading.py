@@ -238,10 +238,12 @@ def _with_something_to_use(columns: dict[str, Column], raw: RawTable, targets: S
     if not columns:
         raise DataError(
             text("{name} has one column, {column!r}, which is the target", name=raw.shown, column=targets[0])
+            if len(targets) == 1
+            else text("all {count} columns of {name} are targets", count=len(targets), name=raw.shown)
             if targets
             else text("{name} has no columns to learn from", name=raw.shown),
             text("at least one column to learn from, beside the target"),
-            text("check the delimiter: comma, semicolon, tabulator or bar"),
+            text("check the delimiter: comma, semicolon, tabulator or bar") if len(targets) < 2 else text("name fewer targets"),
         )
     counting = {
         name: replace(column, kind="numeric", counts_rows=False)

@@ -24,6 +24,7 @@ from pellucid.core.memory import available_memory_bytes
 from pellucid.data.torch_data.samples import (
     Sample,
     as_pair,
+    batches_of,
     check_inputs,
     class_names,
     collated,
@@ -127,7 +128,7 @@ def _look_at_loader(loader: DataLoader[Any]) -> TorchSource:
         classes=class_names(dataset),
         indivisible=_why_indivisible(loader),
     )
-    batch = next(iter(loader), None)
+    batch = next(batches_of(loader), None)
     if batch is None:
         raise DataError(
             text("the DataLoader yields no batch (dataset of {count}, batch_size={size}, drop_last={drop})",

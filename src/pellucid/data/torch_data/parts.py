@@ -23,7 +23,7 @@ from pellucid.data.ledger import NumberedNames
 from pellucid.data.samples import ResidentPart, Samples
 from pellucid.data.splitting import part_word
 from pellucid.data.torch_data.looking import TorchData, TorchSource, is_torch_data, look_at, own_generators, unchanged_random_state
-from pellucid.data.torch_data.samples import as_pair, check_inputs, fetch
+from pellucid.data.torch_data.samples import as_pair, batches_of, check_inputs, fetch
 from pellucid.data.torch_data.targets import TargetEncoding, known_targets, understand_targets
 
 # -- reading -------------------------------------------------------------------------------------------------------------------------
@@ -162,7 +162,7 @@ class LoaderPart:
         return self.samples
 
     def batches(self, batch_size: int = 0, order: Tensor | None = None) -> Iterator[tuple[Tensor, Tensor]]:
-        for batch in self.loader:
+        for batch in batches_of(self.loader):
             inputs, targets = as_pair(batch, where=text("a batch of the DataLoader"))
             yield self.preprocessing.finish(inputs), self.preprocessing.encoding.apply(targets)
 
@@ -259,6 +259,7 @@ class TorchPreprocessing:
 
     def finish(self, batch: Tensor) -> Tensor:
         """Floats of any width, bytes and truth values become float32; 16 to 64 bit integers stay (they may be tokens)."""
+        batch = batch.detach()  # a sample that a graph hangs on could be gone back through once only
         if batch.dtype == torch.float32:
             return batch
         return batch.to(torch.float32) if batch.is_floating_point() or batch.dtype in (torch.uint8, torch.int8, torch.bool) else batch

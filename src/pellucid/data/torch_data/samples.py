@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, cast
 
 import numpy as np
@@ -22,7 +22,7 @@ def length_of(dataset: Any) -> int:
         raise iterable_error(cast("Any", dataset))
     try:
         count = len(dataset)
-    except (TypeError, NotImplementedError, AttributeError):
+    except (TypeError, ValueError, NotImplementedError, AttributeError):
         raise DataError(
             text("the Dataset {name} has no length", name=type(dataset).__name__),
             text("a map-style Dataset with __len__ and __getitem__"),
@@ -35,6 +35,20 @@ def length_of(dataset: Any) -> int:
             text("check the path or the filter from which it is made"),
         )
     return count
+
+
+def batches_of(loader: Any) -> Iterator[Any]:
+    """The batches of a user's DataLoader. Raises DataError where the loader, its collate function or one of its workers fails."""
+    try:
+        yield from loader
+    except DataError:
+        raise
+    except Exception as error:
+        raise DataError(
+            text("the DataLoader failed: {type}: {error}", type=type(error).__name__, error=str(error).strip().split("\n")[-1]),
+            text("batches (inputs, targets) of two tensors"),
+            text("go through it once yourself, with num_workers=0: for batch in loader: pass"),
+        ) from error
 
 
 def iterable_error(source: Any) -> DataError:
@@ -197,6 +211,14 @@ def tensors_of(dataset: Any) -> Sample | None:
         if whole is None:
             return None
         indices = torch.as_tensor(list(dataset.indices), dtype=torch.int64)
+        count = len(whole[0])
+        outside = indices[(indices < -count) | (indices >= count)]
+        if len(outside):
+            raise DataError(
+                text("a Subset takes sample {index} of {count}", index=int(outside[0]), count=count),
+                text("indices from 0 to {last}", last=count - 1),
+                text("correct the indices of the Subset"),
+            )
         return whole[0][indices], whole[1][indices]
     if type(dataset) is not TensorDataset:
         return None
