@@ -110,7 +110,8 @@ def test_every_rule_can_be_drawn():
 
 def test_an_expansion_keeps_its_own_letters():
     network = nn.LSTM(2, 3, num_layers=2)
-    page = pellucid.derive(network, torch.randn(2, 1, 2), loss=lambda output: (output[0] ** 2).sum()).to_text()
+    derivation = pellucid.derive(network, torch.randn(2, 1, 2), loss=lambda output: (output[0] ** 2).sum())
+    page = derivation.to_text()
     assert "W⁽²⁾_f = [W⁽²⁾_{hf}, W⁽²⁾_{if}]" in page
     assert "C̃⁽¹⁾₁ = tanh(z⁽¹⁾_{C,1})" in page
-    assert "W⁽¹⁾_{ih_l0}" in page
+    assert "W^{(1)}_{\\mathrm{ih\\_l0}}" in derivation.to_latex()
