@@ -29,6 +29,7 @@ CASES = {
         case(normal(3, 4), n=1, dim=-1, prepend=normal(3, 2), append=normal(3, 1)),
         case(normal(3, 4), 5),
         case(normal(3, 4), 0),
+        case(normal(3, 4), 0, 1, normal(3, 1)),
         case(normal(4), append=normal(1)),
         case(integers(5, 4)),
     ],

@@ -49,6 +49,7 @@ CASES = {
     ],
     "take": [case(normal(3, 2), integers(6, 4)), case(normal(3, 2), given([[-1], [0]]))],
     "put": [
+        case(normal(3, 2), given(4), normal(1)),
         case(normal(3, 2), given([0, 4]), normal(2)),
         case(normal(3, 2), given([0, 4, 0]), normal(3), accumulate=True),
         case(normal(3, 2), given([1]), normal(1), True).calling(torch.Tensor.put),

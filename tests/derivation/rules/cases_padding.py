@@ -20,6 +20,7 @@ CASES = {
         case(normal(1, 2, 1, 1, 2), (1, 2, 1, 1, 2, 2), mode="replicate"),
         case(normal(2, 3, 4), (4, 3), mode="circular"),
         case(normal(1, 2, 3, 4), (1, 2, 3, 0), mode="circular"),
+        case(normal(1, 2, 4, 4), (-1, 1, -2, 1), mode="circular"),
     ],
     "constant_pad_nd": [case(normal(2, 3), (1, -1, 0, 2)), case(normal(2, 3), [1, 1], 0.5)],
     "pixel_shuffle": [case(normal(2, 8, 3, 2), 2), case(normal(9, 1, 2), upscale_factor=3)],

@@ -41,6 +41,7 @@ CASES = {
         case(normal(3), dtype=torch.float64),
         case(normal(2, 3), 1).calling(lambda x, dim: x.sum(dim, keepdim=True)),
     ],
+    "sum_to_size": [case(normal(2, 3), 1, 3), case(normal(2, 3, 4), (3, 1)), case(normal(2, 3), (1,)), case(normal(2, 3), size=(2, 3))],
     "nansum": [case(given([[1.0, NAN], [2.0, 3.0]])).at_a_kink(), case(given([[1.0, NAN], [2.0, 3.0]]), 1, True).at_a_kink(), *SHAPES[:3]],
     "mean": [*SHAPES, case(normal()), case(normal(2, 3), ()), case(integers(5, 3), dtype=torch.float64)],
     "nanmean": [case(given([[1.0, NAN], [2.0, 3.0]])).at_a_kink(), case(given([[1.0, NAN], [2.0, 3.0]]), 1, True).at_a_kink(), *SHAPES[:3]],

@@ -18,6 +18,7 @@ CASES = {
         case(normal(), 0, given([0, 0])),
         case(normal(3), 0, given(1)),
         case(normal(3, 2), 0, integers(3, 0, 2)),
+        case(normal(5), 0, integers(3, 2, 0)),
     ],
     "take_along_dim": [
         case(normal(4, 3), integers(4, 2, 3), 0),

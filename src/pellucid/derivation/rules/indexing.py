@@ -104,9 +104,9 @@ class put:
     def forward(input, index, source, accumulate=False):
         Y = input.reshape(-1).copy()
         if accumulate:
-            np.add.at(Y, index, source)
+            np.add.at(Y, index, source.reshape(index.shape))
         else:
-            Y[index] = source
+            Y[index] = source.reshape(index.shape)
         return Y.reshape(input.shape)
 
     def backward(dY, Y, input, index, source, accumulate=False):

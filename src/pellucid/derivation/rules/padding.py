@@ -18,8 +18,9 @@ def padded_positions(size, before, after, mode):
         return np.where((places < 0) | (places >= size), -1, places)
     if mode == "replicate":
         return np.clip(places, 0, size - 1)
-    if mode == "circular":
-        return places % size
+    if mode == "circular":  # of what negative amounts leave
+        first, last = max(-before, 0), size - max(-after, 0)
+        return (np.arange(-max(before, 0), last - first + max(after, 0))) % (last - first) + first
     if mode == "reflect":
         places = np.abs(places) % max(2 * (size - 1), 1)
         return np.where(places >= size, 2 * (size - 1) - places, places)

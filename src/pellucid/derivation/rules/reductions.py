@@ -8,8 +8,9 @@ import numpy as np
 import torch
 
 from pellucid.core.language import text
-from pellucid.derivation.registry import rule
+from pellucid.derivation.registry import rule, unbroadcast
 from pellucid.derivation.rules.casts import converted
+from pellucid.derivation.rules.shapes import given_sizes
 
 _SOURCE = "Petersen and Pedersen 2012, The Matrix Cookbook, section 2"
 _OVER = {"i": "the positions along the reduced dimensions"}
@@ -35,7 +36,7 @@ def count(shape, dim):
 
 
 @rule(
-    "sum", "sum_to_size", function=torch.sum,
+    "sum", function=torch.sum,
     forward=r"Y = \sum_{i} X_{i}", backward={"input": r"\bar{X}_{i} = \bar{Y}"},
     symbols={"X": "input", "Y": "output"}, where={"i": "the positions along the summed dimensions"}, source=_SOURCE,
 )  # fmt: skip
@@ -45,6 +46,20 @@ class sum_:
 
     def backward(dY, Y, input, dim=None, keepdim=False, *, dtype=None):
         return {"input": spread(dY, input.shape, dim, keepdim)}
+
+
+@rule(
+    "sum_to_size", function=torch.Tensor.sum_to_size,
+    forward=r"Y = \sum_{i} X_{i}", backward={"input": r"\bar{X}_{i} = \bar{Y}"},
+    symbols={"X": "input", "Y": "output"}, where={"i": "the positions along dimensions that the new size has not, or has as 1"},
+    source=_SOURCE,
+)  # fmt: skip
+class sum_to_size:
+    def forward(input, *size, **named):
+        return unbroadcast(input, given_sizes(size, named.get("size")))
+
+    def backward(dY, Y, input, *size, **named):
+        return {"input": np.broadcast_to(dY, input.shape)}
 
 
 @rule(

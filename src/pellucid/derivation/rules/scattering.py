@@ -25,12 +25,16 @@ def widened(*arrays):
 
 
 def gathered(input, dim, index):
+    if not index.size:  # of any number of dimensions
+        return np.zeros(index.shape)
     array, places = widened(input, index)
     return array[grid(places, dim)].reshape(index.shape)
 
 
 def scattered(shape, dim, index, values):
     """Zeros with values added at places along a dimension."""
+    if not index.size:
+        return np.zeros(shape)
     Y = np.zeros(shape or (1,))
     places, values = widened(index, values)
     np.add.at(Y, grid(places, dim), values[tuple(slice(size) for size in places.shape)])
