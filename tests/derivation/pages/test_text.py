@@ -114,4 +114,4 @@ def test_an_expansion_keeps_its_own_letters():
     page = derivation.to_text()
     assert "W⁽²⁾_f = [W⁽²⁾_{hf}, W⁽²⁾_{if}]" in page
     assert "C̃⁽¹⁾₁ = tanh(z⁽¹⁾_{C,1})" in page
-    assert "W^{(1)}_{\\mathrm{ih\\_l0}}" in derivation.to_latex()
+    assert r"W_{\mathrm{ih\_l0}}^{(1)}" in derivation.to_latex()

@@ -105,11 +105,30 @@ def _row(items: tuple[Node, ...]) -> str:
         if item == Symbol(")") and opened:
             start = opened.pop()
             inside = "".join(drawn[start + 1 :])
-            if 'class="numbers"' in inside:
-                drawn[start:] = [f'<mrow class="paren">{inside}</mrow>']
-                continue
-        drawn.append(f"<mo>(</mo>{mathml(item)}<mo>)</mo>" if in_brackets(items, place) else _item(item))
+            drawn[start:] = [_grouped(inside)]
+            continue
+        if isinstance(item, Script) and item.base == Symbol(")") and opened:  # (y - t)^2: the brackets belong together
+            start = opened.pop()
+            drawn[start:] = [_with_scripts(_grouped("".join(drawn[start + 1 :])), item.sub, item.sup)]
+            continue
+        drawn.append(f'<mo stretchy="false">(</mo>{mathml(item)}<mo stretchy="false">)</mo>' if in_brackets(items, place) else _item(item))
     return "".join(drawn)
+
+
+def _grouped(inside: str) -> str:
+    """Brackets, as high as what they enclose needs and no higher."""
+    if 'class="numbers"' in inside:
+        return f'<mrow class="paren">{inside}</mrow>'
+    stretchy = "true" if "<mfrac" in inside or "<munder" in inside else "false"
+    return f'<mrow><mo stretchy="{stretchy}">(</mo>{inside}<mo stretchy="{stretchy}">)</mo></mrow>'
+
+
+def _with_scripts(inner: str, sub: Node | None, sup: Node | None) -> str:
+    if sub is not None and sup is not None:
+        return f"<msubsup>{inner}{row(sub)}{row(sup)}</msubsup>"
+    if sub is not None:
+        return f"<msub>{inner}{row(sub)}</msub>"
+    return inner if sup is None else f"<msup>{inner}{row(sup)}</msup>"
 
 
 def _item(node: Node) -> str:
@@ -125,7 +144,7 @@ def _symbol(sign: str) -> str:
         return f'<mo lspace="0" rspace="0">{_UPRIGHT[sign]}</mo>'
     if not sign.startswith("\\"):
         if sign in "()[]|":
-            return f'<mo stretchy="true" symmetric="true">{sign}</mo>'
+            return f'<mo stretchy="false">{sign}</mo>'
         return f"<mo>{'−' if sign == '-' else escape(sign)}</mo>"
     name = sign[1:]
     if name in FUNCTIONS:
