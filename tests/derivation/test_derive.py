@@ -314,3 +314,11 @@ def test_no_false_alarm(name: str, training: bool) -> None:
     model = getattr(traced_networks, name)().train(training)
     check = pellucid.derive(model, torch.randn(*TRACED[name])).check()
     assert check.passed, str(check)
+
+
+def test_one_of_several_results_is_an_argument_given_back():
+    """broadcast_tensors returns a tensor that has the common shape already as it is; Categorical.log_prob calls it."""
+    logits, labels = torch.randn(5, 3, dtype=torch.float64), torch.tensor([0, 1, 2, 0, 1])
+    check = pellucid.derive(lambda z: -torch.distributions.Categorical(logits=z).log_prob(labels).mean(), logits).check()
+    assert check.passed, str(check)
+    assert not check.without_equation

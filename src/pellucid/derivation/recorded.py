@@ -306,8 +306,11 @@ class Recorded:
         """Say which values of the trace the step's results are, writes into shared memory included."""
         step.in_place = operation.in_place
         written = {after.value: before.value for before, after in operation.written}
+        given = operation.inputs()
         for reference, value in zip(made, step.outputs, strict=True):
             index = reference.value
+            if reference in given:  # one of several results is an argument given back, as by broadcast_tensors: it stays that value
+                continue
             self.traced.setdefault(value.index, index)
             before = written.get(index)
             if before is None:
