@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import nn
 
+import pellucid
 from pellucid.core.errors import OptionError
 from pellucid.derivation.tape import Value
 from pellucid.derivation.updates import METHODS, updates_of
@@ -26,6 +27,7 @@ CASES = [
     (torch.optim.Adam, {"lr": 0.01}),
     (torch.optim.Adam, {"lr": 0.01, "betas": (0.8, 0.95), "weight_decay": 0.3, "amsgrad": True}),
     (torch.optim.Adam, {"lr": 0.01, "maximize": True, "fused": True}),
+    (torch.optim.Adam, {"lr": 0.01, "weight_decay": 0.3, "decoupled_weight_decay": True}),
     (torch.optim.AdamW, {"lr": 0.01}),
     (torch.optim.AdamW, {"lr": 0.01, "weight_decay": 0.4, "amsgrad": True}),
     (torch.optim.AdamW, {"lr": torch.tensor(0.01), "weight_decay": 0.4}),
@@ -104,3 +106,49 @@ def test_refused(what):
     optimizer = torch.optim.SGD(nn.Linear(2, 2).parameters(), lr=0.1) if what == "foreign" else "sgd"
     with pytest.raises(OptionError):
         updates_of(optimizer, network, values)  # pyright: ignore[reportArgumentType]
+
+
+def test_parameters_without_a_gradient_stay():
+    """step() passes over parameters whose .grad is None: neither weight decay nor momentum moves them."""
+
+    class Partly(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.used, self.unused, self.frozen = nn.Linear(3, 1), nn.Linear(3, 1), nn.Linear(3, 1).requires_grad_(False)
+
+        def forward(self, x):
+            return self.used(x) + self.frozen(x)
+
+    torch.manual_seed(0)
+    network, x = Partly().double(), torch.randn(4, 3, dtype=torch.float64)
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.1, weight_decay=0.5)
+    derivation = pellucid.derive(network, x, optimizer=optimizer)
+    network(x).sum().backward()
+    optimizer.step()
+    for update in derivation.updates:
+        np.testing.assert_allclose(
+            update.new, network.get_parameter(update.parameter).detach().numpy(), rtol=1e-12, err_msg=update.parameter
+        )
+        assert bool(update.lines) == update.parameter.startswith("used")
+    assert derivation.check().passed
+    for page in (str(derivation), derivation.to_html(), derivation.to_latex()):
+        assert "no gradient reaches it: SGD leaves it as it is" in page
+
+
+def test_a_wrong_update_fails_the_check(monkeypatch):
+    network = nn.Linear(3, 2)
+    monkeypatch.setitem(METHODS, torch.optim.SGD, lambda sheet: sheet.write(r"w \leftarrow w + \eta g", sheet.w + 0.1 * sheet.g))
+    derivation = pellucid.derive(network, torch.randn(4, 3), optimizer=torch.optim.SGD(network.parameters(), lr=0.1))
+    check = derivation.check()
+    assert not check.passed
+    assert check.worst_update > 1e-3
+    assert "update: largest relative error" in str(check)
+
+
+def test_a_network_that_holds_results():
+    """The old spectral_norm keeps its last weight, a result, as an attribute; copy.deepcopy refuses such a network."""
+    network, x = nn.utils.spectral_norm(nn.Linear(3, 2)), torch.randn(4, 3)
+    network(x)
+    derivation = pellucid.derive(network, x, optimizer=torch.optim.Adam(network.parameters()))
+    assert [update.parameter for update in derivation.updates] == ["bias", "weight_orig"]
+    assert derivation.check().passed

@@ -24,6 +24,8 @@ class Check(Record):
     worst_forward_step: int | None = None  # the number of that equation
     worst_gradient: float  # of every value that autograd has a gradient for
     worst_gradient_of: str = ""  # that value's name
+    worst_update: float | None = None  # of every new parameter that has equations; None without an optimizer
+    worst_update_of: str = ""  # that parameter's name
     operations: int  # traced operations on which outputs or loss depend
     gradients: int  # values whose gradients were compared
     without_equation: int  # operations shown with PyTorch's values only
@@ -51,6 +53,9 @@ class Check(Record):
         ]  # fmt: skip
         if self.worst_gradient > self.tolerance:
             lines.append(text("largest at {name}", name=self.worst_gradient_of))
+        if self.worst_update is not None and self.worst_update > self.tolerance:
+            error = f"{self.worst_update:.2g}"
+            lines.append(text("update: largest relative error {error}, at {name}", error=error, name=self.worst_update_of))
         if self.finite_differences is not None:
             lines.append(text("central differences: largest relative error {error}", error=f"{self.finite_differences:.2g}"))
         if self.without_equation:
@@ -74,16 +79,21 @@ def check_of(derivation: Derivation) -> Check:
     furthest = max(compared, key=lambda value: value.error or 0.0, default=None)
     missing = [step for step in steps if step.rule is None and not step.identity]
     faults_first = tuple(sorted(derivation.findings, key=lambda finding: finding.level != "fault"))
+    updates = [update for update in derivation.updates if update.error is not None]
+    updated = max(updates, key=lambda update: update.error or 0.0, default=None)
+    update_error = (updated.error or 0.0) if updated else 0.0
     forward = (worst.error.forward or 0.0) if worst else 0.0
     gradient = (furthest.error or 0.0) if furthest else 0.0
     differences = derivation.differences
     slopes_fit = differences is None or differences.worst <= DIFFERENCES_TOLERANCE or any(f.symptom in _EXPLAINS for f in faults_first)
     return Check(
-        passed=forward <= TOLERANCE and gradient <= TOLERANCE and slopes_fit and not any(f.level == "fault" for f in faults_first),
+        passed=max(forward, gradient, update_error) <= TOLERANCE and slopes_fit and not any(f.level == "fault" for f in faults_first),
         worst_forward=forward,
         worst_forward_step=worst.index if worst else None,
         worst_gradient=gradient,
         worst_gradient_of=furthest.name if furthest else "",
+        worst_update=update_error if updated else None,
+        worst_update_of=updated.parameter if updated else "",
         operations=len({step.operation_index for step in steps if step.operation_index is not None}),
         gradients=len(compared),
         without_equation=len(missing),

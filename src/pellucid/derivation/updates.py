@@ -131,7 +131,7 @@ def _adam(sheet: _Sheet, *, decoupled: bool = False) -> np.ndarray:
     settings, w, eta = sheet.settings, sheet.w, float(sheet.settings["lr"])
     beta1, beta2 = (float(beta) for beta in settings["betas"])
     decay = settings.get("weight_decay", 0.0)
-    if decoupled:
+    if decoupled or settings.get("decoupled_weight_decay"):
         g = sheet.write(r"g \leftarrow -g", -sheet.g) if settings.get("maximize") else sheet.g
         if decay:
             w = sheet.write(r"w \leftarrow w - \eta \lambda w", w * (1 - eta * decay))
@@ -194,19 +194,20 @@ def updates_of(
     gradients = {names[id(parameter)]: _gradient(parameters, names[id(parameter)]) for _, parameter in known}
     scale = None
     if clip is not None:  # Pascanu, Mikolov and Bengio 2013, algorithm 1, as torch.nn.utils.clip_grad_norm_ has it
-        norm = float(np.sqrt(sum(float((g * g).sum()) for g in gradients.values())))
+        norm = float(np.sqrt(sum(float((g * g).sum()) for g in gradients.values() if g is not None)))
         scale = min(1.0, clip / (norm + 1e-6))
-    theirs = _stepped(optimizer, network, gradients, scale)
+    theirs = _stepped(optimizer, {names[id(parameter)]: parameter for _, parameter in known}, gradients, scale)
     return list(_sheets(optimizer, known, names, gradients, scale, theirs))
 
 
-def _gradient(parameters: Mapping[str, Value], name: str) -> np.ndarray:
+def _gradient(parameters: Mapping[str, Value], name: str) -> np.ndarray | None:
+    """None where PyTorch leaves .grad at None: frozen, or the loss does not depend on it. step() then passes the parameter over."""
     value = parameters[name]
-    return np.zeros(value.shape) if value.gradient is None else value.gradient
+    return np.zeros(value.shape) if value.gradient is None and value.autograd is not None else value.gradient
 
 
 def _sheets(
-    optimizer: torch.optim.Optimizer, known: Any, names: Mapping[int, str], gradients: Mapping[str, np.ndarray], scale: float | None,
+    optimizer: torch.optim.Optimizer, known: Any, names: Mapping[int, str], gradients: Mapping[str, np.ndarray | None], scale: float | None,
     theirs: Mapping[str, np.ndarray],
 ) -> Iterator[Update]:  # fmt: skip
     method = METHODS.get(type(optimizer))
@@ -215,10 +216,16 @@ def _sheets(
         stored: Mapping[str, Any] = optimizer.state.get(parameter, {})
         state = {key: _array(value) for key, value in stored.items() if isinstance(value, Tensor) and key != "step"}
         settings = {key: _plain(value) for key, value in group.items() if key != "params"}
-        sheet = _Sheet(_array(parameter), gradients[name], state, settings, int(float(stored.get("step", 0))) + 1)
+        old, gradient = _array(parameter), gradients[name]
+        if gradient is None:
+            left = text("no gradient reaches it: {method} leaves it as it is", method=type(optimizer).__name__)
+            new, zero = theirs[name], np.zeros_like(old)
+            yield Update(name, type(optimizer).__name__, settings, state, old, zero, (), new, new, None, left)
+            continue
+        sheet = _Sheet(old, gradient, state, settings, int(float(stored.get("step", 0))) + 1)
         note: Text | None = None
         if scale is not None:
-            sheet.g = sheet.write(r"g \leftarrow g \min(1, c / \lVert g \rVert)", gradients[name] * scale)
+            sheet.g = sheet.write(r"g \leftarrow g \min(1, c / \lVert g \rVert)", gradient * scale)
         if method is None:
             sheet.lines.clear()
             note = text("no equation for {method}; the optimizer's own value", method=type(optimizer).__name__)
@@ -226,17 +233,16 @@ def _sheets(
         else:
             new = method(sheet)
             error = error_of(new, theirs[name])
-        yield Update(
-            name, type(optimizer).__name__, settings, state, sheet.w, gradients[name], tuple(sheet.lines), new, theirs[name], error, note
-        )
+        yield Update(name, type(optimizer).__name__, settings, state, old, gradient, tuple(sheet.lines), new, theirs[name], error, note)
 
 
 def _stepped(
-    optimizer: torch.optim.Optimizer, network: nn.Module, gradients: Mapping[str, np.ndarray], scale: float | None
+    optimizer: torch.optim.Optimizer, held: Mapping[str, Tensor], gradients: Mapping[str, np.ndarray | None], scale: float | None
 ) -> dict[str, np.ndarray]:
-    """What optimizer.step() makes of a float64 copy of the network with these gradients."""
-    twin, other = copy.deepcopy((network, optimizer))  # together: the copy of the optimiser holds the parameters of the copied network
-    named = dict(twin.named_parameters())
+    """What optimizer.step() makes of a float64 copy of its parameters with these gradients."""
+    copies: dict[int, Any] = {}  # the network is not copied: deepcopy refuses one that holds results, as the old spectral_norm does
+    other = copy.deepcopy(optimizer, copies)
+    named: dict[str, Tensor] = {name: copies[id(parameter)] for name, parameter in held.items()}
     for parameter in named.values():
         state = other.state.get(parameter, {})
         parameter.data = parameter.data.detach().to("cpu", torch.float64)
@@ -248,8 +254,8 @@ def _stepped(
     for group in other.param_groups:
         group.update({key: value.double() for key, value in group.items() if isinstance(value, Tensor) and value.is_floating_point()})
     for name, parameter in named.items():
-        factor = 1.0 if scale is None else scale
-        parameter.grad = torch.tensor(gradients[name] * factor, dtype=torch.float64).reshape(parameter.shape) if name in gradients else None
+        factor, gradient = 1.0 if scale is None else scale, gradients.get(name)
+        parameter.grad = None if gradient is None else torch.tensor(gradient * factor, dtype=torch.float64).reshape(parameter.shape)
     if isinstance(other, torch.optim.LBFGS):  # evaluates the loss again and again: one pass does not tell its step
         return {name: _array(named[name]) for name in gradients}
     other.step()
