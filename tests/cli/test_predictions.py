@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,8 @@ import pytest
 from pellucid.cli import predictions
 from pellucid.cli.terminal import Output
 from pellucid.core.errors import StorageError
-from pellucid.core.records import Task
+from pellucid.core.language import text
+from pellucid.core.records import Notice, Task
 from pellucid.training.run import Predictions
 
 CHANCES = np.array([[0.7, 0.2, 0.1], [0.05, 0.05, 0.9]])
@@ -77,3 +79,12 @@ def test_what_was_left_out_is_named(capsys: pytest.CaptureFixture[str]) -> None:
     err = capsys.readouterr().err.splitlines()
     assert err[0] == "left out: 0.png: truncated"
     assert err[-1] == "left out: 2 more"
+
+
+def test_what_is_unlike_the_training_data_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+    strange = Notice(kind="new_categories", summary=text("'color' holds purple"), where="color")
+    predictions.tell_notices(Output("stderr"), [strange])
+    assert capsys.readouterr().err == "note: 'color' holds purple\n"
+    assert predictions.as_json(replace(values(), notices=(strange,)), None)["notices"] == [
+        {"kind": "new_categories", "where": "color", "summary": "'color' holds purple"}
+    ]

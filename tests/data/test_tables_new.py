@@ -104,6 +104,7 @@ def test_unseen_levels_and_missing_values_are_predicted() -> None:
     work = [index for index, name in enumerate(fitted.feature_columns) if name == "work"]
     assert not inputs[:, work].any()
     assert "newly_missing" in [notice.kind for notice in new.notices]
+    assert [notice.where for notice in new.notices if notice.kind == "new_categories"] == ["work"]
 
 
 @pytest.mark.parametrize(

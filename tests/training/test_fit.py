@@ -7,6 +7,7 @@ import json
 import random
 
 import numpy as np
+import polars as pl
 import pytest
 import torch
 from torch import nn
@@ -178,6 +179,16 @@ def test_bad_options_name_the_remedy_and_leave_nothing_behind(options, error, wo
     assert words in str(caught.value)
     assert isinstance(caught.value, ValueError)
     assert not (tmp_path / "runs").exists()
+
+
+def test_what_new_rows_have_and_the_training_data_had_not_is_said(tmp_path):
+    X, y = blobs()
+    frame = pl.DataFrame({"size": X[:, 0], "color": np.array(["red", "green", "blue"])[y], "y": X[:, 1]})
+    run = pellucid.fit(frame, "y", epochs=1, learning_rate=0.01, directory=tmp_path)
+    strange = frame.with_columns(color=pl.lit("purple"))
+    for answer in (run.predict(strange), run.evaluate(strange)):
+        assert [notice.where for notice in answer.notices] == ["color"]
+    assert not run.predict(frame).notices
 
 
 @pytest.mark.parametrize("samples", [2, 5, 9])

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 from pellucid.cli.layout import count, number, one_line, shorten
 from pellucid.cli.terminal import Output
 from pellucid.core.language import text
+from pellucid.core.records import Notice
 from pellucid.core.system import write_atomically
 
 if TYPE_CHECKING:
@@ -27,6 +28,12 @@ def tell_skipped(output: Output, skipped: Sequence[str]) -> None:
         output.prose(str(text("left out: {what}", what=reason)), "yellow", rest="  ")
     if len(skipped) > 5:
         output.prose(str(text("left out: {count} more", count=count(len(skipped) - 5))), "yellow")
+
+
+def tell_notices(output: Output, notices: Sequence[Notice]) -> None:
+    """What is unlike the data that the network was trained on."""
+    for notice in notices:
+        output.prose(str(text("note: {what}", what=notice.summary)), "yellow", rest="  ")
 
 
 def show_table(output: Output, answer: Predictions) -> None:
@@ -64,6 +71,7 @@ def rows_of(answer: Predictions) -> Iterator[dict[str, Any]]:
 
 def as_json(answer: Predictions, output: str | None) -> dict[str, Any]:
     known: dict[str, Any] = {"task": answer.task.kind, "samples": len(answer), "skipped": list(answer.skipped)}
+    known["notices"] = [{"kind": notice.kind, "where": notice.where, "summary": str(notice.summary)} for notice in answer.notices]
     return {**known, "output": output} if output is not None else {**known, "predictions": list(rows_of(answer))}
 
 

@@ -41,6 +41,7 @@ class Predictions:
     probabilities: np.ndarray | None  # classification: (n, K), rows sum to 1
     values: np.ndarray | None  # regression: (n, outputs), in the target's units
     skipped: tuple[str, ...] = ()  # what could not be read, each with its reason
+    notices: tuple[Notice, ...] = ()  # what is unlike the data the network was trained on: unseen categories, another scale
 
     def __len__(self) -> int:
         return len(self.identifiers)
@@ -74,6 +75,7 @@ class Evaluation:
     scores: tuple[Score, ...]
     samples: int
     skipped: tuple[str, ...] = ()
+    notices: tuple[Notice, ...] = ()
 
     @property
     def metrics(self) -> dict[str, float]:
@@ -84,7 +86,8 @@ class Evaluation:
         return {score.name: score.interval for score in self.scores}
 
     def to_dict(self) -> dict[str, Any]:
-        return {"samples": self.samples, "scores": [score.to_dict() for score in self.scores], "skipped": list(self.skipped)}
+        return {"samples": self.samples, "scores": [score.to_dict() for score in self.scores], "skipped": list(self.skipped),
+                "notices": [notice.to_dict() for notice in self.notices]}  # fmt: skip
 
 
 class Run:
@@ -217,9 +220,9 @@ class Run:
             chances = probabilities(outputs, self._record["settings"]["loss"], len(self.task.classes)).double().numpy()
             names = class_values(self.task.classes)
             labels = [names[index] for index in chances.argmax(axis=1)]
-            return Predictions(self.task, list(samples.identifiers), labels, chances, None, skipped)
+            return Predictions(self.task, list(samples.identifiers), labels, chances, None, skipped, tuple(samples.notices))
         values = self._preprocessing().restore_targets(outputs).double().reshape(len(outputs), -1).numpy()
-        return Predictions(self.task, list(samples.identifiers), None, None, values, skipped)
+        return Predictions(self.task, list(samples.identifiers), None, None, values, skipped, tuple(samples.notices))
 
     def evaluate(self, data: Any, target: Any = None, *, header: bool | None = None) -> Evaluation:
         """Score the network on data with known targets, with 95 % intervals.
@@ -241,7 +244,7 @@ class Run:
         view = _View(self.task, preprocessing)
         scores = measure(self.model, part, view, self._record["settings"]["loss"], device=torch.device("cpu"))
         skipped = tuple(f"{item.identifier}: {item.reason}" for item in samples.quarantined)
-        return Evaluation(tuple(scores), len(tensor), skipped)
+        return Evaluation(tuple(scores), len(tensor), skipped, tuple(samples.notices))
 
     def resume(self, data: Any = None, target: Any = None, *, network: Any = None, progress: Progress | None = None) -> Run:
         """Go on with an interrupted training, exactly where its last checkpoint was written.

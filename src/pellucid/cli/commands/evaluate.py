@@ -14,6 +14,7 @@ def _evaluate(session: Session, run: str, source: str, header: bool | None) -> N
     trained = load(run)
     evaluation = trained.evaluate(source, header=header)
     predictions.tell_skipped(session.err, evaluation.skipped)
+    predictions.tell_notices(session.err, evaluation.notices)
     if session.json:
         session.write_json({"run": str(trained.directory), "metrics": evaluation.metrics, **evaluation.to_dict()})
     else:

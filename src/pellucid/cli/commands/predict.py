@@ -25,6 +25,7 @@ def _predict(session: Session, run: str, source: str, output: str | None, header
 
     answer = load(run).predict(source, header=header)
     predictions.tell_skipped(session.err, answer.skipped)
+    predictions.tell_notices(session.err, answer.notices)
     if output is not None:
         predictions.write_file(answer, Path(output))
     if session.json:

@@ -16,6 +16,7 @@ from pellucid.core.records import Notice
 from pellucid.data.ledger import NumberedNames
 from pellucid.data.samples import Quarantined
 from pellucid.data.tables.columns import Column, read_column, used_columns
+from pellucid.data.tables.encoding import CategoricalEncoding
 from pellucid.data.tables.files import RawTable, load
 from pellucid.data.tables.hashes import hash_table
 from pellucid.data.tables.reading import TableSamples, check_quarantine, target_hashes, without_empty_rows
@@ -41,7 +42,7 @@ def read_new_table(source: Any, preprocessing: TablePreprocessing, *, header: bo
     if len(original) < len(kept):
         names = [names[int(row)] for row in original]
     typed = _typed(raw, preprocessing.columns, names)
-    notices = [*raw.notices, *_news(typed, preprocessing)]
+    notices = [*raw.notices, *_news(typed, preprocessing), *_new_categories(typed, preprocessing)]
     task, wanted = preprocessing.task, list(preprocessing.task.targets)
     present = [name for name in wanted if name in raw.frame.columns]
     choice: TargetChoice | None = None
@@ -149,6 +150,29 @@ def _news(frame: pl.DataFrame, preprocessing: TablePreprocessing) -> list[Notice
             where=new[0],
         )
     ]
+
+
+def _new_categories(frame: pl.DataFrame, preprocessing: TablePreprocessing) -> list[Notice]:
+    """One for each column with categories that no training row had; where rare ones were joined into one, nobody can tell."""
+    notices: list[Notice] = []
+    for name, encoding in preprocessing.encodings.items():
+        if not isinstance(encoding, CategoricalEncoding) or encoding.other:
+            continue
+        strange = frame[name].drop_nulls()
+        strange = strange.filter(~strange.is_in(list(encoding.levels)))
+        if strange.len():
+            notices.append(
+                Notice(
+                    kind="new_categories",
+                    summary=text(
+                        "{rows} rows hold categories of {name!r} that the training data did not have, for example {value!r}: "
+                        "the network knows nothing about them",
+                        rows=strange.len(), name=name, value=str(strange[0])[:60],
+                    ),
+                    where=name,
+                )
+            )  # fmt: skip
+    return notices
 
 
 def _unused_targets(choice: TargetChoice, names: Sequence[str], wanted: Sequence[str]) -> Notice:
