@@ -322,3 +322,4 @@ def test_one_of_several_results_is_an_argument_given_back():
     check = pellucid.derive(lambda z: -torch.distributions.Categorical(logits=z).log_prob(labels).mean(), logits).check()
     assert check.passed, str(check)
     assert not check.without_equation
+    assert not check.findings  # the labels' copy needs no gradient; that is no place where one stops

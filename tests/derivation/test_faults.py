@@ -159,6 +159,26 @@ class WrongCube(Cube):
         return 2 * value**2 * gradient
 
 
+class Softmax(torch.autograd.Function):
+    """The sum of its outputs is 1 whatever the argument: the slope of that sum is rounding, and no fault."""
+
+    @staticmethod
+    def forward(ctx: Any, value: Tensor) -> Tensor:
+        result = value.softmax(-1)
+        ctx.save_for_backward(result)
+        return result
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        (result,) = ctx.saved_tensors
+        return result * (gradient - (gradient * result).sum(-1, keepdim=True))
+
+
+def dirichlet(h: Tensor) -> Tensor:
+    """PyTorch's own Function; its gradient is implicit, and the sampler draws again where a draw is rejected."""
+    return torch.distributions.Dirichlet(h.exp()).rsample() * torch.arange(1.0, h.shape[-1] + 1, dtype=h.dtype)
+
+
 class StraightThrough(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, value: Tensor) -> Tensor:
@@ -206,8 +226,9 @@ def scaled(h: Tensor) -> Tensor:
         (StraightThrough.apply, "differs", "differs_from_derivative"),
         (Reversal.apply, "differs", "differs_from_derivative"),
         (scaled, "wrong", "wrong_backward"),
+        (Softmax.apply, "no equation", None),
     ],
-    ids=["right", "wrong", "straight-through", "reversal", "wrong second argument"],
+    ids=["right", "wrong", "straight-through", "reversal", "wrong second argument", "constant sum"],
 )
 def test_custom_backwards(function: Callable[[Tensor], Tensor], status: str, symptom: str | None) -> None:
     W = weight()
@@ -224,6 +245,15 @@ def test_custom_backwards(function: Callable[[Tensor], Tensor], status: str, sym
         assert check.findings[0].evidence["step"] == step.index
         assert step.operation in str(check.findings[0].summary)
     assert check.worst_gradient <= 1e-9  # whatever it claims, the rest is autograd's, and equal
+
+
+def test_a_function_that_draws_out_of_sight_is_not_accused() -> None:
+    W = weight()
+    torch.manual_seed(0)
+    derivation = pellucid.derive(lambda x: dirichlet(torch.tanh(x @ W)).sum(), x())
+    assert derivation.check().passed, str(derivation.check())
+    (step,) = (step for step in derivation.steps if step.rule is None)
+    assert "draws out of sight" in str(step.note)
 
 
 def test_a_users_own_rule_for_his_function() -> None:

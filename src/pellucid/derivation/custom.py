@@ -19,7 +19,7 @@ class Verdict:
     """What central differences say of a custom backward."""
 
     kind: str  # "agrees"; "differs": meant to, as straight-through estimators are; "wrong"; "unknown": the function cannot be run again
-    error: float  # the worst over the arguments, over the larger of the two slopes
+    error: float  # the worst over the arguments, over the magnitude of the terms of the slope
     argument: int | None = None  # the trace's value whose gradient is worst
     slope: float = 0.0  # by central differences, along a random direction
     claimed: float = 0.0  # the same by the custom backward
@@ -63,7 +63,7 @@ def _along_directions(
     same = all(array_of(alone.values[alone.index[i]].tensor).shape == point.shape for i in arriving)
     identity = same and all(np.array_equal(array_of(alone.values[alone.index[i]].tensor), point) for i in arriving)
     for step in (np.cbrt(np.finfo(np.float64).eps), 1e-7):  # the smaller one where a kink lies within the larger
-        slopes, claims, flat = [], [], 0
+        slopes, claims, terms, flat = [], [], [], 0
         for _ in range(_DIRECTIONS):
             direction = generator.choice((-1.0, 1.0), point.shape) * np.maximum(1.0, np.abs(point))
             above, below = alone.run({index: point + step * direction}), alone.run({index: point - step * direction})
@@ -71,7 +71,8 @@ def _along_directions(
             flat += not any(np.any(change) for change in changes.values())
             slopes.append(sum(float((arriving[i] * change).sum()) for i, change in changes.items()) / (2 * step))
             claims.append(float((claimed * direction).sum()))
-        scale = max(*map(abs, slopes), *map(abs, claims), 1e-300)
+            terms.append(sum(float(np.abs(arriving[i] * change).sum()) for i, change in changes.items()) / (2 * step))
+        scale = max(*terms, *map(abs, claims), 1e-300)  # the terms: the outputs of a softmax or a norm change, their sum does not
         errors = [abs(slope - claim) / scale for slope, claim in zip(slopes, claims, strict=True)]
         place = int(np.argmax(errors))
         meant = 2 * flat > _DIRECTIONS or identity

@@ -394,7 +394,7 @@ class Recorded:
     def _note_stop(self, operation: Operation, steps: Sequence[Step]) -> None:
         for step in steps:
             made = [value for value in step.outputs if value.differentiable and value.index in self.traced]
-            if not made or any(value.requires_gradient for value in made):
+            if not made or any(value.requires_gradient for value in step.outputs):
                 continue
             flows = any(value.requires_gradient for value in step.inputs)
             if flows and (step.rule is None or step.rule.backward_equations or operation.name in _DETACHES):

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+import torch
 
 from pellucid.core.language import Text, text
 from pellucid.core.records import Finding
@@ -221,6 +222,10 @@ class _Verification:
                 continue
             arriving = {self.recorded.traced[v.index]: g for v in step.outputs if v.differentiable and (g := self._carried(v)) is not None}
             if not arriving:
+                continue
+            if any(self.trace[draw].tensor.dtype == torch.uint8 for draw in self.trace.operations[step.operation_index].draws):
+                # the generator's state: what it draws depends on the argument, as in Dirichlet's rejection sampling
+                step.note = text("an autograd.Function that draws out of sight: autograd's value; central differences cannot follow it")
                 continue
             verdict = verdict_on(self.recorded.alone[step.operation_index], arriving)
             argument = next((v.name for v in step.inputs if self.recorded.traced.get(v.index) == verdict.argument), "")
