@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import pellucid
-from pellucid.core.errors import DataError, ModelError, OptionError, PellucidError
+from pellucid.core.errors import DataError, ModelError, OptionError, PellucidError, TraceError
 from pellucid.core.language import use_language
 
 LINEAR = nn.Linear(3, 2)
@@ -127,3 +127,17 @@ def test_complex_numbers_are_without_an_equation() -> None:
     assert check.passed, str(check)
     assert check.without_equation == 2
     assert {str(step.note) for step in derivation.steps if step.status == "no equation"} == {"complex numbers"}
+
+
+def test_a_complex_loss():
+    with pytest.raises(TraceError, match="complex64"):
+        pellucid.derive(nn.Linear(4, 2), torch.randn(3, 4), loss=lambda output: output.sum() * 1j)
+
+
+def test_backward_hooks_are_named():
+    """They change the gradients of training, and no copy has them: a page that does not say so would show other numbers."""
+    network = nn.Sequential(nn.Linear(4, 3), nn.Linear(3, 2))
+    network[0].weight.register_hook(lambda gradient: 2 * gradient)
+    network[1].register_full_backward_hook(lambda module, given, arriving: (2 * given[0],))
+    (note,) = pellucid.derive(network, torch.randn(3, 4)).notes
+    assert note.values["names"] == ["0.weight", "1"]

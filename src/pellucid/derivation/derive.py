@@ -146,6 +146,7 @@ def derive(
     check_differentiable(network, given)
     own = _traced(network, given, targets, criterion)
     _refuse_inner_gradients(own)
+    _refuse_complex(own)
     exact = own if _in_float64(own) else own.replay(dtype=torch.float64, device="cpu")
     with overwritten_error(exact):
         recorded = Recorded(exact)
@@ -168,7 +169,7 @@ def derive(
         loss=recorded.loss,
         updates=updates,
         findings=tuple(findings),
-        notes=_notes(own, exact),
+        notes=_notes(own, exact, network),
         precision=_precision(own, exact),
         differences=differences_of(exact, parameters) if finite_differences else None,
         notation=notation,
@@ -208,6 +209,16 @@ def _refuse_inner_gradients(own: Trace) -> None:
             )
 
 
+def _refuse_complex(own: Trace) -> None:
+    assert own.loss is not None
+    if own[own.loss].tensor.is_complex():
+        raise TraceError(
+            text("the loss is a complex number ({dtype})", dtype=str(own[own.loss].tensor.dtype).removeprefix("torch.")),
+            text("a real number: only that can be made smaller"),
+            text("take .real or .abs() of it"),
+        )
+
+
 def _in_float64(recorded: Trace) -> bool:
     return all(
         value.tensor.device.type == "cpu" and (not value.tensor.is_floating_point() or value.tensor.dtype == torch.float64)
@@ -226,16 +237,26 @@ def _precision(own: Trace, exact: Trace) -> Precision:
     return Precision(max(set(dtypes), key=dtypes.count).removeprefix("torch."), abs(ours - theirs), outputs)
 
 
-def _notes(own: Trace, exact: Trace) -> tuple[Text, ...]:
+def _notes(own: Trace, exact: Trace, network: torch.nn.Module) -> tuple[Text, ...]:
     """What the trace says, and what was done to the network to derive it."""
     notes = list(own.notes)
     reads = [note for note in own.notes if "__bool__" in str(note.values.get("names", ""))]
     if reads:
         notes.append(text("the program decides by values of tensors which operations run: the pass that ran is shown"))
+    hooked = [name for name, parameter in network.named_parameters() if getattr(parameter, "_backward_hooks", None)]
+    hooked += [name or type(module).__name__ for name, module in network.named_modules() if _changes_gradients(module)]
+    if hooked:
+        notes.append(
+            text("backward hooks of {names} act on gradients and are left out: those of the program without them are shown", names=hooked)
+        )
     devices = sorted({str(value.tensor.device) for value in own.values if value.tensor.device.type != "cpu"})
     if devices:
         notes.append(text("the network is on {devices}: a copy on the CPU was derived", devices=devices))
     return tuple(notes)
+
+
+def _changes_gradients(module: torch.nn.Module) -> bool:
+    return bool(module._backward_hooks or module._backward_pre_hooks)  # pyright: ignore[reportPrivateUsage]  (torch has no public way)
 
 
 def _values(structure: Any) -> list[Value]:
