@@ -104,10 +104,10 @@ def _bytes_of(path: Path) -> bytes:
     if path.is_dir():
         raise DataError(text("{path} is a folder", path=str(path)), text("a file that holds a table"), text("name one of the files in it"))
     try:
-        if path.exists() and not path.is_file():  # reading a pipe may wait for ever, a device may never end
+        if path.exists() and not (path.is_file() or path.is_fifo()):  # /dev/zero never ends; a pipe such as /dev/stdin does
             raise DataError(
-                text("{path} is no file but a pipe or a device", path=str(path)),
-                text("a file: going on with a training reads the data again"),
+                text("{path} is no file but a device", path=str(path)),
+                text("a file that holds a table"),
                 text("write the table into a file first"),
             )
         content = path.read_bytes()
