@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 
 import pellucid
 from pellucid.derivation.derive import Derivation
+from pellucid.derivation.registry import all_expansions, letters
 
 
 def derived(network: nn.Module, inputs: Any, targets: Any = None, loss: Any = None) -> Derivation:
@@ -254,3 +256,147 @@ def test_packed_sequences(kind: str, options: str) -> None:
 
     torch.manual_seed(1)
     derived(Packed(), torch.randn(4, 5, 3))
+
+
+# -- the textbooks' formulas, written again, one example and one time after the other ----------------------------------------------------------
+
+
+def arrays_of(network: nn.Module) -> dict[str, np.ndarray]:
+    return {name: parameter.detach().double().numpy() for name, parameter in network.named_parameters()}
+
+
+def sigmoid(z: np.ndarray) -> np.ndarray:
+    return 1 / (1 + np.exp(-z))
+
+
+def named(derivation: Derivation, wanted: str) -> np.ndarray:
+    """The one result of this name."""
+    (found,) = [value.array for step in derivation.steps for value in step.outputs if value.name == wanted]
+    return found
+
+
+def test_lstm_as_textbooks_write_it() -> None:
+    torch.manual_seed(1)
+    network, x = nn.LSTM(3, 4), torch.randn(5, 2, 3, dtype=torch.float64)
+    derivation, p = derived(network.double(), x), arrays_of(network)
+    order = [value.name for step in derivation.steps for value in step.outputs if value.name in ("f_2", "i_2", "C~_2", "C_2", "o_2", "h_2")]
+    assert order == ["f_2", "i_2", "C~_2", "C_2", "o_2", "h_2"]
+    rows = {"i": slice(0, 4), "f": slice(4, 8), "g": slice(8, 12), "o": slice(12, 16)}  # PyTorch's order
+    W = {gate: np.hstack([p["weight_hh_l0"][r], p["weight_ih_l0"][r]]) for gate, r in rows.items()}  # W_f = [W_hf, W_if]
+    b = {gate: p["bias_hh_l0"][r] + p["bias_ih_l0"][r] for gate, r in rows.items()}
+    np.testing.assert_allclose(named(derivation, "W_f"), W["f"])
+    np.testing.assert_allclose(named(derivation, "W_C"), W["g"])
+    for n in range(2):
+        h, C = np.zeros(4), np.zeros(4)
+        for t in range(5):
+            joined = np.concatenate([h, x.numpy()[t, n]])
+            f = sigmoid(W["f"] @ joined + b["f"])
+            i = sigmoid(W["i"] @ joined + b["i"])
+            candidate = np.tanh(W["g"] @ joined + b["g"])
+            C = f * C + i * candidate
+            o = sigmoid(W["o"] @ joined + b["o"])
+            h = o * np.tanh(C)
+            for letter, value in (("f", f), ("i", i), ("C~", candidate), ("C", C), ("o", o), ("h", h)):
+                np.testing.assert_allclose(named(derivation, f"{letter}_{t + 1}")[n], value, rtol=1e-12)
+    forms = all_expansions()["lstm"].forms
+    assert forms[0].equations[:6] == (
+        r"f_{t} = \sigma(W_{f} [h_{t-1}, x_{t}] + b_{f})",
+        r"i_{t} = \sigma(W_{i} [h_{t-1}, x_{t}] + b_{i})",
+        r"\tilde{C}_{t} = \tanh(W_{C} [h_{t-1}, x_{t}] + b_{C})",
+        r"C_{t} = f_{t} \odot C_{t-1} + i_{t} \odot \tilde{C}_{t}",
+        r"o_{t} = \sigma(W_{o} [h_{t-1}, x_{t}] + b_{o})",
+        r"h_{t} = o_{t} \odot \tanh(C_{t})",
+    )
+    assert [equation[0] for equation in forms[1].equations] == ["i", "f", "g", "o", "c", "h"]
+
+
+def test_gru_of_pytorch_is_not_the_textbooks() -> None:
+    torch.manual_seed(1)
+    network, x = nn.GRU(3, 4), torch.randn(2, 1, 3, dtype=torch.float64)
+    derivation, p = derived(network.double(), x), arrays_of(network)
+    (W_ir, W_iz, W_in), (W_hr, W_hz, W_hn) = np.split(p["weight_ih_l0"], 3), np.split(p["weight_hh_l0"], 3)
+    (b_ir, b_iz, b_in), (b_hr, b_hz, b_hn) = np.split(p["bias_ih_l0"], 3), np.split(p["bias_hh_l0"], 3)
+    h = np.zeros(4)
+    for t in range(2):
+        before, x_t = h, x.numpy()[t, 0]
+        r = sigmoid(W_ir @ x_t + b_ir + W_hr @ h + b_hr)
+        z = sigmoid(W_iz @ x_t + b_iz + W_hz @ h + b_hz)
+        candidate = np.tanh(W_in @ x_t + b_in + r * (W_hn @ h + b_hn))
+        h = (1 - z) * candidate + z * h
+        np.testing.assert_allclose(named(derivation, f"h_{t + 1}")[0], h, rtol=1e-12)
+    textbook = np.tanh(W_in @ x_t + b_in + W_hn @ (r * before) + b_hn)
+    assert np.abs(textbook - candidate).max() > 1e-3, "another function"
+    gru = all_expansions()["gru"]
+    assert r"r_{t} \odot (W_{hn} h_{t-1} + b_{hn})" in gru.forms[0].equations[2]
+    assert r"[r_{t} \odot h_{t-1}, x_{t}]" in gru.forms[1].equations[0]
+    assert gru.note is not None
+    steps = [step for step in derivation.steps if step.operation == "mul" and step.group.endswith("candidate state")]
+    assert [value.name for value in steps[0].inputs] == ["r_1", "v_1"], "what ran, not the textbook's form"
+
+
+def test_recurrent_network_with_an_output_at_every_time() -> None:
+    class Network(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.rnn, self.output = nn.RNN(3, 4), nn.Linear(4, 2)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.output(self.rnn(x)[0])
+
+    torch.manual_seed(1)
+    network, x = Network().double(), torch.randn(4, 1, 3, dtype=torch.float64)
+    derivation, p = derived(network, x), arrays_of(network)
+    b_h, h = p["rnn.bias_ih_l0"] + p["rnn.bias_hh_l0"], np.zeros(4)
+    np.testing.assert_allclose(named(derivation, "b_h"), b_h)
+    for t in range(4):
+        h = np.tanh(p["rnn.weight_hh_l0"] @ h + p["rnn.weight_ih_l0"] @ x.numpy()[t, 0] + b_h)
+        y = p["output.weight"] @ h + p["output.bias"]
+        np.testing.assert_allclose(named(derivation, f"h_{t + 1}")[0], h, rtol=1e-12)
+        np.testing.assert_allclose(derivation.outputs[0].array[t, 0], y, rtol=1e-12)
+
+
+def test_heads_as_the_paper_writes_them() -> None:
+    torch.manual_seed(1)
+    network, x = nn.MultiheadAttention(6, 3).double(), torch.randn(4, 1, 6, dtype=torch.float64)
+    derivation, p = derived(Self(network), x), arrays_of(network)
+    heads = []
+    for h in range(3):
+        rows = slice(2 * h, 2 * h + 2)
+        Q, K, V = (
+            x.numpy()[:, 0] @ W[rows].T + b[rows]
+            for W, b in zip(np.split(p["in_proj_weight"], 3), np.split(p["in_proj_bias"], 3), strict=True)
+        )
+        exponentials = np.exp(Q @ K.T / np.sqrt(2))
+        heads.append(exponentials / exponentials.sum(axis=1, keepdims=True) @ V)
+    Y = np.hstack(heads) @ p["out_proj.weight"].T + p["out_proj.bias"]
+    np.testing.assert_allclose(derivation.outputs[0].array[:, 0], Y, rtol=1e-11)
+
+
+class Self(nn.Module):
+    def __init__(self, attention: nn.Module) -> None:
+        super().__init__()
+        self.attention = attention
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.attention(x, x, x)[0]
+
+
+@pytest.mark.parametrize("name", all_expansions())
+def test_forms_explain_their_letters(name: str) -> None:
+    expansion = all_expansions()[name]
+    used = set().union(*(letters(equation) for form in expansion.forms for equation in form.equations))
+    known = {letter for symbol in expansion.where for letter in letters(symbol)}
+    assert used <= known, used - known
+    assert expansion.source
+
+
+def test_every_step_has_its_place() -> None:
+    torch.manual_seed(1)
+    derivation = derived(nn.LSTM(3, 4, num_layers=2, bidirectional=True), torch.randn(3, 2, 3))
+    groups = {step.group for step in derivation.steps}
+    for layer in (1, 2):
+        for direction in ("forward", "backward"):
+            for t in (1, 2, 3):
+                assert f"LSTM layer {layer}, {direction} in time, t = {t}, forget gate" in groups
+    (f,) = [value for step in derivation.steps for value in step.outputs if value.name == "f_2^(1←)"]
+    assert f.symbol == r"f_{2}^{(1, \leftarrow)}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
+from pellucid.core.language import text
 from pellucid.derivation.registry import rule
 
 _SOURCE = "Harris et al. 2020, Array programming with NumPy, section Array indexing"
@@ -53,7 +54,7 @@ def _plain(item):
 @rule(
     "getitem", function=torch.Tensor.__getitem__,
     forward=r"Y_{j} = X_{I_{j}}", backward={"input": r"\bar{X}_{i} = \sum_{j: I_{j} = i} \bar{Y}_{j}"},
-    symbols={"X": "input", "I": "index", "Y": "output"}, where={"i": "a position in X", "j": "a position in Y"}, source=_SOURCE,
+    symbols={"X": "input", "I": "index", "Y": "output"}, where={"i": text("a position in X"), "j": text("a position in Y")}, source=_SOURCE,
 )  # fmt: skip
 class getitem:
     def forward(input, index):
@@ -77,7 +78,7 @@ class getitem:
     "take", function=torch.take,
     forward=r"Y_{j} = \operatorname{vec}(X)_{I_{j}}",
     backward={"input": r"\operatorname{vec}(\bar{X})_{i} = \sum_{j: I_{j} = i} \bar{Y}_{j}"},
-    symbols={"X": "input", "I": "index", "Y": "output"}, where={"i": "a position in X", "j": "a position in Y"}, source=_SOURCE,
+    symbols={"X": "input", "I": "index", "Y": "output"}, where={"i": text("a position in X"), "j": text("a position in Y")}, source=_SOURCE,
 )  # fmt: skip
 class take:
     def forward(input, index):
@@ -98,7 +99,7 @@ class take:
         "source": r"\bar{S}_{j} = \operatorname{vec}(\bar{Y})_{I_{j}}",
     },
     symbols={"X": "input", "I": "index", "S": "source", "Y": "output"},
-    where={"i": "a position in X", "j": "a position in S"}, source=_SOURCE,
+    where={"i": text("a position in X"), "j": text("a position in S")}, source=_SOURCE,
 )  # fmt: skip
 class put:
     def forward(input, index, source, accumulate=False):

@@ -5,16 +5,17 @@ from __future__ import annotations
 import numpy as np
 import torch
 
+from pellucid.core.language import text
 from pellucid.derivation.registry import rule, unbroadcast
 
 _SOURCE = "Harris et al. 2020, Array programming with NumPy"
 _JOINS = {
     "forward": r"Y = [X_{1}, \dots, X_{n}]", "backward": {"tensors": r"[\bar{X}_{1}, \dots, \bar{X}_{n}] = \bar{Y}"},
-    "symbols": {"X": "tensors", "Y": "output"}, "where": {"n": "the number of tensors"}, "source": _SOURCE,
+    "symbols": {"X": "tensors", "Y": "output"}, "where": {"n": text("the number of tensors")}, "source": _SOURCE,
 }  # fmt: skip
 _SPLITS = {
     "forward": r"[Y_{1}, \dots, Y_{n}] = X", "backward": {"input": r"\bar{X} = [\bar{Y}_{1}, \dots, \bar{Y}_{n}]"},
-    "symbols": {"X": "input", "Y": "output"}, "where": {"n": "the number of parts"}, "source": _SOURCE,
+    "symbols": {"X": "input", "Y": "output"}, "where": {"n": text("the number of parts")}, "source": _SOURCE,
 }  # fmt: skip
 
 
@@ -179,7 +180,7 @@ class select:
 @rule(
     "narrow", function=torch.narrow,
     forward=r"Y_{j} = X_{s + j}", backward={"input": r"\bar{X}_{s + j} = \bar{Y}_{j}"},
-    symbols={"X": "input", "Y": "output", "s": "start"}, where={"j": "a position in Y along the dimension, from 0"}, source=_SOURCE,
+    symbols={"X": "input", "Y": "output", "s": "start"}, where={"j": text("a position in Y along the dimension, from 0")}, source=_SOURCE,
 )  # fmt: skip
 class narrow:
     def forward(input, dim, start, length):
@@ -200,7 +201,7 @@ def _span(input, dim, start, length):
     "broadcast_tensors", function=torch.broadcast_tensors,
     forward=r"Y_{j} = X_{i(j)}", backward={"tensors": r"\bar{X}_{i} = \sum_{j: i(j) = i} \bar{Y}_{j}"},
     symbols={"X": "tensors", "Y": "output"},
-    where={"i": "a position in one of the tensors", "j": "the positions to which it was repeated"}, source=_SOURCE,
+    where={"i": text("a position in one of the tensors"), "j": text("the positions to which it was repeated")}, source=_SOURCE,
 )  # fmt: skip
 class broadcast_tensors:
     def forward(*tensors):
@@ -223,7 +224,8 @@ def _listed(tensors):
     "meshgrid", function=lambda *tensors, indexing="ij": torch.meshgrid(*tensors, indexing=indexing),
     forward=r"Y_{k, i_{1}, \dots, i_{n}} = X_{k, i_{k}}",
     backward={"tensors": r"\bar{X}_{k, i} = \sum_{i_{1}, \dots, i_{n}: i_{k} = i} \bar{Y}_{k, i_{1}, \dots, i_{n}}"},
-    symbols={"X": "tensors", "Y": "output"}, where={"k": "the tensor, 1 to n", "n": "the number of tensors", "i": "positions"},
+    symbols={"X": "tensors", "Y": "output"},
+    where={"k": text("the tensor, 1 to n"), "n": text("the number of tensors"), "i": text("positions")},
     source=_SOURCE,
 )  # fmt: skip
 class meshgrid:
@@ -266,7 +268,7 @@ _widened("atleast_3d", torch.atleast_3d, np.atleast_3d)
 @rule("block_diag", function=torch.block_diag,
     forward=r"Y = \begin{bmatrix} X_{1} & & 0 \\ & \ddots & \\ 0 & & X_{n} \end{bmatrix}",
     backward={"tensors": r"\bar{X}_{k} = \bar{Y}_{k k}"},
-    symbols={"X": "tensors", "Y": "output"}, where={"k": "a block, 1 to n", "n": "the number of blocks"}, source=_SOURCE,
+    symbols={"X": "tensors", "Y": "output"}, where={"k": text("a block, 1 to n"), "n": text("the number of blocks")}, source=_SOURCE,
 )  # fmt: skip
 class block_diag:
     def forward(*tensors):

@@ -46,7 +46,7 @@ def _sides(pad):
         r"\given{mode!=constant}{\bar{X}_{u} = \sum_{i: \pi(i) = u} \bar{Y}_{i}}"
     },
     symbols={"X": "input", "Y": "output", "p": "pad", "v": "value"},
-    where={"i": "a position in Y", "u": "a position in X", r"\pi": "the position in X that a position in Y repeats"},
+    where={"i": text("a position in Y"), "u": text("a position in X"), r"\pi": text("the position in X that a position in Y repeats")},
     source="Goodfellow, Bengio and Courville 2016, Deep Learning, section 9.5",
 )  # fmt: skip
 class pad_:
@@ -78,7 +78,7 @@ class pad_:
     "constant_pad_nd", function=torch.constant_pad_nd,
     forward=r"Y_{i} = \begin{cases} X_{i - p} & \text{inside} \\ v & \text{in the border} \end{cases}",
     backward={"input": r"\bar{X}_{i} = \bar{Y}_{i + p}"},
-    symbols={"X": "input", "Y": "output", "p": "pad", "v": "value"}, where={"i": "a position"},
+    symbols={"X": "input", "Y": "output", "p": "pad", "v": "value"}, where={"i": text("a position")},
     source="Goodfellow, Bengio and Courville 2016, Deep Learning, section 9.5",
 )  # fmt: skip
 class constant_pad_nd:
@@ -108,7 +108,10 @@ def _unshuffled(X, r):
     forward=r"Y_{c,\, r h + a,\, r w + b} = X_{r^{2} c + r a + b,\, h,\, w}",
     backward={"input": r"\bar{X}_{r^{2} c + r a + b,\, h,\, w} = \bar{Y}_{c,\, r h + a,\, r w + b}"},
     symbols={"X": "input", "Y": "output", "r": "upscale_factor"},
-    where={"c": "a channel of Y", "h": "a row of X", "w": "a column of X", "a": "a row in the block", "b": "a column in the block"},
+    where={
+        "c": text("a channel of Y"), "h": text("a row of X"), "w": text("a column of X"),
+        "a": text("a row in the block"), "b": text("a column in the block"),
+    },
     source=_SHUFFLE,
 )  # fmt: skip
 class pixel_shuffle:
@@ -124,7 +127,10 @@ class pixel_shuffle:
     forward=r"Y_{r^{2} c + r a + b,\, h,\, w} = X_{c,\, r h + a,\, r w + b}",
     backward={"input": r"\bar{X}_{c,\, r h + a,\, r w + b} = \bar{Y}_{r^{2} c + r a + b,\, h,\, w}"},
     symbols={"X": "input", "Y": "output", "r": "downscale_factor"},
-    where={"c": "a channel of X", "h": "a row of Y", "w": "a column of Y", "a": "a row in the block", "b": "a column in the block"},
+    where={
+        "c": text("a channel of X"), "h": text("a row of Y"), "w": text("a column of Y"),
+        "a": text("a row in the block"), "b": text("a column in the block"),
+    },
     source=_SHUFFLE,
 )  # fmt: skip
 class pixel_unshuffle:
@@ -145,7 +151,7 @@ def _dealt(X, groups):
     "channel_shuffle", "native_channel_shuffle", function=torch.channel_shuffle,
     forward=r"Y_{g c + k} = X_{C k / g + c}", backward={"input": r"\bar{X}_{C k / g + c} = \bar{Y}_{g c + k}"},
     symbols={"X": "input", "Y": "output", "g": "groups"},
-    where={"C": "the number of channels", "k": "a group", "c": "a channel's place in its group"},
+    where={"C": text("the number of channels"), "k": text("a group"), "c": text("a channel's place in its group")},
     source="Zhang, Zhou, Lin and Sun 2018, ShuffleNet, section 3.1",
 )  # fmt: skip
 class channel_shuffle:

@@ -13,7 +13,7 @@ from pellucid.derivation.rules.casts import converted
 from pellucid.derivation.rules.shapes import given_sizes
 
 _SOURCE = "Petersen and Pedersen 2012, The Matrix Cookbook, section 2"
-_OVER = {"i": "the positions along the reduced dimensions"}
+_OVER = {"i": text("the positions along the reduced dimensions")}
 
 
 def axes_of(dim, dimensions):
@@ -38,7 +38,7 @@ def count(shape, dim):
 @rule(
     "sum", function=torch.sum,
     forward=r"Y = \sum_{i} X_{i}", backward={"input": r"\bar{X}_{i} = \bar{Y}"},
-    symbols={"X": "input", "Y": "output"}, where={"i": "the positions along the summed dimensions"}, source=_SOURCE,
+    symbols={"X": "input", "Y": "output"}, where={"i": text("the positions along the summed dimensions")}, source=_SOURCE,
 )  # fmt: skip
 class sum_:
     def forward(input, dim=None, keepdim=False, *, dtype=None):
@@ -51,7 +51,7 @@ class sum_:
 @rule(
     "sum_to_size", function=torch.Tensor.sum_to_size,
     forward=r"Y = \sum_{i} X_{i}", backward={"input": r"\bar{X}_{i} = \bar{Y}"},
-    symbols={"X": "input", "Y": "output"}, where={"i": "the positions along dimensions that the new size has not, or has as 1"},
+    symbols={"X": "input", "Y": "output"}, where={"i": text("the positions along dimensions that the new size has not, or has as 1")},
     source=_SOURCE,
 )  # fmt: skip
 class sum_to_size:
@@ -65,7 +65,7 @@ class sum_to_size:
 @rule(
     "nansum", function=torch.nansum,
     forward=r"Y = \sum_{i: X_{i} \neq \text{NaN}} X_{i}", backward={"input": r"\bar{X}_{i} = [X_{i} \neq \text{NaN}] \bar{Y}"},
-    symbols={"X": "input", "Y": "output"}, where={"i": "the positions along the summed dimensions"}, source=_SOURCE,
+    symbols={"X": "input", "Y": "output"}, where={"i": text("the positions along the summed dimensions")}, source=_SOURCE,
 )  # fmt: skip
 class nansum:
     def forward(input, dim=None, keepdim=False, *, dtype=None):
@@ -79,7 +79,7 @@ class nansum:
     "mean", function=torch.mean,
     forward=r"Y = \frac{1}{n} \sum_{i} X_{i}", backward={"input": r"\bar{X}_{i} = \frac{1}{n} \bar{Y}"},
     symbols={"X": "input", "Y": "output"},
-    where={"i": "the positions along the averaged dimensions", "n": "how many they are"}, source=_SOURCE,
+    where={"i": text("the positions along the averaged dimensions"), "n": text("how many they are")}, source=_SOURCE,
 )  # fmt: skip
 class mean:
     def forward(input, dim=None, keepdim=False, *, dtype=None):
@@ -94,7 +94,7 @@ class mean:
     forward=r"Y = \frac{1}{n} \sum_{i: X_{i} \neq \text{NaN}} X_{i}",
     backward={"input": r"\bar{X}_{i} = \frac{1}{n} [X_{i} \neq \text{NaN}] \bar{Y}"},
     symbols={"X": "input", "Y": "output"},
-    where={"i": "the positions along the averaged dimensions", "n": "how many of them are numbers"}, source=_SOURCE,
+    where={"i": text("the positions along the averaged dimensions"), "n": text("how many of them are numbers")}, source=_SOURCE,
 )  # fmt: skip
 class nanmean:
     def forward(input, dim=None, keepdim=False, *, dtype=None):
@@ -110,7 +110,7 @@ class nanmean:
 @rule(
     "prod", function=torch.prod,
     forward=r"Y = \prod_{i} X_{i}", backward={"input": r"\bar{X}_{i} = \bar{Y} \prod_{j \neq i} X_{j}"},
-    symbols={"X": "input", "Y": "output"}, where={"i": "the positions along the reduced dimension", "j": "all other positions"},
+    symbols={"X": "input", "Y": "output"}, where={"i": text("the positions along the reduced dimension"), "j": text("all other positions")},
     source=_SOURCE,
 )  # fmt: skip
 class prod:
@@ -159,7 +159,7 @@ def _of_variance(dV, input, dim, keepdim, correction):
 
 
 _MOMENTS = {
-    "i": "the positions along the reduced dimensions", "n": "how many they are", r"\mu": "their mean",
+    "i": text("the positions along the reduced dimensions"), "n": text("how many they are"), r"\mu": text("their mean"),
 }  # fmt: skip
 
 

@@ -147,7 +147,7 @@ class mT:
 @rule(
     "permute", function=torch.Tensor.permute,
     forward=r"Y_{\pi(i)} = X_{i}", backward={"input": r"\bar{X}_{i} = \bar{Y}_{\pi(i)}"},
-    symbols={"X": "input", "Y": "output"}, where={"i": "a position", r"\pi": "the new order of the dimensions"}, source=_SOURCE,
+    symbols={"X": "input", "Y": "output"}, where={"i": text("a position"), r"\pi": text("the new order of the dimensions")}, source=_SOURCE,
 )  # fmt: skip
 class permute:
     def forward(input, *dims, **named):
@@ -161,7 +161,7 @@ class permute:
 @rule(
     "movedim", function=torch.movedim,
     forward=r"Y_{\pi(i)} = X_{i}", backward={"input": r"\bar{X}_{i} = \bar{Y}_{\pi(i)}"},
-    symbols={"X": "input", "Y": "output"}, where={"i": "a position", r"\pi": "the new order of the dimensions"}, source=_SOURCE,
+    symbols={"X": "input", "Y": "output"}, where={"i": text("a position"), r"\pi": text("the new order of the dimensions")}, source=_SOURCE,
 )  # fmt: skip
 class movedim:
     def forward(input, source, destination):
@@ -199,7 +199,7 @@ class unsqueeze:
         return {"input": dY.reshape(input.shape)}
 
 
-_REPEATED = {"i": "a position in X", "j": "the positions to which it was repeated"}
+_REPEATED = {"i": text("a position in X"), "j": text("the positions to which it was repeated")}
 _REPEATS = {
     "forward": r"Y_{j} = X_{i(j)}", "backward": {"input": r"\bar{X}_{i} = \sum_{j: i(j) = i} \bar{Y}_{j}"},
     "symbols": {"X": "input", "Y": "output"}, "where": _REPEATED, "source": _SOURCE,
@@ -286,7 +286,7 @@ class repeat_interleave:
     "flip", function=torch.Tensor.flip,
     forward=r"Y_{i} = X_{n - 1 - i}", backward={"input": r"\bar{X}_{i} = \bar{Y}_{n - 1 - i}"},
     symbols={"X": "input", "Y": "output"},
-    where={"i": "a position along a flipped dimension, from 0", "n": "the size of that dimension"}, source=_SOURCE,
+    where={"i": text("a position along a flipped dimension, from 0"), "n": text("the size of that dimension")}, source=_SOURCE,
 )  # fmt: skip
 class flip:
     def forward(input, *dims, **named):
@@ -304,7 +304,7 @@ def _flipped(input, dims, named):
 @rule(
     "fliplr", function=torch.fliplr,
     forward=r"Y_{i} = X_{n - 1 - i}", backward={"input": r"\bar{X}_{i} = \bar{Y}_{n - 1 - i}"},
-    symbols={"X": "input", "Y": "output"}, where={"i": "a column, from 0", "n": "the number of columns"}, source=_SOURCE,
+    symbols={"X": "input", "Y": "output"}, where={"i": text("a column, from 0"), "n": text("the number of columns")}, source=_SOURCE,
 )  # fmt: skip
 class fliplr:
     def forward(input):
@@ -317,7 +317,7 @@ class fliplr:
 @rule(
     "flipud", function=torch.flipud,
     forward=r"Y_{i} = X_{n - 1 - i}", backward={"input": r"\bar{X}_{i} = \bar{Y}_{n - 1 - i}"},
-    symbols={"X": "input", "Y": "output"}, where={"i": "a row, from 0", "n": "the number of rows"}, source=_SOURCE,
+    symbols={"X": "input", "Y": "output"}, where={"i": text("a row, from 0"), "n": text("the number of rows")}, source=_SOURCE,
 )  # fmt: skip
 class flipud:
     def forward(input):
@@ -331,7 +331,7 @@ class flipud:
     "roll", function=torch.roll,
     forward=r"Y_{(i + s) \bmod n} = X_{i}", backward={"input": r"\bar{X}_{i} = \bar{Y}_{(i + s) \bmod n}"},
     symbols={"X": "input", "Y": "output", "s": "shifts"},
-    where={"i": "a position along a rolled dimension, from 0", "n": "the size of that dimension"}, source=_SOURCE,
+    where={"i": text("a position along a rolled dimension, from 0"), "n": text("the size of that dimension")}, source=_SOURCE,
 )  # fmt: skip
 class roll:
     def forward(input, shifts, dims=None):
@@ -366,7 +366,7 @@ class rot90:
     "unfold_dimension", function=torch.Tensor.unfold,
     forward=r"Y_{w, j} = X_{s w + j}", backward={"input": r"\bar{X}_{i} = \sum_{w, j: s w + j = i} \bar{Y}_{w, j}"},
     symbols={"X": "input", "Y": "output", "s": "step"},
-    where={"i": "a position along the dimension", "w": "the window", "j": "the position in the window"}, source=_SOURCE,
+    where={"i": text("a position along the dimension"), "w": text("the window"), "j": text("the position in the window")}, source=_SOURCE,
 )  # fmt: skip
 class unfold_dimension:
     def forward(input, dimension, size, step):
