@@ -145,8 +145,8 @@ def _elu_slope(x, alpha, scale, input_scale):
 
 @rule(
     "elu", function=F.elu,
-    forward=r"Y = \max(0, X) + \min\bigl(0, \alpha (e^{X} - 1)\bigr)",
-    backward={"input": r"\bar{X} = \bar{Y} \odot \bigl( [X > 0] + \alpha e^{X} [X \le 0] \bigr)"},
+    forward=r"Y = X \odot [X > 0] + \alpha (e^{X} - 1) \odot [X \le 0]",
+    backward={"input": r"\bar{X} = \bar{Y} \odot \bigl( [X > 0] + \alpha e^{X} \odot [X \le 0] \bigr)"},
     symbols={**_SYMBOLS, r"\alpha": "alpha"}, where=_E,
     source="Clevert, Unterthiner and Hochreiter 2016, Fast and accurate deep network learning by exponential linear units, equation 15",
 )  # fmt: skip
@@ -163,8 +163,8 @@ _ALPHA, _LAMBDA = 1.6732632423543772, 1.0507009873554805
 
 @rule(
     "selu", function=F.selu,
-    forward=r"Y = \lambda \bigl( \max(0, X) + \min(0, \alpha (e^{X} - 1)) \bigr)",
-    backward={"input": r"\bar{X} = \lambda \bar{Y} \odot \bigl( [X > 0] + \alpha e^{X} [X \le 0] \bigr)"},
+    forward=r"Y = \lambda \bigl( X \odot [X > 0] + \alpha (e^{X} - 1) \odot [X \le 0] \bigr)",
+    backward={"input": r"\bar{X} = \lambda \bar{Y} \odot \bigl( [X > 0] + \alpha e^{X} \odot [X \le 0] \bigr)"},
     symbols=_SYMBOLS, where={**_E, r"\alpha": text("1.6733"), r"\lambda": text("1.0507")},
     source="Klambauer, Unterthiner, Mayr and Hochreiter 2017, Self-normalizing neural networks, equation 2",
 )  # fmt: skip
@@ -178,8 +178,8 @@ class selu:
 
 @rule(
     "celu", function=F.celu,
-    forward=r"Y = \max(0, X) + \min\bigl(0, \alpha (e^{X / \alpha} - 1)\bigr)",
-    backward={"input": r"\bar{X} = \bar{Y} \odot \bigl( [X > 0] + e^{X / \alpha} [X \le 0] \bigr)"},
+    forward=r"Y = X \odot [X > 0] + \alpha (e^{X / \alpha} - 1) \odot [X \le 0]",
+    backward={"input": r"\bar{X} = \bar{Y} \odot \bigl( [X > 0] + e^{X / \alpha} \odot [X \le 0] \bigr)"},
     symbols={**_SYMBOLS, r"\alpha": "alpha"}, where=_E,
     source="Barron 2017, Continuously differentiable exponential linear units, equation 2",
 )  # fmt: skip

@@ -195,23 +195,29 @@ def _indices(n, letters):
 
 _WHERE = {
     "c": text("an input channel"), "o": text("an output channel"),
+    "G": text("the input channels of the group that an output channel belongs to"), "k": text("an example, where several add up"),
     "s": text("the stride"), "d": text("the dilation"), "p": text("the padding: outside of I there are zeros"),
 }  # fmt: skip
 _NOTE = text("Deep learning calls this convolution; it is cross-correlation, because the kernel is not flipped.")
 
 
-_GROUP = r"\given{groups!=1}{\text{ in the group of } o}"
+def _sums(indices):
+    """A sum for each index."""
+    return " ".join(rf"\sum_{{{index}}}" for index in indices.split(", "))
+
+
+_GROUP = r"\given{groups!=1}{ \in G(o)}"
 
 
 def _conv(n):
     ij, mn, uv, place = _indices(n, "ijl"), _indices(n, "mnq"), _indices(n, "uvw"), ", ".join(_places(n))
     return {
-        "forward": rf"S_{{o}}({ij}) = \sum_{{c{_GROUP}}} \sum_{{{mn}}} I_{{c}}({place}) \, K_{{o,c}}({mn})\given{{bias}}{{ + b_{{o}}}}",
+        "forward": rf"S_{{o}}({ij}) = \sum_{{c{_GROUP}}} {_sums(mn)} I_{{c}}({place}) \, K_{{o,c}}({mn})\given{{bias}}{{ + b_{{o}}}}",
         "backward": {
             "input": rf"\bar{{I}}_{{c}}({uv}) = \sum_{{o}} \sum_{{\substack{{{ij},\, {mn}: \\ {_meets(n)}}}}}"
             rf" \bar{{S}}_{{o}}({ij}) \, K_{{o,c}}({mn})",
-            "weight": rf"\bar{{K}}_{{o,c}}({mn}) = \sum_{{\text{{examples}}}} \sum_{{{ij}}} \bar{{S}}_{{o}}({ij}) \, I_{{c}}({place})",
-            "bias": rf"\bar{{b}}_{{o}} = \sum_{{\text{{examples}}}} \sum_{{{ij}}} \bar{{S}}_{{o}}({ij})",
+            "weight": rf"\bar{{K}}_{{o,c}}({mn}) = \sum_{{k}} {_sums(ij)} \bar{{S}}_{{k,o}}({ij}) \, I_{{k,c}}({place})",
+            "bias": rf"\bar{{b}}_{{o}} = \sum_{{k}} {_sums(ij)} \bar{{S}}_{{k,o}}({ij})",
         },
         "symbols": {"I": "input", "K": "weight", "b": "bias", "S": "output"},
         "where": {**_WHERE, **_where(n, "S", "I")},
@@ -226,9 +232,9 @@ def _transposed(n):
         "forward": rf"S_{{o}}({uv}) = \sum_{{c{_GROUP}}} \sum_{{\substack{{{ij},\, {mn}: \\ {_meets(n)}}}}}"
         rf" I_{{c}}({ij}) \, K_{{c,o}}({mn})\given{{bias}}{{ + b_{{o}}}}",
         "backward": {
-            "input": rf"\bar{{I}}_{{c}}({ij}) = \sum_{{o}} \sum_{{{mn}}} \bar{{S}}_{{o}}({place}) \, K_{{c,o}}({mn})",
-            "weight": rf"\bar{{K}}_{{c,o}}({mn}) = \sum_{{\text{{examples}}}} \sum_{{{ij}}} I_{{c}}({ij}) \, \bar{{S}}_{{o}}({place})",
-            "bias": rf"\bar{{b}}_{{o}} = \sum_{{\text{{examples}}}} \sum_{{{uv}}} \bar{{S}}_{{o}}({uv})",
+            "input": rf"\bar{{I}}_{{c}}({ij}) = \sum_{{o}} {_sums(mn)} \bar{{S}}_{{o}}({place}) \, K_{{c,o}}({mn})",
+            "weight": rf"\bar{{K}}_{{c,o}}({mn}) = \sum_{{k}} {_sums(ij)} I_{{k,c}}({ij}) \, \bar{{S}}_{{k,o}}({place})",
+            "bias": rf"\bar{{b}}_{{o}} = \sum_{{k}} {_sums(uv)} \bar{{S}}_{{k,o}}({uv})",
         },
         "symbols": {"I": "input", "K": "weight", "b": "bias", "S": "output"},
         "where": {**_WHERE, "p": text("the padding: what is cut off around S"), **_where(n, "I", "S")},

@@ -136,7 +136,7 @@ _FLOOR = "Graham, Knuth and Patashnik 1994, Concrete Mathematics, section 3.4"
 
 @rule(
     "remainder", function=torch.remainder,
-    forward=r"Y = A - B \lfloor A / B \rfloor",
+    forward=r"Y = A - B \odot \lfloor A / B \rfloor",
     backward={"input": r"\bar{A} = \bar{Y}", "other": r"\bar{B} = -\bar{Y} \odot \lfloor A / B \rfloor"},
     symbols={"A": "input", "B": "other", "Y": "output"}, source=_FLOOR, note=_BROADCAST,
 )  # fmt: skip
@@ -150,7 +150,7 @@ class remainder:
 
 @rule(
     "rremainder",
-    forward=r"Y = B - A \lfloor B / A \rfloor",
+    forward=r"Y = B - A \odot \lfloor B / A \rfloor",
     backward={"input": r"\bar{A} = -\bar{Y} \odot \lfloor B / A \rfloor", "other": r"\bar{B} = \bar{Y}"},
     symbols={"A": "input", "B": "other", "Y": "output"}, source=_FLOOR, note=_BROADCAST, function=lambda input, other: other % input,
 )  # fmt: skip
@@ -164,7 +164,7 @@ class rremainder:
 
 @rule(
     "fmod", function=torch.fmod,
-    forward=r"Y = A - B \operatorname{trunc}(A / B)",
+    forward=r"Y = A - B \odot \operatorname{trunc}(A / B)",
     backward={"input": r"\bar{A} = \bar{Y}", "other": r"\bar{B} = -\bar{Y} \odot \operatorname{trunc}(A / B)"},
     symbols={"A": "input", "B": "other", "Y": "output"}, source=_FLOOR, note=_BROADCAST,
 )  # fmt: skip

@@ -126,7 +126,7 @@ class clamp_max:
 
 @rule(
     "where", function=torch.where,
-    forward=r"Y_{i} = A_{i} \text{ where } C_{i}, \text{ else } B_{i}",
+    forward=r"Y_{i} = \begin{cases} A_{i} & C_{i} \\ B_{i} & \lnot C_{i} \end{cases}",
     backward={"input": r"\bar{A}_{i} = [C_{i}] \, \bar{Y}_{i}", "other": r"\bar{B}_{i} = [\lnot C_{i}] \, \bar{Y}_{i}"},
     symbols={"C": "condition", "A": "input", "B": "other", "Y": "output"}, where={"i": text("an entry")},
     source="Harris et al. 2020, Array programming with NumPy", note=_BROADCAST,

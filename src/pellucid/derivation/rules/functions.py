@@ -340,7 +340,7 @@ i1e = _row(
 # -- with options --------------------------------------------------------------------------------------------------------------------------
 
 entr = _row(
-    "entr", function=torch.special.entr, y=r"-X \ln X", slope=r"-\bar{Y} \odot (\ln X + 1)", f=lambda X: special().entr(X),
+    "entr", function=torch.special.entr, y=r"-X \odot \ln X", slope=r"-\bar{Y} \odot (\ln X + 1)", f=lambda X: special().entr(X),
     derivative=lambda X, Y: np.where(X < 0, np.nan, -(np.log(np.where(X < 0, 1.0, X)) + 1)),
     source="Cover and Thomas 2006, Elements of Information Theory, section 2.1", note=text("0 ln 0 is 0."),
 )  # fmt: skip
@@ -366,9 +366,9 @@ class logit:
 
 @rule(
     "nan_to_num", function=torch.nan_to_num,
-    forward=r"Y_{i} = X_{i} \text{ where finite, else a given number}",
-    backward={"input": r"\bar{X}_{i} = [X_{i} \text{ finite}] \, \bar{Y}_{i}"},
-    symbols={"X": "input", "Y": "output"}, where={"i": text("an entry")},
+    forward=r"Y_{i} = \begin{cases} X_{i} & |X_{i}| < \infty \\ c_{i} & \lnot (|X_{i}| < \infty) \end{cases}",
+    backward={"input": r"\bar{X}_{i} = [|X_{i}| < \infty] \, \bar{Y}_{i}"},
+    symbols={"X": "input", "Y": "output"}, where={"i": text("an entry"), "c": text("nan, posinf or neginf, as the entry is")},
     source="Harris et al. 2020, Array programming with NumPy",
 )  # fmt: skip
 class nan_to_num:

@@ -65,11 +65,11 @@ class linear:
     backward={
         "input1": r"\bar{A}_{i} = \sum_{o} \sum_{j} \bar{Y}_{o} W_{oij} B_{j}",
         "input2": r"\bar{B}_{j} = \sum_{o} \sum_{i} \bar{Y}_{o} A_{i} W_{oij}",
-        "weight": r"\bar{W}_{oij} = \sum_{\text{examples}} \bar{Y}_{o} A_{i} B_{j}",
-        "bias": r"\bar{b}_{o} = \sum_{\text{examples}} \bar{Y}_{o}",
+        "weight": r"\bar{W}_{oij} = \sum_{n} \bar{Y}_{no} A_{ni} B_{nj}",
+        "bias": r"\bar{b}_{o} = \sum_{n} \bar{Y}_{no}",
     },
     symbols={"A": "input1", "B": "input2", "W": "weight", "b": "bias", "Y": "output"},
-    where={"o": text("an output"), "i": text("an entry of A"), "j": text("an entry of B")},
+    where={"o": text("an output"), "i": text("an entry of A"), "j": text("an entry of B"), "n": text("the examples")},
     source="Tenenbaum and Freeman 2000, Separating style and content with bilinear models, equation 1",
 )  # fmt: skip
 class bilinear:

@@ -84,7 +84,7 @@ class soft_margin_loss:
     backward={
         "input": rf"\bar{{x}}_{{i, k}} = {ARRIVING} \, " + r"\frac{p}{K} \given{weight}{w_{y_{i}} }\max(0, m - x_{i, y_{i}} + x_{i,"
         r" k})^{p - 1}"
-        r" \text{ for } k \ne y_{i}, \quad \bar{x}_{i, y_{i}} = -\sum_{k \ne y_{i}} \bar{x}_{i, k}"
+        r" \; (k \ne y_{i}), \quad \bar{x}_{i, y_{i}} = -\sum_{k \ne y_{i}} \bar{x}_{i, k}"
     },
     symbols={"x": "input", "y": "target", "p": "p", "m": "margin", "w": "weight", "L": "output"},
     where={**_EXAMPLES, "k": text("a class"), "K": text("the number of classes")},
@@ -120,10 +120,9 @@ def _class_hinges(input, target, margin, weight):
     "multilabel_margin_loss", function=F.multilabel_margin_loss,
     forward=rf"L{EACH} = {SUM}" + r"\frac{1}{K} \sum_{j \in y_{i}} \sum_{k \notin y_{i}} \max(0, 1 - x_{i, j} + x_{i, k})",
     backward={
-        "input": rf"\bar{{x}}_{{i, k}} = {ARRIVING} \, " + r"\frac{1}{K} \sum_{j \in y_{i}} [1 - x_{i, j} + x_{i, k} > 0] \text{ for"
-        r" } k \notin y_{i}, \quad "
-        rf"\bar{{x}}_{{i, j}} = -{ARRIVING} \, " + r"\frac{1}{K} \sum_{k \notin y_{i}} [1 - x_{i, j} + x_{i, k} > 0] \text{ for } j"
-        r" \in y_{i}"
+        "input": rf"\bar{{x}}_{{i, k}} = {ARRIVING} \, " + r"\frac{1}{K} \sum_{j \in y_{i}} [1 - x_{i, j} + x_{i, k} > 0]"
+        r" \; (k \notin y_{i}), \quad "
+        rf"\bar{{x}}_{{i, j}} = -{ARRIVING} \, " + r"\frac{1}{K} \sum_{k \notin y_{i}} [1 - x_{i, j} + x_{i, k} > 0] \; (j \in y_{i})"
     },
     symbols={"x": "input", "y": "target", "L": "output"},
     where={**_EXAMPLES, "j": text("one of the example's classes"), "k": text("another class"), "K": text("the number of classes")},

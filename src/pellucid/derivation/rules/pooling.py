@@ -11,6 +11,7 @@ from numpy.lib.stride_tricks import as_strided
 
 from pellucid.core.language import text
 from pellucid.derivation.registry import Unsupported, rule
+from pellucid.derivation.rules.conditions import unless
 from pellucid.derivation.rules.convolution import put_back, sizes_of
 
 _SOURCE = "Goodfellow, Bengio and Courville 2016, Deep Learning, section 9.3"
@@ -131,12 +132,15 @@ def max_pool_backward(dY, Y, input, windows):
     return {"input": scattered(dY[0] if isinstance(dY, tuple) else dY, index, input.shape, windows.n)}
 
 
-_PARTS = {"s": text("the stride"), "f": text("the size of the window")}
+_PARTS = {"s": text("the stride"), "f": text("the size of the window"), "p": text("the padding")}
+_REACH = text("the positions that a window covers")
 _TIES = text("Where several entries of a window are the largest, the first (row by row) counts and gets the whole gradient.")
 
 
-def _slices(n, name="S"):
-    return name + "(" + ",\\, ".join(f"{i} s : {i} s + f" for i in "ijl"[:n]) + ")"
+def _slices(n, dilated=False):
+    """S(i s - p : i s - p + f, ...), with the step d of a dilated window."""
+    p, d = unless("padding", 0, " - p", n), unless("dilation", 1, " : d", n) if dilated else ""
+    return "S(" + ",\\, ".join(f"{i} s{p} : {i} s{p} + f{d}" for i in "ijl"[:n]) + ")"
 
 
 def _pool_letters(n):
@@ -147,10 +151,10 @@ def _pool_letters(n):
 def _max(n):
     ij, uv = ", ".join("ijl"[:n]), ", ".join("uvw"[:n])
     return {
-        "forward": rf"P({ij}) = \max {_slices(n)}",
-        "backward": {"input": rf"\bar{{S}}({uv}) = \sum_{{{ij}:\, ({uv}) = \operatorname{{argmax}} {_slices(n)}}} \bar{{P}}({ij})"},
+        "forward": rf"P({ij}) = \max {_slices(n, True)}",
+        "backward": {"input": rf"\bar{{S}}({uv}) = \sum_{{{ij}:\, ({uv}) = \operatorname{{argmax}} {_slices(n, True)}}} \bar{{P}}({ij})"},
         "symbols": {"S": "input", "P": "output"},
-        "where": {**_PARTS, **_pool_letters(n)},
+        "where": {**_PARTS, **_pool_letters(n), "d": text("the dilation: the window takes every d-th entry of its reach f")},
         "source": _SOURCE,
         "note": _TIES,
     }
@@ -187,9 +191,9 @@ def _mean(n):
     ij, uv = ", ".join("ijl"[:n]), ", ".join("uvw"[:n])
     return {
         "forward": rf"P({ij}) = \frac{{1}}{{k}} \sum {_slices(n)}",
-        "backward": {"input": rf"\bar{{S}}({uv}) = \frac{{1}}{{k}} \sum_{{{ij}:\, ({uv}) \text{{ in the window}}}} \bar{{P}}({ij})"},
+        "backward": {"input": rf"\bar{{S}}({uv}) = \sum_{{{ij}:\, ({uv}) \in R({ij})}} \frac{{1}}{{k}} \bar{{P}}({ij})"},
         "symbols": {"S": "input", "P": "output"},
-        "where": {**_PARTS, **_pool_letters(n), "k": text("the number of entries of the window")},
+        "where": {**_PARTS, **_pool_letters(n), "k": text("the number of entries of the window"), "R": _REACH},
         "source": _SOURCE,
         "note": text("Padded zeros are counted as entries unless count_include_pad is False; what hangs over the padding never is."),
     }
@@ -349,12 +353,12 @@ def _power_root(n):
     ij, uv = ", ".join("ijl"[:n]), ", ".join("uvw"[:n])
     return rule(
         f"lp_pool{n}d", function=getattr(F, f"lp_pool{n}d"),
-        forward=rf"P({ij}) = \Bigl( \sum_{{{uv} \text{{ in the window}}}} S({uv})^{{p}} \Bigr)^{{1/p}}",
+        forward=rf"P({ij}) = \Bigl( \sum_{{({uv}) \in R({ij})}} S({uv})^{{p}} \Bigr)^{{1/p}}",
         backward={
-            "input": rf"\bar{{S}}({uv}) = S({uv})^{{p - 1}} \sum_{{{ij}:\, ({uv}) \text{{ in the window}}}}"
+            "input": rf"\bar{{S}}({uv}) = S({uv})^{{p - 1}} \sum_{{{ij}:\, ({uv}) \in R({ij})}}"
             rf" P({ij})^{{1 - p}} \, \bar{{P}}({ij})"
         },
-        symbols={"S": "input", "P": "output", "p": "norm_type"}, where=_pool_letters(n),
+        symbols={"S": "input", "P": "output", "p": "norm_type"}, where={**_pool_letters(n), "R": _REACH},
         source="Gulcehre, Cho, Pascanu and Bengio 2014, Learned-norm pooling for deep feedforward and recurrent neural networks",
         note=text("The gradient is 0 where the sum is 0."),
     )(type(f"lp_pool{n}d", (), {"forward": forward, "backward": backward, "__module__": __name__}))  # fmt: skip

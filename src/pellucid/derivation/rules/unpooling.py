@@ -43,7 +43,7 @@ def _max_unpool(n):
 
     return rule(
         f"max_unpool{n}d", function=getattr(F, f"max_unpool{n}d"),
-        forward=r"Y_{I_{j}} = X_{j}, \quad Y_{i} = 0 \text{ elsewhere}", backward={"input": r"\bar{X}_{j} = \bar{Y}_{I_{j}}"},
+        forward=r"Y_{I_{j}} = X_{j}, \quad Y_{i} = 0 \; (i \notin I)", backward={"input": r"\bar{X}_{j} = \bar{Y}_{I_{j}}"},
         symbols={"X": "input", "I": "indices", "Y": "output"},
         where={"i": text("a position in {tensor}", tensor="Y"), "j": text("a position in {tensor}", tensor="X")},
         source="Zeiler and Fergus 2014, Visualizing and understanding convolutional networks, section 2.1",
