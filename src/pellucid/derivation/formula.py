@@ -108,6 +108,7 @@ BOUNDED = {"\\sum", "\\prod", "\\max", "\\min", "\\bigwedge", "\\bigvee", "\\sup
 _TEXTS = ("text", "operatorname", "mathrm", "mathtt", "mathsf", "textrm", "textit", "texttt")
 _STYLES = ("mathbf", "boldsymbol", "mathcal", "mathbb", "mathit", "bm")
 _ACCENTS = ("bar", "hat", "tilde", "overline", "widehat", "widetilde", "vec", "dot", "underline")
+_ACCENTED = tuple(f"\\{accent}" for accent in _ACCENTS)
 _SIZES = ("left", "right", "big", "bigl", "bigr", "Big", "Bigl", "Bigr", "bigg", "biggl", "biggr", "Bigg", "Biggl", "Biggr", "middle")
 _IGNORED = ("limits", "nolimits", "displaystyle", "textstyle", "scriptstyle", "nonumber")
 _TOKEN = re.compile(r"\\[A-Za-z]+\*?|\\.|\d+(?:\.\d+)?|[^\s]")
@@ -439,6 +440,8 @@ def latex(node: Node) -> str:
             below = "" if sub is None else f"_{{{latex(sub)}}}"
             above = "" if sup is None else f"^{{{latex(sup)}}}"
             inner = latex(Row((Row(()), base)) if isinstance(base, Matrix) else base)
+            if isinstance(base, (Row, Script)) and inner.startswith(_ACCENTED):  # TeX drops braces around one accented letter
+                inner = "{}" + inner
             return (f"{{{inner}}}" if isinstance(base, (Row, Script)) else inner.rstrip()) + below + above
         case Fraction(top, bottom):
             return f"\\frac{{{latex(top)}}}{{{latex(bottom)}}}"

@@ -14,6 +14,7 @@ import pellucid
 from derivation.derived_networks import LeNet, ResidualCNN, images
 from derivation.pages.test_text import two_four_one
 from pellucid.core.language import use_language
+from pellucid.derivation.formula import Accent, Letter, Script, latex
 
 COMPILER = shutil.which("xelatex") or shutil.which("pdflatex")
 
@@ -96,3 +97,9 @@ def test_it_compiles(tmp_path, name):
     command = [COMPILER, "-interaction=nonstopmode", "-halt-on-error", "derivation.tex"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=180)
     assert done.returncode == 0, done.stdout[-2000:]
+
+
+def test_an_accented_letter_with_two_indices():
+    r"""TeX takes {\hat{u}_{5}} for \hat{u}_{5} and stops at the second index."""
+    symbol = Script(Accent("hat", Letter("u")), Letter("5"), None)
+    assert latex(Script(symbol, Letter("i"), None)).replace(" ", "") == r"{{}\hat{u}_{5}}_{i}"
