@@ -258,7 +258,7 @@ def test_packed_sequences(kind: str, options: str) -> None:
     derived(Packed(), torch.randn(4, 5, 3))
 
 
-# -- the textbooks' formulas, written again, one example and one time after the other ----------------------------------------------------------
+# -- the textbooks' formulas, written again, one example and one time after the other ------------------------------------------------------
 
 
 def arrays_of(network: nn.Module) -> dict[str, np.ndarray]:

@@ -123,6 +123,7 @@ CASES = {
         case(normal(2, 3)),
         case(normal(2, 3)).calling(lambda x: x.t().contiguous()),
         case(normal(2), memory_format=torch.preserve_format),
+        case(normal(2)).calling(lambda x: x.clone().real),
     ],
     "to": [
         case(normal(3), torch.float64),

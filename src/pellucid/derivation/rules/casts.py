@@ -30,7 +30,10 @@ def _passed(dY, input):
     return {"input": dY} if input.dtype.kind == "f" else {}
 
 
-@rule("clone", "contiguous", "positive", "alias", "lift_fresh", "pin_memory", "cpu", "cuda", function=torch.clone, **_EQUATIONS)
+@rule(
+    "clone", "contiguous", "positive", "alias", "lift_fresh", "pin_memory", "cpu", "cuda", "real", "conj", "conj_physical", "resolve_conj",
+    "resolve_neg", function=torch.clone, **_EQUATIONS,
+)  # fmt: skip
 class clone:
     def forward(input, *args, **options):
         return input
