@@ -18,6 +18,7 @@ CASES = {
         case(given([1.0, 2.0, 3.0]), given([[0.5, 2.0], [3.0, 9.0]])),
         case(given([1.0, 2.0, 3.0]), 2.0, right=True),
         case(given([[1.0, 2.0], [3.0, 4.0]]), given([[1.5], [4.0]]), side="right"),
+        case(given([1.0, 2.0]), normal(0)),
         case(given([3.0, 1.0, 2.0]), given([1.5]), sorter=given([1, 2, 0])),
     ],
     "bucketize": [case(normal(3, 2), given([-1.0, 0.0, 1.0])), case(given([0.0, 1.0]), given([-1.0, 0.0, 1.0]), right=True)],
@@ -25,6 +26,7 @@ CASES = {
     "unique": [
         case(integers(4, 9)),
         case(integers(4, 3, 3), return_inverse=True, return_counts=True),
-        case(integers(4, 3, 3), dim=0).refused("along a dimension"),
+        case(integers(2, 6, 2), dim=0, return_inverse=True, return_counts=True),
+        case(integers(2, 2, 6), sorted=False, dim=1),
     ],
 }

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from pellucid.core.language import text
-from pellucid.derivation.registry import Unsupported, rule
+from pellucid.derivation.registry import rule
 
 _SOURCE = "Harris et al. 2020, Array programming with NumPy"
 _SEARCH = "Knuth 1998, The Art of Computer Programming, volume 3, section 6.2.1"
@@ -41,6 +41,8 @@ class nonzero:
 class searchsorted:
     def forward(sorted_sequence, input, *, out_int32=False, right=False, side=None, sorter=None):
         right = right or side == "right"
+        if not np.size(input):
+            return np.zeros(input.shape, np.int64)
         if sorter is not None:
             sorted_sequence = np.take_along_axis(sorted_sequence, sorter, -1)
         if sorted_sequence.ndim == 1 or np.ndim(input) == 0:
@@ -88,10 +90,9 @@ class bincount:
 )  # fmt: skip
 class unique:
     def forward(input, sorted=True, return_inverse=False, return_counts=False, dim=None):
-        if dim is not None or not sorted:
-            raise Unsupported(text("unique along a dimension, or without order"), text("unique(x)"), text("flatten the tensor"))
-        values, inverse, counts = np.unique(input, return_inverse=True, return_counts=True)
-        found = [values, *([inverse.reshape(input.shape)] if return_inverse else []), *([counts] if return_counts else [])]
+        values, inverse, counts = np.unique(input, return_inverse=True, return_counts=True, axis=dim)
+        inverse = inverse.reshape(input.shape if dim is None else -1)
+        found = [values, *([inverse] if return_inverse else []), *([counts] if return_counts else [])]
         return tuple(found) if len(found) > 1 else values
 
     def backward(dY, Y, input, sorted=True, return_inverse=False, return_counts=False, dim=None):
