@@ -148,7 +148,7 @@ def _elu_slope(x, alpha, scale, input_scale):
     forward=r"Y = X \odot [X > 0] + \alpha (e^{X} - 1) \odot [X \le 0]",
     backward={"input": r"\bar{X} = \bar{Y} \odot \bigl( [X > 0] + \alpha e^{X} \odot [X \le 0] \bigr)"},
     symbols={**_SYMBOLS, r"\alpha": "alpha"}, where=_E,
-    source="Clevert, Unterthiner and Hochreiter 2016, Fast and accurate deep network learning by exponential linear units, equation 15",
+    source="Clevert, Unterthiner and Hochreiter 2016, Fast and accurate deep network learning by exponential linear units",
 )  # fmt: skip
 class elu:
     def forward(input, alpha=1.0, inplace=False):
@@ -181,7 +181,7 @@ class selu:
     forward=r"Y = X \odot [X > 0] + \alpha (e^{X / \alpha} - 1) \odot [X \le 0]",
     backward={"input": r"\bar{X} = \bar{Y} \odot \bigl( [X > 0] + e^{X / \alpha} \odot [X \le 0] \bigr)"},
     symbols={**_SYMBOLS, r"\alpha": "alpha"}, where=_E,
-    source="Barron 2017, Continuously differentiable exponential linear units, equation 2",
+    source="Barron 2017, Continuously differentiable exponential linear units",
 )  # fmt: skip
 class celu:
     def forward(input, alpha=1.0, inplace=False):
@@ -326,7 +326,7 @@ class hardswish:
     forward=r"Y = X \odot \sigma(X)",
     backward={"input": r"\bar{X} = \bar{Y} \odot \sigma(X) \odot \bigl( 1 + X \odot (1 - \sigma(X)) \bigr)"},
     symbols=_SYMBOLS, where=_SIGMA,
-    source="Elfwing, Uchibe and Doya 2018, Sigmoid-weighted linear units for neural network function approximation, equations 5 and 6",
+    source="Elfwing, Uchibe and Doya 2018, Sigmoid-weighted linear units for neural network function approximation",
     note=text("Also called swish."),
 )  # fmt: skip
 class silu:
@@ -343,7 +343,7 @@ class silu:
     forward=r"Y = X \odot \tanh(S), \quad S = \ln(1 + e^{X})",
     backward={"input": r"\bar{X} = \bar{Y} \odot \bigl( \tanh(S) + X \odot (1 - \tanh^{2}(S)) \odot \sigma(X) \bigr)"},
     symbols=_SYMBOLS, where={**_SIGMA, **_E, "S": text("the softplus of X")},
-    source="Misra 2020, Mish: a self regularized non-monotonic activation function, equation 1",
+    source="Misra 2020, Mish: a self regularized non-monotonic activation function",
 )  # fmt: skip
 class mish:
     def forward(input, inplace=False):
@@ -416,7 +416,7 @@ class glu:
     "softshrink", function=F.softshrink,
     forward=r"Y = \operatorname{sign}(X) \odot \max(0, |X| - \lambda)", backward={"input": r"\bar{X} = \bar{Y} \odot [|X| > \lambda]"},
     symbols={**_SYMBOLS, r"\lambda": "lambd"},
-    source="Donoho and Johnstone 1994, Ideal spatial adaptation by wavelet shrinkage, section 2.1", note=_AT_KINK,
+    source="Donoho and Johnstone 1994, Ideal spatial adaptation by wavelet shrinkage", note=_AT_KINK,
 )  # fmt: skip
 class softshrink:
     def forward(input, lambd=0.5):
@@ -430,7 +430,7 @@ class softshrink:
     "hardshrink", function=F.hardshrink,
     forward=r"Y = X \odot [|X| > \lambda]", backward={"input": r"\bar{X} = \bar{Y} \odot [|X| > \lambda]"},
     symbols={**_SYMBOLS, r"\lambda": "lambd"},
-    source="Donoho and Johnstone 1994, Ideal spatial adaptation by wavelet shrinkage, section 2.1", note=_AT_KINK,
+    source="Donoho and Johnstone 1994, Ideal spatial adaptation by wavelet shrinkage", note=_AT_KINK,
 )  # fmt: skip
 class hardshrink:
     def forward(input, lambd=0.5):

@@ -16,7 +16,7 @@ from pellucid.core.language import text
 from pellucid.derivation.registry import Unsupported, rule
 from pellucid.derivation.rules.conditions import unless
 
-_SOURCE = "Goodfellow, Bengio and Courville 2016, Deep Learning, section 9.1 and equations 9.7 to 9.13"
+_SOURCE = "Goodfellow, Bengio and Courville 2016, Deep Learning, sections 9.1 and 9.5"
 _TRANSPOSED = "Dumoulin and Visin 2016, A guide to convolution arithmetic for deep learning, section 4"
 
 
@@ -310,7 +310,7 @@ _PATCH = {
     forward=rf"Y_{{(c, m, n),\, (i, j)}} = X_{{c}}({', '.join(_places(2))})",
     backward={"input": rf"\bar{{X}}_{{c}}(u, v) = \sum_{{\substack{{i, j,\, m, n: \\ {_meets(2)}}}}} \bar{{Y}}_{{(c, m, n),\, (i, j)}}"},
     symbols={"X": "input", "Y": "output"}, where=_PATCH,
-    source="Chellapilla, Puri and Simard 2006, High performance convolutional neural networks for document processing, section 3",
+    source="Chellapilla, Puri and Simard 2006, High performance convolutional neural networks for document processing",
     note=text("Every patch that a kernel of this size would cover becomes a column (im2col)."),
 )  # fmt: skip
 class unfold:
@@ -330,7 +330,7 @@ class unfold:
     forward=rf"Y_{{c}}(u, v) = \sum_{{\substack{{i, j,\, m, n: \\ {_meets(2)}}}}} X_{{(c, m, n),\, (i, j)}}",
     backward={"input": rf"\bar{{X}}_{{(c, m, n),\, (i, j)}} = \bar{{Y}}_{{c}}({', '.join(_places(2))})"},
     symbols={"X": "input", "Y": "output"}, where=_PATCH,
-    source="Chellapilla, Puri and Simard 2006, High performance convolutional neural networks for document processing, section 3",
+    source="Chellapilla, Puri and Simard 2006, High performance convolutional neural networks for document processing",
     note=text("Patches that overlap are added up (col2im): the transpose of unfold."),
 )  # fmt: skip
 class fold:

@@ -120,6 +120,10 @@ class _Alignments:
 )  # fmt: skip
 class ctc_loss:
     def forward(log_probs, targets, input_lengths, target_lengths, blank=0, reduction="mean", zero_infinity=False):
+        if reduction not in ("mean", "sum", "none"):  # torch.ctc_loss has numbers for them
+            raise Unsupported(
+                text("the reduction {reduction}", reduction=reduction), text("a name"), text("use torch.nn.functional.ctc_loss")
+            )
         found = _Alignments(log_probs, targets, input_lengths, target_lengths, blank)
         losses = -found.likelihood(found.alpha())
         losses = np.where(np.isinf(losses), 0.0, losses) if zero_infinity else losses

@@ -10,7 +10,7 @@ import torch
 from pellucid.core.language import text
 from pellucid.derivation.registry import Unsupported, rule, unbroadcast
 
-_MINKOWSKI = "Deza and Deza 2016, Encyclopedia of Distances, section 5.1"
+_MINKOWSKI = "Deza and Deza 2016, Encyclopedia of Distances, chapter 5"
 _SLOPE = text("For p = 2 the gradient is the unit vector of the difference; where the vectors are equal it is 0.")
 
 

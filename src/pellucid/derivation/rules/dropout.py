@@ -35,7 +35,7 @@ def _dropping(what, training="training"):
 
 
 _ZEROED = text("What is kept is divided by 1 - p, so that evaluation needs no factor; in evaluation nothing is dropped.")
-_CHANNELS = "Tompson, Goroshin, Jain, LeCun and Bregler 2015, Efficient object localization using convolutional networks, section 3.2"
+_CHANNELS = "Tompson, Goroshin, Jain, LeCun and Bregler 2015, Efficient object localization using convolutional networks"
 
 
 @rule("dropout", function=F.dropout, **_dropping(text("entry")), source=_SOURCE, note=_ZEROED)
@@ -104,7 +104,7 @@ def _self_normalising(name, what):
             "s": text("the limit of SELU on the left, -1.7581"),
             "a": text("((1 - p)(1 + p s^2))^(-1/2), which keeps the variance"), "b": text("-a p s, which keeps the mean"),
         },
-        source="Klambauer, Unterthiner, Mayr and Hochreiter 2017, Self-normalizing neural networks, section on alpha dropout",
+        source="Klambauer, Unterthiner, Mayr and Hochreiter 2017, Self-normalizing neural networks, new dropout technique",
     )(type(name, (), {"forward": forward, "backward": backward, "__module__": __name__}))  # fmt: skip
 
 

@@ -11,7 +11,7 @@ import torch
 from pellucid.core.language import text
 from pellucid.derivation.registry import Unsupported, rule, unbroadcast
 
-_SOURCE = "Deisenroth, Faisal and Ong 2020, Mathematics for Machine Learning, section 5.2.3"
+_SOURCE = "Deisenroth, Faisal and Ong 2020, Mathematics for Machine Learning, section 5.2.1"
 _BROADCAST = text("Where an argument is broadcast, its gradient is summed over the repetitions.")
 
 

@@ -207,16 +207,16 @@ def _sinc_slope(X, Y):
 
 sinc = _row(
     "sinc", function=torch.sinc, y=r"\frac{\sin \pi X}{\pi X}", slope=r"\bar{Y} \odot \frac{\pi X \cos \pi X - \sin \pi X}{\pi X^{2}}",
-    f=np.sinc, derivative=_sinc_slope, source="Oppenheim and Schafer 2010, Discrete-Time Signal Processing, section 2.3",
+    f=np.sinc, derivative=_sinc_slope, source="Bracewell 2000, The Fourier Transform and Its Applications, chapter 4",
     where={}, note=text("At 0 the value is 1 and the derivative 0."),
 )  # fmt: skip
 deg2rad = _row(
     "deg2rad", function=torch.deg2rad, y=r"\frac{\pi}{180} X", slope=r"\frac{\pi}{180} \bar{Y}", f=lambda X: X * (math.pi / 180),
-    derivative=lambda X, Y: math.pi / 180, source=_HANDBOOK + "4.2(i)",
+    derivative=lambda X, Y: math.pi / 180, source="Spivak 2008, Calculus, chapter 15",
 )  # fmt: skip
 rad2deg = _row(
     "rad2deg", function=torch.rad2deg, y=r"\frac{180}{\pi} X", slope=r"\frac{180}{\pi} \bar{Y}", f=lambda X: X * (180 / math.pi),
-    derivative=lambda X, Y: 180 / math.pi, source=_HANDBOOK + "4.2(i)",
+    derivative=lambda X, Y: 180 / math.pi, source="Spivak 2008, Calculus, chapter 15",
 )  # fmt: skip
 
 # -- the error function and the normal distribution ----------------------------------------------------------------------------------------

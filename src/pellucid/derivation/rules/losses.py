@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from pellucid.core.language import text
 from pellucid.derivation.registry import Unsupported, rule, unbroadcast
 from pellucid.derivation.rules.activations import logistic, softplus_of
-from pellucid.derivation.rules.conditions import unless
+from pellucid.derivation.rules.conditions import unless, where_it_is
 from pellucid.derivation.rules.softmax import log_softmax_along
 
 _GOODFELLOW = "Goodfellow, Bengio and Courville 2016, Deep Learning, "
@@ -169,7 +169,14 @@ class smooth_l1_loss:
 # -- of classes ----------------------------------------------------------------------------------------------------------------------------
 
 
-_SMOOTHED = unless("label_smoothing", 0, r"(1 - \varepsilon) ") + "y_{ik}" + unless("label_smoothing", 0, r" + \frac{\varepsilon}{K}")
+_SMOOTHED = unless("label_smoothing", 0, r", \quad t_{ik} = (1 - \varepsilon) y_{ik} + \frac{\varepsilon}{K}")
+
+
+def _target(indices="ik"):
+    """y, or where labels are smoothed t."""
+    return where_it_is("label_smoothing", 0, f"y_{{{indices}}}") + unless("label_smoothing", 0, f"t_{{{indices}}}")
+
+
 _ONE_HOT = text("y is one-hot: y_ik = 1 where k is the class of example i, 0 for all k where it is ignore_index.")
 _COUNT = text("the number of examples, or with class weights the sum of their weights; those with ignore_index do not count")
 
@@ -178,17 +185,18 @@ _COUNT = text("the number of examples, or with class weights the sum of their we
     "cross_entropy", function=F.cross_entropy,
     forward=r"\hat{Y} = \operatorname{softmax}(Z), \quad L\given{reduction=none}{_{i}} = "
     r"-\given{reduction=mean}{\frac{1}{m} }\given{reduction!=none}{\sum_{i} }\sum_{k} \given{weight}{w_{k} }"
-    + r"t_{ik} \ln \hat{y}_{ik}, \quad t_{ik} = " + _SMOOTHED,
+    + _target() + r" \ln \hat{y}_{ik}" + _SMOOTHED,
     backward={
-        "input": r"\bar{Z}_{ik} = \given{reduction=mean}{\frac{1}{m} }\bar{L}\given{reduction=none}{_{i}} "
-        r"\given{!weight}{(\hat{y}_{ik} - t_{ik})}\given{weight}{\Bigl( \hat{y}_{ik} \sum_{j} w_{j} t_{ij} - w_{k} t_{ik} \Bigr)}",
-        "target": r"\bar{y}_{ik} = -\given{reduction=mean}{\frac{1}{m} }\bar{L}\given{reduction=none}{_{i}} "
+        "input": r"\bar{Z}_{ik} = \given{reduction=mean}{\frac{1}{m} }\bar{L}\given{reduction=none}{_{i}} \, "
+        r"\given{!weight}{(\hat{y}_{ik} - " + _target() + r")}"
+        r"\given{weight}{\Bigl( \hat{y}_{ik} \sum_{j} w_{j} " + _target("ij") + " - w_{k} " + _target() + r" \Bigr)}",
+        "target": r"\bar{y}_{ik} = -\given{reduction=mean}{\frac{1}{m} }\bar{L}\given{reduction=none}{_{i}} \, "
         + unless("label_smoothing", 0, r"(1 - \varepsilon) ") + r"\given{weight}{w_{k} }\ln \hat{y}_{ik}",
     },
     symbols={"Z": "input", "y": "target", "w": "weight", r"\varepsilon": "label_smoothing", "L": "output"},
     where={
         "i": text("an example (and a position, where there are several)"), "k": text("a class"), "j": text("a class"),
-        "Y": text("the predicted probabilities, with a hat"), "t": text("the target's probabilities"),
+        "Y": text("the predicted probabilities, with a hat"), "t": text("the target's probabilities, smoothed"),
         "m": _COUNT,
         "K": text("the number of classes"),
     },

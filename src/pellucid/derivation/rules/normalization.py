@@ -105,7 +105,7 @@ class batch_norm:
 
 @rule(
     "layer_norm", function=F.layer_norm, **_over_statistics(text("the normalised dimensions (the last ones)")),
-    symbols=_SYMBOLS, source="Ba, Kiros and Hinton 2016, Layer normalization, equations 3 and 4",
+    symbols=_SYMBOLS, source="Ba, Kiros and Hinton 2016, Layer normalization, equation 3",
 )  # fmt: skip
 class layer_norm:
     def forward(input, normalized_shape, weight=None, bias=None, eps=1e-5, cudnn_enable=True):
@@ -154,7 +154,7 @@ _INSTANCE = _over_statistics(text("the positions of a channel of one example"))
     forward=_INSTANCE["forward"],
     backward={**_INSTANCE["backward"], "input": _in_both_modes("use_input_stats", _INSTANCE["backward"]["input"])},
     symbols=_SYMBOLS, where=_INSTANCE["where"],
-    source="Ulyanov, Vedaldi and Lempitsky 2016, Instance normalization, equation 3",
+    source="Ulyanov, Vedaldi and Lempitsky 2016, Instance normalization, section 2",
 )  # fmt: skip
 class instance_norm:
     def forward(input, running_mean=None, running_var=None, weight=None, bias=None, use_input_stats=True, momentum=0.1, eps=1e-5):

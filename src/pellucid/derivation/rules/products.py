@@ -254,7 +254,7 @@ def _cross(*names, function, find):
     return rule(
         *names, function=function,
         forward=r"Y = A \times B", backward={"input": r"\bar{A} = B \times \bar{Y}", "other": r"\bar{B} = \bar{Y} \times A"},
-        symbols={"A": "input", "B": "other", "Y": "output"}, source="Petersen and Pedersen 2012, The Matrix Cookbook, appendix B",
+        symbols={"A": "input", "B": "other", "Y": "output"}, source="Marsden and Tromba 2011, Vector Calculus, section 1.3",
     )(type(names[0], (), {"forward": forward, "backward": backward, "__module__": __name__}))  # fmt: skip
 
 
