@@ -258,6 +258,60 @@ def test_packed_sequences(kind: str, options: str) -> None:
     derived(Packed(), torch.randn(4, 5, 3))
 
 
+def test_a_dropout_of_everything_and_input_without_examples() -> None:
+    torch.manual_seed(1)
+    derived(nn.LSTM(3, 4, num_layers=2, dropout=1.0), torch.randn(3, 2, 3))
+    derived(nn.GRU(3, 4, bidirectional=True), torch.randn(3, 3))
+
+
+class VisionTransformer(nn.Module):
+    """Patches as tokens, a class token, learnt positions."""
+
+    def __init__(self, width: int = 8, patch: int = 4, classes: int = 3) -> None:
+        super().__init__()
+        self.patches = nn.Conv2d(3, width, patch, patch)
+        self.token = nn.Parameter(torch.randn(1, 1, width))
+        self.positions = nn.Parameter(torch.randn(1, 5, width))
+        layer = nn.TransformerEncoderLayer(width, 2, 16, activation="gelu", batch_first=True, norm_first=True)
+        self.encoder = nn.TransformerEncoder(layer, 2, norm=nn.LayerNorm(width), enable_nested_tensor=False)
+        self.head = nn.Linear(width, classes)
+
+    def forward(self, images: Tensor) -> Tensor:
+        tokens = self.patches(images).flatten(2).transpose(1, 2)
+        tokens = torch.cat([self.token.expand(len(images), -1, -1), tokens], 1) + self.positions
+        return self.head(self.encoder(tokens)[:, 0])
+
+
+@pytest.mark.parametrize("training", [True, False], ids=["training", "evaluation"])
+def test_vision_transformer(training: bool) -> None:
+    torch.manual_seed(1)
+    derived(VisionTransformer().train(training), torch.randn(2, 3, 8, 8), torch.tensor([0, 2]), F.cross_entropy)
+
+
+@pytest.mark.parametrize("training", [True, False], ids=["training", "evaluation"])
+def test_transformer(training: bool) -> None:
+    class Translator(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.words = nn.Embedding(9, 8)
+            self.transformer = nn.Transformer(8, 2, 1, 1, 16, batch_first=True)
+            self.output = nn.Linear(8, 9)
+            self.output.weight = self.words.weight  # tied, as in the paper
+
+        def forward(self, source: Tensor, target: Tensor) -> Tensor:
+            mask = causal(target.shape[1])
+            padding = torch.zeros(source.shape).masked_fill(source == 0, float("-inf"))
+            found = self.transformer(
+                self.words(source), self.words(target), tgt_mask=mask, tgt_is_causal=True, src_key_padding_mask=padding,
+                memory_key_padding_mask=padding,
+            )  # fmt: skip
+            return self.output(found).transpose(1, 2)
+
+    torch.manual_seed(1)
+    source, target = torch.tensor([[1, 4, 5, 2], [3, 6, 0, 0]]), torch.tensor([[1, 2, 3], [4, 5, 6]])
+    derived(Translator().train(training), (source, target), target.roll(-1, 1), F.cross_entropy)
+
+
 # -- the textbooks' formulas, written again, one example and one time after the other ------------------------------------------------------
 
 
