@@ -228,7 +228,10 @@ def _sheets(
             sheet.g = sheet.write(r"g \leftarrow g \min(1, c / \lVert g \rVert)", gradient * scale)
         if method is None:
             sheet.lines.clear()
-            note = text("no equation for {method}; the optimizer's own value", method=type(optimizer).__name__)
+            if isinstance(optimizer, torch.optim.LBFGS):
+                note = text("no value for LBFGS: it evaluates the loss again and again, and one pass does not tell its step")
+            else:
+                note = text("no equation for {method}; the optimizer's own value", method=type(optimizer).__name__)
             new, error = theirs[name], None
         else:
             new = method(sheet)

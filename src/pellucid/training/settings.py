@@ -70,16 +70,21 @@ def _as_list(value: Any) -> Any:
     return value.tolist() if hasattr(value, "tolist") else value
 
 
-def _weight_decay(optimizer: Any, linear: bool) -> float:
-    """A user's own class gets what the named optimiser of its kind gets, and none where it takes none."""
+def _weight_decay(optimizer: Any, linear: bool, samples: int) -> float:
+    """A user's own class gets what the named optimiser of its kind gets, and none where it takes none.
+
+    Decoupled decay of 0.1: on the validation parts of adult and California no worse than 0.01 (0.862 and 0.840 against 0.862 and 0.833).
+    Few samples get 0.5: on 24 splits that no benchmark uses, breast-cancer 0.9759 against 0.9730, wine 0.9745 against 0.9757.
+    """
+    decoupled = 0.5 if samples < 1000 else 0.1
     if optimizer == "adamw":
-        return 0.1
+        return decoupled
     if not isinstance(optimizer, str):
         made = optimizer.func if isinstance(optimizer, functools.partial) else optimizer
         if not isinstance(made, type) or "weight_decay" not in inspect.signature(made).parameters:
             return 0.0
         if issubclass(made, torch.optim.AdamW):
-            return 0.1
+            return decoupled
     return 0.0 if linear else 1e-4
 
 
@@ -115,8 +120,7 @@ def choose_settings(
         patience=decide("patience", max(10, math.ceil(epochs * 0.4))),
         until=options["until"],
         batch_size=batch_size,
-        # Decoupled decay of 0.1: on the validation parts of adult and California no worse than 0.01 (0.862 and 0.840 against 0.862, 0.833).
-        weight_decay=decide("weight_decay", _weight_decay(optimizer, linear)),
+        weight_decay=decide("weight_decay", _weight_decay(optimizer, linear, train_samples)),
         l1=options["l1"],
         dropout=decide("dropout", _dropout(train_samples) if _has_dropout(network_name) else 0.0),
         label_smoothing=options["label_smoothing"],
