@@ -454,3 +454,13 @@ def test_every_step_has_its_place() -> None:
                 assert f"LSTM layer {layer}, {direction} in time, t = {t}, forget gate" in groups
     (f,) = [value for step in derivation.steps for value in step.outputs if value.name == "f_2^(1←)"]
     assert f.symbol == r"f_{2}^{(1, \leftarrow)}"
+
+
+def test_gradients_of_a_weight_at_every_time_sum_to_its_gradient() -> None:
+    torch.manual_seed(1)
+    derivation = derived(nn.RNN(3, 70), torch.randn(8, 2, 3))  # too large to be kept for each of eight times: computed when asked for
+    weight = derivation.parameters["weight_hh_l0"]
+    assert weight.gradient is not None
+    parts = [step.gradients["weight"] for step in derivation.steps if step.gradients and step.arguments.get("weight") is weight]
+    assert len(parts) == 8
+    np.testing.assert_allclose(np.sum(parts, axis=0), weight.gradient)

@@ -76,7 +76,7 @@ class Step:
     in_place: bool = False
     status: str = "checked"  # "no equation"; "differs": a custom backward meant to differ from the derivative; "wrong"
     error: Error = field(default_factory=Error)
-    gradients: dict[str, np.ndarray | None] = field(default_factory=lambda: dict[str, "np.ndarray | None"]())  # "input": dL/d(input)
+    gradients: Mapping[str, np.ndarray | None] = field(default_factory=lambda: dict[str, "np.ndarray | None"]())  # "input": dL/d(input)
     our_output: np.ndarray | tuple[np.ndarray, ...] | None = None  # by the rule; kept where small, else the outputs' arrays stand for it
     note: Text | None = None  # what a reader should know of this very step
     draws: tuple[Value, ...] = ()
@@ -139,6 +139,38 @@ class Step:
         return f"({self.index}) {', '.join(map(repr, self.outputs))} = {self.operation}({', '.join(map(repr, self.inputs))}){where}"
 
 
+class Gradients(Mapping[str, "np.ndarray | None"]):
+    """A step's gradients by place. A large one of an argument that many steps take is computed again when it is asked for.
+
+    Else a recurrent network's weight would be kept once for every time.
+    """
+
+    def __init__(self, step: Step, arriving: Sequence[np.ndarray | None], found: Mapping[str, np.ndarray | None]) -> None:
+        self._step, self._arriving, self._places = step, arriving, step.places
+        given = {place: gradient for place, gradient in found.items() if gradient is not None}
+        self._kept = {place: gradient for place, gradient in given.items() if not self._is_many_times_large(place, gradient)}
+        self._all = tuple(given)
+
+    def _is_many_times_large(self, place: str, gradient: np.ndarray) -> bool:
+        return gradient.size > KEPT_ENTRIES and len(self._places[place].uses) > KEPT_USES
+
+    def __getitem__(self, place: str) -> np.ndarray | None:
+        if place in self._kept:
+            return self._kept[place]
+        if place not in self._all:
+            raise KeyError(place)
+        return self._step.pull(self._arriving)[place]
+
+    def __contains__(self, place: object) -> bool:
+        return place in self._all
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._all)
+
+    def __len__(self) -> int:
+        return len(self._all)
+
+
 def arrays_of(structure: Any) -> Any:
     """The structure with arrays in the place of Values."""
     return mapped(structure, Value, lambda value: value.array)
@@ -187,6 +219,7 @@ class ShapeMismatch(Exception):  # noqa: N818
 
 
 KEPT_ENTRIES = 4096  # results by the rule are kept beside PyTorch's up to this size, to show both numbers
+KEPT_USES = 4  # larger gradients of an argument that more steps take are not kept for each of them
 
 
 class Tape:
@@ -330,14 +363,15 @@ class Tape:
             if all(gradient is None for gradient in gradients):
                 continue
             try:
-                step.gradients = step.pull(gradients)
+                found = step.pull(gradients)
             except Exception as error:
                 if rescue is None:
                     raise
                 rescue(step, error)
-                step.gradients = step.pull(gradients)
+                found = step.pull(gradients)
+            step.gradients = Gradients(step, gradients, found)
             places = step.places
-            for place, gradient in step.gradients.items():
+            for place, gradient in found.items():
                 if gradient is not None:
                     value = places[place]
                     before = arriving.get(value.index)

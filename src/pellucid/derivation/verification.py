@@ -148,9 +148,8 @@ class _Verification:
         """Each step answers for the gradients that it contributes to, unless another was to blame."""
         for step in self.tape.steps:
             errors = [step.error.backward] if step.error.backward is not None else []
-            for place, gradient in step.gradients.items():
-                value = step.places[place]
-                if gradient is not None and value.error is not None and value.index not in self._apart:
+            for place, value in step.places.items():
+                if place in step.gradients and value.error is not None and value.index not in self._apart:
                     errors.append(value.error)
             step.error = Error(step.error.forward, max(errors, default=None))
 
