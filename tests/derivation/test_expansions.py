@@ -384,6 +384,7 @@ def test_gru_of_pytorch_is_not_the_textbooks() -> None:
     assert r"r_{t} \odot (W_{hn} h_{t-1} + b_{hn})" in gru.forms[0].equations[2]
     assert r"[r_{t} \odot h_{t-1}, x_{t}]" in gru.forms[1].equations[0]
     assert gru.note is not None
+    assert gru.note in [step.note for step in derivation.steps]
     steps = [step for step in derivation.steps if step.operation == "mul" and step.group.endswith("candidate state")]
     assert [value.name for value in steps[0].inputs] == ["r_1", "v_1"], "what ran, not the textbook's form"
 

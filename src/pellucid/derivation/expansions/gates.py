@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pellucid.core.language import text
+from pellucid.core.language import Text, text
 from pellucid.derivation.registry import Form
 from pellucid.derivation.tape import Tape, Value
 
@@ -77,11 +77,15 @@ class Cell:
 
     title = ""
     states = 1
+    note: Text | None = None  # what a reader should know, said at the first step on the weights
 
     def __init__(self, tape: Tape, weights: Weights, place: Place) -> None:
         self.tape, self.weights, self.write = tape, weights, Scribe(tape, place)
+        first = len(tape.steps)
         with tape.group(text("weights")):
             self.prepare()
+        for step in tape.steps[first : first + 1]:
+            step.note = self.note
 
     def prepare(self) -> None:
         """Steps on the weights alone, before the first time."""
@@ -142,9 +146,16 @@ LSTM_WHERE = {
 LSTM_SOURCE = "Gers, Schmidhuber and Cummins 2000, Learning to forget: continual prediction with LSTM, section 3"
 
 
+LSTM_NOTE = text(
+    "PyTorch stacks the rows of the gates in the order i, f, g, o and keeps W_i and W_h apart. Here each gate has one matrix on the "
+    "concatenation [h, x], W_f = [W_hf, W_if], in the order f, i, C, o: the same function."
+)
+
+
 class Lstm(Cell):
     title = "LSTM"
     states = 2
+    note = LSTM_NOTE
 
     def prepare(self) -> None:
         gates = self.gates("ifgo")
@@ -209,6 +220,7 @@ GRU_SOURCE = "Cho et al. 2014, Learning phrase representations using RNN encoder
 
 class Gru(Cell):
     title = "GRU"
+    note = GRU_NOTE
 
     def prepare(self) -> None:
         gates = self.gates("rzn")
@@ -252,6 +264,7 @@ RNN_SOURCE = "Goodfellow, Bengio and Courville 2016, Deep Learning, section 10.2
 
 class Rnn(Cell):
     title = "RNN"
+    note = text("PyTorch has two biases where textbooks have one: b_h is their sum.")
     activation = "tanh"
 
     def prepare(self) -> None:

@@ -14,6 +14,7 @@ from pellucid.derivation.expansions.gates import (
     GRU_SOURCE,
     GRU_WHERE,
     LSTM,
+    LSTM_NOTE,
     LSTM_OF_TORCH,
     LSTM_SOURCE,
     LSTM_WHERE,
@@ -200,7 +201,7 @@ def _arguments(args: Sequence[Any], two_states: bool) -> dict[str, Any]:
     }  # fmt: skip
 
 
-@expansion("lstm", forms=(LSTM, LSTM_OF_TORCH), where=LSTM_WHERE, source=LSTM_SOURCE)
+@expansion("lstm", forms=(LSTM, LSTM_OF_TORCH), where=LSTM_WHERE, source=LSTM_SOURCE, note=LSTM_NOTE)
 def lstm(tape: Tape, *args: Any, draws: Sequence[Value] = ()) -> tuple[Value, ...]:
     """output, h_n, c_n"""
     return _network(tape, Lstm, **_arguments(args, two_states=True), draws=draws)
@@ -234,7 +235,7 @@ def _one_step(
         return cell.step(x, tuple(states), "t")
 
 
-@expansion("lstm_cell", forms=(LSTM, LSTM_OF_TORCH), where=LSTM_WHERE, source=LSTM_SOURCE)
+@expansion("lstm_cell", forms=(LSTM, LSTM_OF_TORCH), where=LSTM_WHERE, source=LSTM_SOURCE, note=LSTM_NOTE)
 def lstm_cell(
     tape: Tape, input: Value, hx: Sequence[Value], w_ih: Value, w_hh: Value, b_ih: Value | None = None, b_hh: Value | None = None
 ) -> States:
