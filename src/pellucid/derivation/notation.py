@@ -437,7 +437,7 @@ class Notation:
         return letters
 
     def _arrays_of(self, step: Step) -> dict[str, Node] | None:
-        """The rule's letters -> numbers; None where an argument is too large to be put into an equation."""
+        """The rule's letters -> numbers; None where an argument is too large to be put into an equation, or is a list."""
         rule = step.rule
         if rule is None:
             return None
@@ -448,6 +448,8 @@ class Notation:
                 if not self._small(argument):
                     return None
                 arrays[letter] = self.drawn(argument)
+            elif isinstance(argument, (list, tuple)) and any(isinstance(item, Value) for item in argument):
+                return None  # a list of tensors, as of cat: its letters say which, its numbers stand where they were computed
             elif isinstance(argument, (int, float)) and not isinstance(argument, bool):
                 arrays[letter] = _number(argument)
         return arrays

@@ -115,3 +115,11 @@ def test_an_expansion_keeps_its_own_letters():
     assert "W⁽²⁾_f = [W⁽²⁾_{hf}, W⁽²⁾_{if}]" in page
     assert "C̃⁽¹⁾₁ = tanh(z⁽¹⁾_{C,1})" in page
     assert r"W_{\mathrm{ih\_l0}}^{(1)}" in derivation.to_latex()
+
+
+def test_lists_of_tensors_leave_no_placeholder() -> None:
+    network = nn.GRU(1, 1)
+    derivation = pellucid.derive(network, torch.ones(2, 1, 1), loss=lambda outputs: outputs[0].sum())
+    page = derivation.to_text()
+    assert "@" not in page
+    assert "= [W_{hz}, W_{iz}]" in page
