@@ -409,3 +409,9 @@ def test_infinities_of_a_mask_are_no_fault() -> None:
     mask = torch.tensor([True, False, False])
     derivation = pellucid.derive(lambda x: (torch.softmax((x @ W).masked_fill(mask, float("-inf")), 1) ** 2).sum(), x())
     assert derivation.check().passed, str(derivation.check())
+
+
+def test_nan_accuses_no_rule() -> None:
+    check = pellucid.derive(nn.Linear(2, 3), torch.randn(3, 2), torch.full((3,), -100), loss=F.cross_entropy).check()
+    assert [finding.symptom for finding in check.faults] == ["not_finite"]
+    assert not check.passed
