@@ -152,3 +152,16 @@ def test_a_network_that_holds_results():
     derivation = pellucid.derive(network, x, optimizer=torch.optim.Adam(network.parameters()))
     assert [update.parameter for update in derivation.updates] == ["bias", "weight_orig"]
     assert derivation.check().passed
+
+
+def test_derive_shows_the_clipped_update():
+    network, _ = network_and_values()
+    x = torch.ones(2, 3, dtype=torch.float64)
+    optimizer = torch.optim.SGD(network.parameters(), lr=1.0)
+    derivation = pellucid.derive(network, x, loss=lambda output: (output**2).sum(), optimizer=optimizer, clip=0.1)
+    norm = np.sqrt(sum(float(((update.new - update.old) ** 2).sum()) for update in derivation.updates))
+    assert norm == pytest.approx(0.1, rel=1e-4)
+    assert derivation.check().passed
+    assert derivation.to_text()
+    with pytest.raises(OptionError, match="clip"):
+        pellucid.derive(network, x, optimizer=optimizer, clip=-1.0)

@@ -20,6 +20,7 @@ import torch
 
 from pellucid.core.errors import OptionError, TraceError, did_you_mean
 from pellucid.core.language import Text, text
+from pellucid.core.options import BY_NAME
 from pellucid.core.records import Finding
 from pellucid.core.trace import Trace, trace
 from pellucid.core.trace.records import mapped, tensors
@@ -119,12 +120,14 @@ def derive(
     *,
     notation: str = "column",
     finite_differences: bool = False,
+    clip: float | None = None,
 ) -> Derivation:
     """Every equation of one training step of `model`, forward, loss, backward and update, with its numbers, each compared with PyTorch.
 
     `model` is a torch.nn.Module or a function; `inputs` a tensor, a tuple of positional arguments (tensors, numbers, nested lists or dicts
     of tensors) or a dict of keyword arguments; `loss` a callable (outputs, targets), or (outputs) without targets, a name of
     `named_losses`, or None for the sum of the outputs. `notation` ("column", "row" or "torch") only typesets the same numbers.
+    `clip` is the largest norm of the whole gradient, as for torch.nn.utils.clip_grad_norm_ before the optimizer's step.
     `finite_differences` adds central differences of the loss for every parameter, sampled where there are many entries.
 
         derivation = pellucid.derive(network, images, labels, loss=torch.nn.functional.cross_entropy)
@@ -159,7 +162,7 @@ def derive(
     if optimizer is not None:
         from pellucid.derivation.updates import updates_of
 
-        updates = tuple(updates_of(optimizer, network, parameters))
+        updates = tuple(updates_of(optimizer, network, parameters, BY_NAME["clip"].check(clip)))
     return Derivation(
         steps=tuple(tape.steps),
         parameters=parameters,

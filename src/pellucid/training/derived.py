@@ -71,7 +71,7 @@ def derive_run(run: Run, index: int = 0, *, notation: str = "column") -> Derived
         settings["optimizer"], network,
         learning_rate=float(settings["learning_rate"]), momentum=settings["momentum"], weight_decay=settings["weight_decay"] or 0.0,
     )  # fmt: skip
-    derivation = derive(network, example.inputs, example.targets, loss, optimizer, notation=notation)
+    derivation = derive(network, example.inputs, example.targets, loss, optimizer, notation=notation, clip=settings["clip"])
     return Derived(derivation, example, (text("the optimizer starts anew, as at the first step: its state is zero"),))
 
 
