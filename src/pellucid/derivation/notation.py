@@ -289,6 +289,8 @@ class Notation:
         linear = self._linear(step)
         equations = dict(step.rule.backward_equations) if step.rule else {}
         letters = self._letters_of(step)
+        if step.rule:  # a list's letters stay, with the gradients that their bars stand for
+            letters = {letter: Letter(letter) for letter in step.rule.symbols if self._listed(step, letter)} | letters
         for place, gradient in step.gradients.items():
             value = step.places.get(place)
             if gradient is None or value is None:
@@ -306,6 +308,7 @@ class Notation:
             if linear and self.name in ("column", "row") and self.chain and parameter == "bias" and not self.single:
                 source = r"\bar{b} = \sum_{n} \bar{Y}_{n}"
             also: Node | None = None
+            spelt: Mapping[str, Node] = {}
             known = ELEMENTWISE.get(step.rule.name)
             if known is not None:
                 name, slope = known
@@ -315,8 +318,9 @@ class Notation:
                 also = substituted(Row((call, Symbol("="), *parse(slope).items)), letters)
                 for_numbers = parse(rf"\bar{{X}} = \bar{{Y}} \odot {slope if slope.startswith('[') or 'odot' in slope else f'({slope})'}")
             else:
-                tree = for_numbers = self._tidy(step, parse(_given(source, step)))
-            parts = tuple(substituted(part, letters) for part in sides(tree))
+                listed, spelt = self._spelt_out(step, _given(source, step), bar=True)
+                tree = for_numbers = self._tidy(step, parse(listed))
+            parts = tuple(_with_words(substituted(part, letters), spelt) for part in sides(tree))
             numbers: tuple[Node, ...] = (self.drawn(value, gradient),) if self._small(value) else ()
             arrays, arriving = self._arrays_of(step), self._arriving(step)
             names = [*(arrays or {}), *arriving]
@@ -402,21 +406,34 @@ class Notation:
             return LINEAR[self.name]
         return LINEAR["each"] if self.name == "column" else None
 
-    def _spelt_out(self, step: Step, source: str) -> tuple[str, dict[str, Node]]:
-        """A list such as X_1, ..., X_n with the values that it stands for, where they are few; words stand for them until later."""
+    def _listed(self, step: Step, letter: str) -> tuple[Value, ...]:
+        """The values of a list of tensors, or of several outputs, that a letter of the rule stands for; none for any other letter."""
+        parameter = step.rule.symbols.get(letter) if step.rule else None
+        values = step.outputs if parameter == "output" else step.arguments.get(str(parameter))
+        if not isinstance(values, (list, tuple)) or (parameter == "output" and len(values) == 1):
+            return ()
+        return tuple(value for value in values if isinstance(value, Value))
+
+    def _spelt_out(self, step: Step, source: str, *, bar: bool = False) -> tuple[str, dict[str, Node]]:
+        """A list such as X_1, ..., X_n with the values that it stands for, where they are few; words stand for them until later.
+
+        With `bar` it is a list of gradients.
+        """
         if step.rule is None:
             return source, {}
         spelt: dict[str, Node] = {}
-        for letter, parameter in step.rule.symbols.items():
-            values = step.outputs if parameter == "output" else step.arguments.get(str(parameter))
-            if not isinstance(values, (list, tuple)) or not 0 < len(values) <= LISTED or not all(isinstance(v, Value) for v in values):
+        for letter in step.rule.symbols:
+            values = self._listed(step, letter)
+            if not 0 < len(values) <= LISTED:
                 continue
             names = [f"@{letter}{place}" for place in range(len(values))]
-            pattern = re.escape(letter) + r"_\{1\},?\s*(?:\\[,;]\s*)?\\[lc]?dots\s*,?\s*" + re.escape(letter) + r"_\{n\}"
+            drawn = re.escape(rf"\bar{{{letter}}}" if bar else letter)
+            pattern = drawn + r"_\{1\},?\s*(?:\\[,;]\s*)?\\[lc]?dots\s*,?\s*" + drawn + r"_\{n\}"
             changed = re.sub(pattern, lambda _, names=names: ", ".join(rf"\mathtt{{{name}}}" for name in names), source)
             if changed != source:
                 source = changed
-                spelt |= {name: self.symbol(value) for name, value in zip(names, values, strict=True)}
+                symbols = [gradient_of(self.symbol(value)) if bar else self.symbol(value) for value in values]
+                spelt |= dict(zip(names, symbols, strict=True))
         return source, spelt
 
     def _letters_of(self, step: Step) -> dict[str, Node]:

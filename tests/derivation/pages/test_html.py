@@ -172,3 +172,9 @@ def test_a_browser_has_nothing_to_complain_about(tmp_path, name):
     assert "CONSOLE" not in done.stderr
     assert 'data-language="zh"' in done.stdout or 'data-language="en"' in done.stdout
     assert int(re.search(r'data-canvases="(\d+)"', done.stdout)[1]) == page.count("data-numbers=")
+
+
+def test_parts_of_expansions_are_named_in_both_languages() -> None:
+    page = pellucid.derive(nn.GRU(2, 2), torch.randn(2, 1, 2), loss=lambda outputs: outputs[0].sum()).to_html()
+    assert '<span lang="en">GRU layer 1, t = 1, update gate</span><span lang="zh">' in page
+    assert "<summary>GRU layer" not in page

@@ -123,3 +123,26 @@ def test_lists_of_tensors_leave_no_placeholder() -> None:
     page = derivation.to_text()
     assert "@" not in page
     assert "= [W_{hz}, W_{iz}]" in page
+
+
+class JoinedAndSplit(nn.Module):
+    """Two layers side by side, joined and taken apart again."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.one, self.other = nn.Linear(2, 1), nn.Linear(2, 1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        left, right = torch.cat([self.one(x), self.other(x)], 1).split(1, 1)
+        return left * right
+
+
+def test_the_gradients_of_lists_are_gradients() -> None:
+    page = pellucid.derive(JoinedAndSplit(), torch.randn(1, 2)).to_text()
+    assert "[∂L/∂z⁽¹⁾, ∂L/∂z⁽²⁾] = ∂L/∂u₃" in page
+    assert "∂L/∂u₃ = [∂L/∂u₄,₁, ∂L/∂u₄,₂]" in page
+
+
+def test_long_lists_keep_their_letters() -> None:
+    page = pellucid.derive(lambda x: torch.cat([x * k for k in range(1, 9)]), torch.ones(2, requires_grad=True)).to_text()
+    assert "[∂L/∂X₁, …, ∂L/∂Xₙ] =" in page

@@ -54,8 +54,14 @@ NOTATIONS = {
 class Bundle:
     """Consecutive steps that are folded together: of one module, or of one part of an expansion."""
 
-    title: str
+    title: str  # in the language in force: equal titles are one bundle
     steps: tuple[Step, ...]
+
+    @property
+    def heading(self) -> Text | str:
+        """The title for pages in both languages; a module's path is the same in each."""
+        groups = self.steps[0].groups
+        return Text("{parts}", {"parts": list(groups)}) if groups else self.title
 
 
 def shape_of(array: np.ndarray) -> str:

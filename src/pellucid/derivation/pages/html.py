@@ -195,10 +195,10 @@ class _Page:
             nested = [bundle for bundle in content.bundles(part.steps, 2) if bundle.title != part.title] if large else []
             if len(nested) > 1 and len(part.steps) > FOLDED_STEPS:
                 inside = "\n".join(
-                    self._folded(escape(bundle.title), "\n".join(draw(step) for step in bundle.steps), _span(bundle.steps))
+                    self._folded(both(bundle.heading), "\n".join(draw(step) for step in bundle.steps), _span(bundle.steps))
                     for bundle in content.bundles(part.steps, 2)
                 )
-            yield self._folded(escape(part.title), inside, _span(part.steps))
+            yield self._folded(both(part.heading), inside, _span(part.steps))
 
     def _folded(self, title: str, inside: str, aside: str = "") -> str:
         soft = f'<span class="soft">{escape(aside)}</span>' if aside else ""
