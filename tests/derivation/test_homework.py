@@ -117,3 +117,18 @@ def test_refused(case, given, words):
     derivation, *_ = case
     with pytest.raises(DataError, match=words):
         derivation.check(gradients=given)
+
+
+@pytest.mark.parametrize(
+    ("options", "truth"),
+    [
+        ({"output": False}, "binary cross-entropy, and trains well"),
+        ({"output": False, "hidden": False}, "no loss's gradient"),
+        ({"hidden": False}, ""),
+    ],
+)
+def test_what_is_true_of_a_missing_derivative(case, options, truth):
+    derivation, gradients, _ = case
+    remedies = [str(finding.remedy) for finding in derivation.check(gradients=gradients(**options)).faults]
+    assert truth in remedies[-1]
+    assert ("binary" in remedies[-1]) == ("binary" in truth)

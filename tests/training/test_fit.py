@@ -221,7 +221,8 @@ def test_misspelled_keyword_is_a_type_error(tmp_path):
         pellucid.fit(*blobs(), epoch=3, directory=tmp_path)
 
 
-def test_divergence_keeps_the_last_good_weights(tmp_path):
+@pytest.mark.parametrize("good_steps", [0, 5, 12])  # before the first step, within the first epoch, in the second
+def test_divergence_keeps_the_last_good_weights(good_steps, tmp_path):
     class Exploding(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -230,15 +231,15 @@ def test_divergence_keeps_the_last_good_weights(tmp_path):
 
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             self.steps += self.training
-            return self.linear(x) * (float("nan") if self.steps > 12 else 1.0)
+            return self.linear(x) * (float("nan") if self.steps > good_steps else 1.0)
 
     X, y = blobs()
-    with pytest.raises(DivergenceError) as caught:
+    with pytest.raises(DivergenceError, match="NaN"):
         pellucid.fit(X, y, network=Exploding(), epochs=5, batch_size=16, learning_rate=0.01, validation=0.25, test=0.2, directory=tmp_path)
-    assert "NaN" in str(caught.value)
     (run,) = [pellucid.load(path, network=Exploding()) for path in tmp_path.iterdir()]
     assert all(torch.isfinite(parameter).all() for parameter in run.model.parameters())
     assert run.findings[0].symptom == "divergence"
+    assert f"epoch {1 if good_steps == 12 else 0}" in str(run.findings[0].summary)
 
 
 def test_class_weight_by_name(tmp_path):

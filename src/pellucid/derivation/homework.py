@@ -230,10 +230,25 @@ def _reason(derivation: Derivation, walk: _Walk, parameter: str, array: np.ndarr
             what = text("the derivative of {activations} is missing", activations=[_place(step) for step in steps])
             if abs(factor - 1) > 1e-6:
                 what = text("{what}, and it is multiplied by {factor}", what=what, factor=f"{factor:.6g}")
-            return what, text("multiply by the derivative of the activation where the gradient passes it: for the sigmoid a (1 - a)")
+            return what, _missing_derivative(derivation, steps)
     return text("the numbers differ, and no customary mistake explains them"), text(
         "compare with the numbers of this equation, term by term"
     )
+
+
+def _missing_derivative(derivation: Derivation, steps: Sequence[Step]) -> Text:
+    """What to do, and what is true of the mistake: at a sigmoid output alone it is another loss's gradient, and learns."""
+    remedy = text("multiply by the derivative of the activation where the gradient passes it: for the sigmoid a (1 - a)")
+    outputs = {value.index for value in derivation.outputs}
+    at_output = [step.operation == "sigmoid" and any(value.index in outputs for value in step.outputs) for step in steps]
+    if all(at_output):
+        return text(
+            "{remedy}. Left out at a sigmoid output alone, it is up to a factor the gradient of binary cross-entropy, and trains well",
+            remedy=remedy,
+        )
+    if any(at_output):
+        return text("{remedy}. Left out in a hidden layer too, it is no loss's gradient, and does not train well", remedy=remedy)
+    return remedy
 
 
 def _place(step: Step) -> Text:

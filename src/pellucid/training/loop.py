@@ -151,7 +151,8 @@ class Loop:
     # -- between steps ---------------------------------------------------------------------------------------------------------------
 
     def begin_session(self) -> None:
-        """Start this session's clock."""
+        """Start the clock, and keep the weights as they are until an epoch has given better ones."""
+        self._first_weights = {} if self.best.weights else _copied_state(self.network)
         self._session_start = self._last_checkpoint = self._mark = time.perf_counter()
         self._session_first_step = self.step
         self._losses: list[Tensor] = []
@@ -218,6 +219,10 @@ class Loop:
         )
         self._mark = now
 
+    def last_good_weights(self) -> dict[str, Any]:
+        """The best weights so far; before the end of the first epoch those from which this stretch of training started."""
+        return self.best.weights or self._first_weights
+
     def elapsed(self) -> float:
         """Seconds of all sessions so far."""
         return self.seconds + time.perf_counter() - self._session_start
@@ -226,7 +231,7 @@ class Loop:
         return DivergenceError(
             text(
                 "the loss became {value} in epoch {epoch}, at step {step} (learning rate {rate:.3g})",
-                value="NaN" if math.isnan(self.epoch_loss) else "infinite",
+                value="NaN" if math.isnan(self.epoch_loss) else text("infinite"),
                 epoch=self.epoch + 1,
                 step=self.step,
                 rate=self.optimizer.param_groups[0]["lr"],
@@ -258,7 +263,7 @@ class Loop:
             self.epoch_loss = watched["loss"]
             raise self._divergence()
         if watched["loss"] < self.best.loss or not self.best.weights:
-            self.best = Best(watched["loss"], self.epoch, {k: _kept(v) for k, v in self.network.state_dict().items()})
+            self.best, self._first_weights = Best(watched["loss"], self.epoch, _copied_state(self.network)), {}
         self.stopped = self._reason_to_stop(watched)
         row["seconds"] = round(self.elapsed(), 3)
         self.directory.append_metrics(row)
@@ -364,8 +369,8 @@ def restore_loaders(parts: Mapping[str, Any], states: Mapping[str, Any]) -> None
             parts[name].restore(state)
 
 
-def _kept(value: Any) -> Any:
-    return value.detach().clone() if isinstance(value, Tensor) else value
+def _copied_state(network: nn.Module) -> dict[str, Any]:
+    return {name: value.detach().clone() if isinstance(value, Tensor) else value for name, value in network.state_dict().items()}
 
 
 def load_weights(network: nn.Module, weights: Mapping[str, Any]) -> None:

@@ -228,10 +228,8 @@ class Session:
     # -- after training --------------------------------------------------------------------------------------------------------------
 
     def _keep_last_good(self, loop: Loop) -> None:
-        """The loss diverged: the best weights so far are kept, and the reason."""
-        weights = loop.best.weights
-        if weights:
-            self.directory.save_weights(weights, {"epoch": str(loop.best.epoch), "diverged": "true"})
+        """The loss diverged: the last good weights are kept (epoch 0: those before training), and the reason."""
+        self.directory.save_weights(loop.last_good_weights(), {"epoch": str(loop.best.epoch), "diverged": "true"})
         finding = Finding(
             symptom="divergence",
             level="fault",
