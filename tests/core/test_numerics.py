@@ -13,12 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from pellucid.core.errors import DataError
 from pellucid.core.numerics import (
     bootstrap_interval,
     finite_differences,
     mean_interval,
-    relative_error,
     student_t_quantile,
     wilson_interval,
 )
@@ -134,13 +132,17 @@ def test_finite_differences(function: Any, gradient: Any, point: Any, kind: Any,
         expected[0, 0], expected[1, 1] = A[1, 1], A[0, 0]
     else:
         expected = gradient(np.asarray(point))
-    assert relative_error(np.asarray(found), expected) < (1e-11 if richardson else 1e-8)
+    scale = max(np.abs(expected).max(initial=0.0), np.abs(np.asarray(found)).max(initial=0.0)) or 1.0
+    assert np.abs(np.asarray(found) - expected).max(initial=0.0) < (1e-11 if richardson else 1e-8) * scale
 
 
 def test_richardson_is_more_exact() -> None:
     point = np.linspace(-2, 2, 9)
-    errors = [relative_error(finite_differences(lambda x: np.exp(np.sin(3 * x)).sum(), point, richardson=flag),
-                             3 * np.cos(3 * point) * np.exp(np.sin(3 * point))) for flag in (False, True)]  # fmt: skip
+    slope = 3 * np.cos(3 * point) * np.exp(np.sin(3 * point))
+    errors = [
+        np.abs(finite_differences(lambda x: np.exp(np.sin(3 * x)).sum(), point, richardson=flag) - slope).max() / np.abs(slope).max()
+        for flag in (False, True)
+    ]
     assert errors[1] < errors[0] / 10
     assert errors[0] < 1e-8
 
@@ -149,29 +151,3 @@ def test_finite_differences_of_float32_tensors_are_float64() -> None:
     found = finite_differences(lambda x: x.exp().sum(), torch.zeros(2, dtype=torch.float32, requires_grad=True))
     assert found.dtype == torch.float64
     torch.testing.assert_close(found, torch.ones(2, dtype=torch.float64), rtol=1e-9, atol=0)
-
-
-@pytest.mark.parametrize(
-    ("ours", "theirs", "terms", "error"),
-    [
-        ([1.0, 2.0], [1.0, 2.0], 0.0, 0.0),
-        ([1.0, 2.0], [1.0, 1.0], 0.0, 0.5),  # over the largest entry, 2
-        ([1e-12, 1.0], [0.0, 1.0], 0.0, 1e-12),  # a zero beside a one
-        ([1e-10], [0.0], [1e6], 1e-16),  # a zero as the sum of terms of 10^6 that cancel
-        ([1e-10], [0.0], 0.0, 1.0),
-        ([0.0], [0.0], 0.0, 0.0),
-        ([math.nan, 1.0], [math.nan, 1.0], 0.0, 0.0),
-        ([math.inf, 1.0], [math.inf, 2.0], 0.0, 0.5),
-        ([math.inf], [-math.inf], 0.0, math.inf),
-        ([math.nan], [1.0], 0.0, math.inf),
-        ([], [], 0.0, 0.0),
-    ],
-)
-def test_relative_error(ours: list[float], theirs: list[float], terms: Any, error: float) -> None:
-    assert relative_error(np.array(ours), np.array(theirs), np.array(terms)) == pytest.approx(error, rel=1e-12)
-    assert relative_error(torch.tensor(ours), torch.tensor(theirs)) >= 0
-
-
-def test_relative_error_of_different_shapes() -> None:
-    with pytest.raises(DataError, match=r"\(3,\) and \(3, 1\)"):
-        relative_error(np.zeros(3), np.zeros((3, 1)))

@@ -103,7 +103,7 @@ def test_accepted(name: str, given_value: Any, value: Any) -> None:
         ("budget", "3 weeks", OptionError, "3min"),
         ("budget", "-3min", OptionError, "budget"),
         ("validation", 1.5, OptionError, "round it"),
-        ("validation", 0, OptionError, "above 0"),
+        ("validation", -0.1, OptionError, "at least 0"),
         ("header", "maybe", OptionTypeError, "say true or false"),
         ("directory", 1.5, OptionTypeError, "directory is 1.5"),
         ("network_options", "filters", OptionTypeError, "NAME=VALUE"),

@@ -12,7 +12,24 @@ import torch
 
 from pellucid.core.language import text
 from pellucid.core.records import Cost, Finding, Interval, Notice, Record, Score, Task
+from pellucid.core.results import (
+    Baseline,
+    Baselines,
+    Calibration,
+    CalibrationBin,
+    ClassScores,
+    Confusion,
+    Difference,
+    Evaluation,
+    LayerRow,
+    Mistake,
+    Mistakes,
+    NetworkTable,
+    PartEvaluation,
+    TargetEvaluation,
+)
 
+ACCURACY = Score(name="accuracy", value=0.98, interval=Interval(low=0.97, high=0.99), samples=360)
 EXAMPLES = [
     Interval(low=0.1, high=0.2),
     Score(name="accuracy", value=0.98, interval=Interval(low=0.97, high=0.99), samples=360),
@@ -22,6 +39,63 @@ EXAMPLES = [
     Notice(kind="duplicate_rows", summary=text("{n} rows twice", n=3), where="age"),
     Cost(seconds=1.0, training_seconds=0.5, checkpoint_seconds=0.1, epochs=3, steps=9, samples=100, parameters=10),
     Task(kind="classification", classes=("猫", "dog")),
+    Evaluation(
+        task="classification",
+        primary="accuracy",
+        parts={
+            "test": PartEvaluation(
+                samples=360,
+                scores=(ACCURACY,),
+                per_class=(ClassScores(name="猫", samples=0, predicted=1, precision=ACCURACY, recall=None, f1=ACCURACY),),
+                confusion=Confusion(classes=("猫", "dog"), counts=((1, 2), (3, 4)), pairs=(("dog", "猫", 3),)),
+                calibration=Calibration(
+                    ece=Score(name="ece", value=0.02, higher_is_better=False),
+                    bins=(CalibrationBin(low=0.5, high=1.0, samples=0, confidence=None, accuracy=None),),
+                    chance=Interval(low=0.0, high=0.1),
+                ),
+            )
+        },
+    ),
+    PartEvaluation(
+        samples=3,
+        scores=(),
+        regression=(TargetEvaluation(name="y", scores=(ACCURACY,), pairs=((1.0, 2.0),), residual_quantiles={"0.5": 0.1}),),
+    ),
+    Mistakes(
+        task="regression",
+        part="test",
+        samples=3,
+        wrong=None,
+        mistakes=(
+            Mistake(index=3, identifier="row 5", actual=(1.0, 2.0), predicted=(3.0, 2.0), loss=2.5, values={"age": 3, "名字": None}),
+            Mistake(index=3, identifier="a.png", actual=("猫",), predicted=("dog",), probability=0.9, loss=2.5, thumbnail="data:,"),
+        ),
+    ),
+    Baselines(
+        primary="accuracy",
+        part="test",
+        samples=360,
+        network=ACCURACY,
+        baselines=(
+            Baseline(name="svm", model="SVC()", skipped=text("too slow: {seconds:.0f} s", seconds=80.0)),
+            Baseline(
+                name="linear",
+                model="LogisticRegression()",
+                scores=(ACCURACY,),
+                difference=Difference(metric="accuracy", value=0.01, interval=Interval(low=-0.01, high=0.03)),
+                notes=(text("trained on {n} samples", n=3),),
+            ),
+        ),
+        representation=text("the columns"),
+        verdict=text("no better"),
+    ),
+    NetworkTable(
+        rows=(LayerRow(path="0", kind="Conv2d", output_shape=(8, 3, 3), parameters=80, flops=1e3, receptive_field=(3, 3)),),
+        input_shape=(1, 8, 8),
+        parameters=80,
+        trainable=80,
+        flops=1e3,
+    ),
 ]
 
 
@@ -86,3 +160,14 @@ def test_records_inside_records() -> None:
     nested = _Nested(scores=(score,), by_part={"test": [score, score]}, best=score, note=2.5)
     assert _Nested.from_dict(json.loads(json.dumps(nested.to_dict()))) == nested
     assert _Nested.from_dict(_Nested().to_dict()) == _Nested()
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "higher_is_better", "expected"),
+    [(0.1, 0.2, True, True), (0.1, 0.2, False, False), (-0.2, -0.1, True, False), (-0.2, -0.1, False, True), (-0.1, 0.1, True, None)],
+)
+def test_a_difference_says_who_is_better(low: float, high: float, higher_is_better: bool, expected: bool | None) -> None:
+    interval = Interval(low=low, high=high)
+    found = Difference(metric="m", value=0.0, interval=interval, higher_is_better=higher_is_better)
+    assert found.network_is_better is expected
+    assert Difference(metric="m", value=0.0, interval=None).network_is_better is None

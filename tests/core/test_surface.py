@@ -11,7 +11,7 @@ import pellucid
 
 
 def test_public_names() -> None:
-    assert pellucid.__all__ == ["Run", "check_rule", "derive", "errors", "fit", "load"]
+    assert pellucid.__all__ == ["NetworkClassifier", "NetworkRegressor", "Run", "check_rule", "derive", "errors", "fit", "load", "watch"]
     assert sorted(pellucid._HOME) == sorted(pellucid.__all__)
     assert set(dir(pellucid)) == {*pellucid.__all__, "__version__"}
 

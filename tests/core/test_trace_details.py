@@ -184,7 +184,7 @@ def test_leaves_and_names() -> None:
     recorded = trace(network, torch.randn(3, 4), torch.tensor([0, 1, 2]), nn.CrossEntropyLoss(weight=torch.ones(3)))
     assert recorded.parameters["a.weight"] == recorded.parameters["c.weight"]
     assert set(recorded.parameters) == {"a.weight", "a.bias", "b.weight", "b.bias", "c.weight", "c.bias"}
-    assert [recorded[reference].name for reference in recorded.constants] == ["loss.weight"]
+    assert [value.name for value in recorded.values if value.kind == "constant"] == ["loss.weight"]
     assert (recorded[recorded.inputs].name, recorded[recorded.targets].name) == ("input", "target")
     assert [operation.name for operation in recorded.users(recorded.parameters["a.weight"])] == ["linear"] * 3
     assert recorded[recorded.loss].kind == "operation"

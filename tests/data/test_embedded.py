@@ -74,7 +74,7 @@ def test_aliases_and_case():
     [
         ("digit", "did you mean 'digits'"),
         ("breast cancer", "did you mean 'breast-cancer'"),
-        ("mnist", "neither the name of an embedded data set nor a file or folder"),
+        ("svhn", "neither the name of a data set nor a file or folder"),
         ("photo", "did you mean 'photos'"),
         ("", "there is no file"),
         ("photos/1.csv", "is empty"),

@@ -262,7 +262,7 @@ def test_nested_links_and_other_files(tmp_path):
     assert samples.task.classes == ("cat", "dog")
     assert np.bincount(samples.targets).tolist() == [9, 4]
     kinds = sorted(notice.kind for notice in samples.notices)
-    assert kinds == ["folder_passed_over", "images_without_class", "inner_folder", "other_files"]
+    assert kinds == ["folder_passed_over", "images_without_class", "inner_folder", "link_upward", "other_files"]
 
 
 @pytest.mark.parametrize(
@@ -329,6 +329,78 @@ def test_animations_give_their_first_frame(tmp_path):
     assert blue.max() < 10
 
 
+def test_links_to_where_they_stand_bring_nothing_in(tmp_path):
+    """A link upward would make a class of its own neighbours, or read the whole disk."""
+    root = folder_of(tmp_path / "photos", ["cat", "dog"])
+    (root / "cat" / "up").symlink_to(root)
+    (root / "cat" / "self").symlink_to(root / "cat")
+    (root / "dog" / "disk").symlink_to("/")
+    (root / "all").symlink_to(root)
+    (root / "round").symlink_to(root / "round")
+    samples = data.read(root)
+    assert samples.task is not None
+    assert samples.task.classes == ("cat", "dog")
+    assert len(samples) == 8
+    said = [str(notice.summary) for notice in samples.notices if notice.kind == "link_upward"]
+    assert len(said) == 2
+    assert "1 links" in said[0]
+    assert "3 files or links in all" in said[1]
+    prepared = data.prepare(data.read(folder_of(tmp_path / "clean", ["cat", "dog"])))
+    assert len(data.read_new(root, prepared.preprocessing)) == 8
+
+
+def test_notices_of_many_folders_are_one(tmp_path):
+    root = folder_of(tmp_path / "photos", [f"{number:03d}" for number in range(20)], count=2)
+    for number in range(20):
+        (root / f"{number:03d}" / "labels.txt").write_text("x")
+        (root / f"empty{number}").mkdir()
+    notices = data.read(root).notices
+    assert sorted(notice.kind for notice in notices) == ["folder_passed_over", "other_files"]
+    assert "19 more folders, 20 files" in str(notices[0].summary)
+    assert "20 folders hold no images" in str(notices[1].summary)
+
+
+def test_hundreds_of_classes_with_chinese_names(tmp_path):
+    """Two images each: every class is in training."""
+    for number in range(300):
+        place = tmp_path / "photos" / f"第 {number} 类"
+        place.mkdir(parents=True)
+        for index in range(2):
+            picture(4, 4, seed=2 * number + index).save(place / f"图 {index}.png", compress_level=0)
+    samples = data.read(tmp_path / "photos")
+    assert samples.task is not None
+    assert len(samples.task.classes) == 300
+    assert samples.task.classes[:3] == ("第 0 类", "第 1 类", "第 2 类")
+    assert samples.identifiers[3] == "第 1 类/图 1.png"
+    prepared = data.prepare(samples)
+    train = np.asarray(samples.targets)[prepared.train.indices]
+    assert len(set(train.tolist())) == 300
+    assert len(prepared.test) == 120
+
+
+def test_sixteen_bits_are_scaled_not_cut(tmp_path):
+    """Dark and bright pictures of 16 bits keep their ratio; a cut at 255 would make nearly all of them white."""
+    for name, top in (("dark", 6000), ("bright", 60000)):
+        (tmp_path / name).mkdir()
+        for index in range(3):
+            ramp = np.linspace(0, top + index, 64).reshape(8, 8).astype(np.uint16)
+            Image.fromarray(ramp).save(tmp_path / name / f"{index}.png")
+    samples = data.read(tmp_path)
+    assert samples.inputs.shape == (6, 1, 8, 8)
+    highest = samples.inputs.reshape(6, -1).max(axis=1)
+    assert highest.tolist() == [233, 233, 233, 23, 23, 23]
+
+
+def test_the_content_decides_not_the_ending(tmp_path):
+    root = folder_of(tmp_path, ["cat", "dog"])
+    (root / "cat" / "0.png").rename(root / "cat" / "0.jpg")
+    picture(seed=77).save(root / "dog" / "four.bmp", format="WEBP", lossless=True)
+    samples = data.read(root)
+    assert len(samples) == 9
+    assert not samples.quarantined
+    assert np.array_equal(samples.inputs[-1], np.moveaxis(np.asarray(picture(seed=77)), 2, 0))
+
+
 # -- refusals ------------------------------------------------------------------------------------------------------------------------
 
 
@@ -373,6 +445,16 @@ def class_only_in_test(root):
     return root
 
 
+def unpacked_cifar(root):
+    (root / "data_batch_1.bin").write_bytes(b"x")
+    return root
+
+
+def pickled_cifar(root):
+    (root / "data_batch_1").write_bytes(b"x")
+    return root
+
+
 def single_file(root):
     picture().save(root / "1.png")
     return root / "1.png"
@@ -390,6 +472,8 @@ def single_file(root):
         (one_image, "class folders eel hold fewer than 2"),
         (class_only_in_test, "class folders eel stand only in the test part"),
         (single_file, "is a single image"),
+        (unpacked_cifar, "pellucid fit cifar10 --data-dir .*photos"),
+        (pickled_cifar, "pellucid fit cifar10 --data-dir .*photos"),
         (lambda root: root / "nowhere", "there is no file or folder"),
     ],
 )
@@ -460,6 +544,23 @@ def test_new_broken_images_are_quarantined(trained, tmp_path):
     new = data.read_new(photos, prepared.preprocessing)
     assert new.targets is None
     assert "unknown_class_folder" in [notice.kind for notice in new.notices]
+
+
+def test_new_images_none_of_which_can_be_read(trained, tmp_path, monkeypatch):
+    preprocessing = trained[0].preprocessing
+    (tmp_path / "empty.png").write_bytes(b"")
+    truncated(tmp_path / "torn.jpg")
+    for source, words in (
+        ("empty.png", r"none of 1 images can be read \(empty.png: the file is empty"),
+        ("torn.jpg", "torn.jpg: .*truncated"),
+    ):
+        with pytest.raises(DataError, match=words):
+            data.read_new(tmp_path / source, preprocessing)
+    picture(40, 40).save(tmp_path / "fine.png")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)  # between this and its double, Pillow itself only warns
+    new = data.read_new([tmp_path / "fine.png", trained[2] / "cat" / "0.png"], preprocessing)
+    assert "40 x 40 pixels: it may be a decompression bomb" in new.quarantined[0].reason
+    assert len(new) == 1
 
 
 @pytest.mark.parametrize(

@@ -150,5 +150,5 @@ def test_mnist_and_cifar_as_arrays(shared_data):
     test_images = idx("t10k-images-idx3-ubyte.gz", 16).reshape(-1, 28, 28)
     test_labels = idx("t10k-labels-idx1-ubyte.gz", 8)
     prepared = data.prepare(data.read(((images, labels), (test_images, test_labels))))
-    assert prepared.ledger.sizes() == {"train": 50_000, "validation": 10_000, "test": 10_000}
+    assert prepared.ledger.sizes() == {"train": 55_000, "validation": 5_000, "test": 10_000}
     assert prepared.input_shape == (1, 28, 28)

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from pellucid.core.errors import DataError
 from pellucid.data.tables.delimited import find_delimiter, read_delimited
 from pellucid.data.tables.encodings import to_utf8
-from pellucid.data.tables.files import is_table_path, load
+from pellucid.data.tables.files import load
 from pellucid.data.tables.reading import read_frame, read_table, read_table_parts
 
 CITIES = "city,rooms,price\n北京,3,12.5\n上海,2,11.0\n北京,1,8.25\n广州,4,7.5\n"
@@ -301,13 +301,6 @@ def test_missing_files_suggest_their_neighbours(tmp_path: Path) -> None:
             load("/dev/zero")
     with pytest.raises(DataError, match="no table"):
         load(object())
-
-
-@pytest.mark.parametrize(
-    ("name", "is_table"), [("x.csv", True), ("X.CSV.GZ", True), ("a/b.parquet", True), ("x.png", False), ("csv", False)]
-)
-def test_table_paths(name: str, is_table: bool) -> None:
-    assert is_table_path(name) is is_table
 
 
 # -- parts that the user has split ---------------------------------------------------------------------------------------------------

@@ -279,6 +279,20 @@ def test_weights_with_extra_state_and_metadata(tmp_path: Path) -> None:
     assert metadata == {"epoch": 3, "loss": math.inf}
 
 
+def test_weights_of_another_run_of_the_same_shape_are_refused(tmp_path: Path) -> None:
+    directories = []
+    for name in ("first", "second"):
+        directory = a_run(tmp_path, name)
+        directory.save_weights({"weight": torch.ones(3)})
+        directories.append(directory)
+    first, second = directories
+    moved = first.path.rename(tmp_path / "moved")  # a run keeps its weights wherever it is
+    assert RunDirectory.open(moved).load_weights()[1] == {}
+    (second.path / "weights.safetensors").write_bytes((moved / "weights.safetensors").read_bytes())
+    with pytest.raises(RunError, match="another run: first"):
+        second.load_weights()
+
+
 def test_the_last_two_checkpoints_are_kept_and_a_damaged_one_falls_back(tmp_path: Path) -> None:
     directory = a_run(tmp_path)
     assert directory.latest_checkpoint() is None

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 
 import numpy as np
 
@@ -27,12 +26,6 @@ def hash_bytes(*pieces: bytes | bytearray | memoryview) -> str:
 
 def hash_text(*pieces: str) -> str:
     return hash_bytes(*(piece.encode("utf-8", "surrogatepass") for piece in pieces))
-
-
-def hash_file(path: str | Path) -> str:
-    """The hash of a file's bytes. Raises OSError where it cannot be read."""
-    with Path(path).open("rb") as file:
-        return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=DIGEST_BYTES)).hexdigest()
 
 
 def hash_rows(array: np.ndarray) -> list[str]:

@@ -52,11 +52,6 @@ def use_language(name: str) -> Generator[None]:
         _current.reset(token)
 
 
-def set_language(name: str) -> None:
-    """Choose the language for the rest of this context (the command line does it once, at its start)."""
-    _current.set(name)
-
-
 @dataclass(frozen=True, repr=False)
 class Text:
     """A sentence and its values, rendered when it is read. `str(sentence)` renders in the language in force."""

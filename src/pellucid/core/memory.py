@@ -82,3 +82,21 @@ def require_memory(amount: int, what: Text | str, do: Text | str | None = None) 
             text("data that fit into memory as they are trained on"),
             do or text("use fewer or smaller samples, a smaller number type, or a torch Dataset that reads a sample when it is needed"),
         )  # fmt: skip
+
+
+_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # of malloc.h: M_TRIM_THRESHOLD, M_MMAP_THRESHOLD
+
+
+def keep_freed_memory() -> bool:
+    """Let this process keep the memory that it frees, and give true where the C library (glibc) can be told so.
+
+    Left alone, glibc hands every large block back to the system when it is freed and gets it again, page by page and filled with zeros, in
+    the next training step. A setting of the whole process: for programs of our own, not for a library in somebody else's.
+    """
+    if sys.platform != "linux":
+        return False
+    try:
+        told = ctypes.CDLL(None).mallopt
+    except (OSError, AttributeError):  # another C library
+        return False
+    return bool(told(_MMAP_THRESHOLD, 2**30)) and bool(told(_TRIM_THRESHOLD, 2**31 - 1))

@@ -9,8 +9,6 @@ from typing import Any
 
 import numpy as np
 
-from pellucid.core.errors import DataError
-from pellucid.core.language import text
 from pellucid.core.records import Interval
 
 _RESAMPLED_ENTRIES = 2**22  # a batch of bootstrap resamples holds at most this many entries per array: 32 MB of float64
@@ -168,31 +166,3 @@ def finite_differences(function: Callable[[Any], Any], point: Any, step: float |
         slope = central(i, value, h)
         slopes[i] = (4 * central(i, value, h / 2) - slope) / 3 if richardson else slope
     return gradient
-
-
-def relative_error(ours: Any, theirs: Any, terms: Any = 0.0) -> float:
-    """The largest |ours - theirs| over the magnitude of the terms summed, or over the largest entry where that is larger.
-
-    A gradient that is truly zero, the sum of large terms that cancel, so counts as zero. Equal infinities and NaN in the same place agree;
-    where only one is finite the error is infinite.
-
-    Raises:
-        DataError: the two have different shapes.
-    """
-    ours, theirs, terms = (np.asarray(array, dtype=np.float64) for array in (ours, theirs, terms))
-    if ours.shape != theirs.shape:
-        raise DataError(
-            text("arrays of shapes {ours} and {theirs} were compared", ours=str(ours.shape), theirs=str(theirs.shape)),
-            text("two arrays of one shape"),
-            text("reshape one of them; broadcasting would compare other entries than you mean"),
-        )
-    if not ours.size:
-        return 0.0
-    agree = (ours == theirs) | (np.isnan(ours) & np.isnan(theirs))
-    finite = np.isfinite(ours) & np.isfinite(theirs)
-    if not (agree | finite).all():
-        return math.inf
-    largest = max(float(np.abs(array[finite]).max(initial=0.0)) for array in (ours, theirs))
-    scale = np.broadcast_to(np.maximum(np.abs(terms), largest), ours.shape)
-    wrong = ~agree  # there, one of the two is not zero, so that the scale is not
-    return float((np.abs(ours[wrong] - theirs[wrong]) / scale[wrong]).max(initial=0.0))

@@ -145,6 +145,30 @@ class Cost(Record):
     total_flops: float | None = None
     peak_memory_bytes: int | None = None
     device: str = "cpu"
+    energy_joules: float | None = None  # of the processor's packages while training; None where the machine does not tell
+    expected_seconds: float | None = None  # of the whole command, said before the first update
+    expected_memory_bytes: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Expectation(Record):
+    """What a training is expected to take, measured before its first update; see training.trial."""
+
+    seconds: float  # the whole command, from its start to the report
+    training_seconds: float  # of which in updates and in measuring after each epoch
+    measuring_seconds: float  # of which after the last update: scores, classical baselines, report
+    memory_bytes: int | None  # the most the process will hold; on a GPU, the device
+    available_bytes: int | None  # what could be taken when this was written, beside what was held already
+    epochs: int  # at most
+    steps: int
+    batch_size: int
+    step_seconds: float  # one update with its data
+    measured_steps: int  # how many updates were made to know it
+    parameter_bytes: int
+    optimizer_bytes: int
+    activation_bytes: int  # what the backward pass of one update keeps
+    data_bytes: int  # of the samples that stay in memory
+    may_end_sooner: bool = False  # by early stopping, or by a condition that is reached
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,6 +16,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 import unicodedata
@@ -61,6 +62,23 @@ def quoted(path: Path | str) -> str:
 
 
 # ------------------------------------------------------------------------------------------------------------------------------- storage
+
+
+def cache_folder() -> Path:
+    """Where this user's programs keep what can be had again: `~/.cache`, `~/Library/Caches` or `%LOCALAPPDATA%`, in a folder of our own.
+
+    It need not exist. Source: XDG Base Directory Specification 0.8 (a relative XDG_CACHE_HOME is to be ignored); Apple's File System
+    Programming Guide; Microsoft's known folders.
+    """
+    home = Path(os.path.expanduser("~"))  # noqa: PTH111 - Path.home() raises where there is none
+    if not home.is_absolute():  # nobody's home, as in some containers
+        home = Path(tempfile.gettempdir())
+    if os.name == "nt":
+        return Path(os.environ.get("LOCALAPPDATA") or home / "AppData" / "Local") / "pellucid" / "Cache"
+    if sys.platform == "darwin":
+        return home / "Library" / "Caches" / "pellucid"
+    chosen = os.environ.get("XDG_CACHE_HOME", "")
+    return (Path(chosen) if Path(chosen).is_absolute() else home / ".cache") / "pellucid"
 
 
 def free_bytes(path: Path | str) -> int | None:
@@ -259,6 +277,10 @@ def process_is_alive(process: int) -> bool:
 # ------------------------------------------------------------------------------------------------------------------------------- signals
 
 
+class Arrived(BaseException):
+    """A signal arrived inside `Signals.at_once`: no Exception, so that no library takes it for a failure of its own."""
+
+
 class Signals:
     """Catch Ctrl-C and SIGTERM inside a `with` block and say so in `received`; the handlers before it come back at its end.
 
@@ -270,6 +292,7 @@ class Signals:
     def __init__(self) -> None:
         self.number: int | None = None  # of the first signal that arrived
         self._seen = False
+        self._at_once = False
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> Signals:
@@ -290,6 +313,8 @@ class Signals:
     def _arrived(self, number: int, frame: FrameType | None) -> None:
         if self.number is None:
             self.number = number
+            if self._at_once:
+                raise Arrived
             return
         self._restore()
         signal.raise_signal(number)
@@ -306,6 +331,20 @@ class Signals:
         self._seen = True
         return True
 
+    @contextmanager
+    def at_once(self) -> Iterator[None]:
+        """Inside the block the first signal ends what is running, wherever it stands: for long calculations that save nothing themselves.
+
+        The block ends early then, without an exception; `received` tells.
+        """
+        self._at_once = True
+        try:
+            yield
+        except Arrived:
+            pass
+        finally:
+            self._at_once = False
+
     def raise_interrupted(self, run: Path | str | None = None) -> NoReturn:
         """To be called once everything is saved; the message says how to go on with `run`.
 
@@ -317,6 +356,18 @@ class Signals:
         if number == signal.SIGTERM:
             raise Interrupted(text("the system asked training to end (SIGTERM); everything is saved"), None, do, exit_code=128 + number)
         raise Interrupted(text("training was stopped by Ctrl-C; everything is saved"), None, do, exit_code=130)
+
+
+def process_start() -> float:
+    """What time.perf_counter said when this process began; where the system does not tell (Linux does), what it says now."""
+    now = time.perf_counter()
+    if sys.platform != "linux":
+        return now
+    with suppress(OSError, ValueError, IndexError):
+        fields = Path("/proc/self/stat").read_text(encoding="ascii", errors="replace").rpartition(")")[2].split()
+        began = int(fields[19]) / os.sysconf("SC_CLK_TCK")  # field 22, seconds after the machine's start
+        return now - max(0.0, time.clock_gettime(time.CLOCK_BOOTTIME) - began)
+    return now
 
 
 # -------------------------------------------------------------------------------------------------------------------------------- memory

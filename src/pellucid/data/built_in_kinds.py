@@ -15,6 +15,7 @@ from pellucid.core.errors import DataError
 from pellucid.core.language import text
 from pellucid.data.embedded import EMBEDDED, embedded_name, read_embedded
 from pellucid.data.kinds import DataKind, data_kind
+from pellucid.data.names import IMAGE_SETS, image_set_name
 from pellucid.data.recognition import exists, is_array_like, is_file, is_folder, is_frame, is_pair_of_frames
 from pellucid.data.samples import Samples
 
@@ -284,3 +285,36 @@ class EmbeddedKind(BuiltInKind):
                 text("leave target and task out"),
             )
         return read_embedded(name, group=group, time=time)
+
+
+@data_kind
+class NamedImagesKind(BuiltInKind):
+    name = "named images"
+    accepts = text("one of the published image sets {names}", names="/".join(IMAGE_SETS))
+
+    def recognises(self, source: Any) -> bool:
+        return image_set_name(source) is not None
+
+    def read(
+        self,
+        source: Any,
+        target: Any = None,
+        *,
+        task: str = "auto",
+        header: bool = True,
+        group: Any = None,
+        time: Any = None,
+        data_dir: Any = None,
+        tell: Any = None,
+    ) -> Samples:
+        from pellucid.data.images.named import read_named_images
+
+        name = image_set_name(source)
+        assert name is not None
+        if target not in (None, "class") or task not in ("auto", "classification"):
+            raise DataError(
+                text("target={target!r} and task={task} for the image set {name}", target=target, task=task, name=name),
+                text("its own target: the class of each image"),
+                text("leave target and task out"),
+            )
+        return read_named_images(name, data_dir=data_dir, group=group, time=time, tell=tell)

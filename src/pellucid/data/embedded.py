@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from pellucid.core.errors import DataError, did_you_mean
+from pellucid.core.errors import DataError
 from pellucid.core.language import text
 from pellucid.core.records import Task
 from pellucid.data.arrays.reading import array_samples
@@ -157,28 +157,3 @@ def _as_table(name: str, found: EmbeddedSet, y: np.ndarray, group: Any, time: An
         samples.task = Task(kind="classification", targets=("target",), classes=found.classes)
         samples.targets = y.astype(np.int64)
     return samples
-
-
-def unknown_name(source: str) -> DataError:
-    """The error for a text that is neither a path nor a name: what was it meant to be?"""
-    path = Path(source).expanduser()
-    folder = path.parent
-    if path.suffix or len(path.parts) > 1 or source.endswith(("/", "\\")) or not source.strip():
-        if folder.is_dir():
-            siblings = sorted(entry.name for entry in folder.iterdir() if not entry.name.startswith("."))
-            do = did_you_mean(path.name, siblings) if siblings else text("the folder {folder} is empty", folder=str(folder.absolute()))
-        else:
-            do = text("the folder {folder} does not exist either: check the path", folder=str(folder.absolute()))
-        return DataError(
-            text("there is no file or folder {path}", path=str(path.absolute())),
-            text("the path of a table or of a folder of images, or one of the names {names}", names=list(EMBEDDED)),
-            do,
-        )
-    here = [entry.name for entry in Path.cwd().iterdir() if not entry.name.startswith(".")]
-    return DataError(
-        text(
-            "{source!r} is neither the name of an embedded data set nor a file or folder in {folder}", source=source, folder=str(Path.cwd())
-        ),
-        text("one of the names {names}, or the path of a table or of a folder of images", names=list(EMBEDDED)),
-        did_you_mean(source, [*EMBEDDED, *here]),
-    )

@@ -10,21 +10,35 @@ import numpy as np
 
 from pellucid.core.errors import DataError
 from pellucid.core.language import text
-from pellucid.core.records import Task
-from pellucid.data.embedded import EMBEDDED, embedded_frame, embedded_name, load_embedded, unknown_name
+from pellucid.core.records import Notice, Task
+from pellucid.data.embedded import EMBEDDED, embedded_frame, load_embedded
+from pellucid.data.names import image_set_name, set_name, unknown_name
 from pellucid.data.recognition import exists, is_array_like, is_frame, place_of
 from pellucid.data.samples import Samples
 
 
-def read_new_data(source: Any, preprocessing: Any, *, header: bool = True, task: Task | None = None, targets: str = "optional") -> Samples:
+def read_new_data(
+    source: Any,
+    preprocessing: Any,
+    *,
+    header: bool = True,
+    task: Task | None = None,
+    targets: str = "optional",
+    data_dir: Any = None,
+) -> Samples:
     """`source` for a network whose `preprocessing` this is; `source` may be (X, y).
 
     Raises:
         DataError: see `sources.read_new`.
     """
     source, target = _with_targets(source)
-    name = embedded_name(source)
-    if name is not None and not exists(str(source)):
+    name = set_name(source) if not isinstance(source, str) or not exists(source) else None
+    identifiers = None
+    if name is not None and image_set_name(name):
+        from pellucid.data.images.named import official_test_part
+
+        source, target, identifiers = official_test_part(name, data_dir)
+    elif name is not None:
         source, target = _embedded(name, preprocessing.kind)
     elif isinstance(source, (str, Path)):
         if not exists(source):
@@ -39,7 +53,15 @@ def read_new_data(source: Any, preprocessing: Any, *, header: bool = True, task:
             text("a source that the data kind {kind} recognises", kind=preprocessing.kind),
             text("give data of that kind, and import the package that registers it"),
         )
-    return reader(source, target, preprocessing, header, task if task is not None else getattr(preprocessing, "task", None))
+    samples = reader(source, target, preprocessing, header, task if task is not None else getattr(preprocessing, "task", None))
+    if identifiers is not None:
+        summary = text("{name}: the {count} images of its official test part are taken", name=str(name), count=len(identifiers))
+        samples.name, samples.identifiers, samples.notices = (
+            str(name),
+            identifiers,
+            [*samples.notices, Notice(kind="test_part", summary=summary)],
+        )
+    return samples
 
 
 def _with_targets(source: Any) -> tuple[Any, Any]:

@@ -60,7 +60,15 @@ def prepare(
         preprocessing=fitted,
         ledger=ledger,
         notices=notices,
+        mirrorable=_is_mirrorable(samples),
     )
+
+
+def _is_mirrorable(samples: Samples) -> bool:
+    """Whether images may be mirrored left to right: as the source says, else photographs, which colour is taken for."""
+    if samples.mirrorable is not None:
+        return samples.mirrorable
+    return samples.kind == "images" and samples.inputs.shape[1] == 3
 
 
 def _input_shape(preprocessing: Any, train: Any) -> tuple[int, ...]:

@@ -5,9 +5,9 @@ source --read--> Samples --prepare--> Prepared(train, validation, test, ledger, 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Protocol
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 import torch
@@ -42,6 +42,7 @@ class Samples:
     quarantined: Sequence[Quarantined] = ()
     notices: Sequence[Notice] = ()
     input_hashes: Sequence[str] = ()  # content hash of the input alone: finds equal inputs with different targets
+    mirrorable: bool | None = None  # images: whether one mirrored left to right is as good a sample; None where nobody says
 
     def __len__(self) -> int:
         return len(self.identifiers)
@@ -92,21 +93,30 @@ class ResidentPart:
     indices: np.ndarray
     preprocessing: Preprocessing
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    memory_format: torch.memory_format = torch.contiguous_format  # of finished batches of images
+    changeable: ClassVar[bool] = True  # `batches` takes `change`
 
     def __len__(self) -> int:
         return len(self.inputs)
 
     def to(self, device: torch.device) -> ResidentPart:
-        return ResidentPart(self.inputs.to(device), self.targets.to(device), self.indices, self.preprocessing, device)
+        return replace(self, inputs=self.inputs.to(device), targets=self.targets.to(device), device=device)
 
-    def batches(self, batch_size: int, order: Tensor | None = None) -> Iterator[tuple[Tensor, Tensor]]:
-        finish = self.preprocessing.finish
+    def batches(
+        self, batch_size: int, order: Tensor | None = None, change: Callable[[Tensor, Tensor], Tensor] | None = None
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """As `Part`; `change(stored, chosen)` may change what is stored of the samples at `chosen` before it is finished."""
         if order is None:
             for start in range(0, len(self), batch_size):
-                yield finish(self.inputs[start : start + batch_size]), self.targets[start : start + batch_size]
+                yield self._finished(self.inputs[start : start + batch_size]), self.targets[start : start + batch_size]
         else:
             for chosen in order.split(batch_size):
-                yield finish(self.inputs[chosen]), self.targets[chosen]
+                stored = self.inputs.index_select(0, chosen)
+                yield self._finished(stored if change is None else change(stored, chosen)), self.targets.index_select(0, chosen)
+
+    def _finished(self, stored: Tensor) -> Tensor:
+        batch = self.preprocessing.finish(stored)
+        return batch.contiguous(memory_format=self.memory_format) if batch.ndim == 4 else batch
 
 
 @dataclass
@@ -121,3 +131,4 @@ class Prepared:
     preprocessing: Any  # Preprocessing
     ledger: Any  # pellucid.data.ledger.Ledger
     notices: Sequence[Notice] = ()
+    mirrorable: bool = False  # images: whether one mirrored left to right is as good a sample

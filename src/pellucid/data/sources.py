@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -13,27 +13,42 @@ from pellucid.core.errors import DataError, did_you_mean
 from pellucid.core.language import text
 from pellucid.core.records import Notice, Task
 from pellucid.data.built_in_kinds import ArrayKind, BuiltInKind, FrameKind, TabularKind
-from pellucid.data.embedded import embedded_name, unknown_name
 from pellucid.data.joining import join_parts
 from pellucid.data.kinds import data_kind_of, data_kinds, failures, preprocessing_kind_of
-from pellucid.data.recognition import exists, is_array_like, is_frame, is_pair_of_frames
+from pellucid.data.names import IMAGE_SETS, image_set_name, set_name, unknown_name
+from pellucid.data.recognition import exists, is_array_like, is_folder, is_frame, is_pair_of_frames
 from pellucid.data.samples import Preprocessing, Samples
+
+if TYPE_CHECKING:
+    from pellucid.data.download import Tell
 
 _DEFAULTS = {"task": "auto", "header": True, "group": None, "time": None}
 _PART_NAMES = {2: ("train", "test"), 3: ("train", "validation", "test")}
 
 
-def read(source: Any, target: Any = None, *, task: str = "auto", header: bool = True, group: Any = None, time: Any = None) -> Samples:
+def read(
+    source: Any,
+    target: Any = None,
+    *,
+    task: str = "auto",
+    header: bool = True,
+    group: Any = None,
+    time: Any = None,
+    data_dir: Any = None,
+    tell: Tell | None = None,
+) -> Samples:
     """The samples in `source`: nothing scaled, nothing split, nothing left out in silence.
 
     Args:
         source: the path of a table (CSV, TSV, Parquet, JSON lines), of a NumPy file or of a folder of images per class; the name of an
-            embedded data set; (X, y); a polars or pandas frame; a torch Dataset or DataLoader; or (train, test), (train, validation,
+            known data set; (X, y); a polars or pandas frame; a torch Dataset or DataLoader; or (train, test), (train, validation,
             test) of any of these.
         target: the name or index of the column to learn, or y where `source` is X.
         task: "classification", "regression", or "auto": by the target's values.
         header: whether a table's first line holds the column names.
         group, time: the column (for arrays: the values, one per sample) that keeps samples on one side, or that orders them.
+        data_dir: the folder in which a published image set such as cifar10 is looked for first, and into which it is downloaded.
+        tell: gets a sentence now and then while something is downloaded.
 
     Raises:
         DataError: the source cannot be used; the message says what it is, what is accepted and what to do.
@@ -42,11 +57,18 @@ def read(source: Any, target: Any = None, *, task: str = "auto", header: bool = 
     """
     _check_task(task)
     parts = _parts_of(source, target)
+    own: dict[str, Any] = {} if image_set_name(source) is None else {"data_dir": data_dir, "tell": tell}
+    if data_dir is not None and not own:
+        raise DataError(
+            text("data_dir={folder} and other data than a published image set", folder=str(data_dir)),
+            text("data_dir with one of the names {names}", names=list(IMAGE_SETS)),
+            text("leave data_dir out; a file or folder is given by its own path"),
+        )
     if parts is not None:
         return _read_parts(parts, task=task, header=header, group=group, time=time)
     source, target = _separated(source, target)
     kind = _kind_of(source)
-    samples: Samples = kind.read(source, target, task=task, header=header, group=group, time=time)
+    samples: Samples = kind.read(source, target, task=task, header=header, group=group, time=time, **own)
     return _with_reference(samples, source, target, {"task": task, "header": header, "group": group, "time": time})
 
 
@@ -60,6 +82,8 @@ def read_reference(reference: Mapping[str, Any]) -> Samples:
         name: reference.get(name, default) for name, default in (("task", "auto"), ("header", True), ("group", None), ("time", None))
     }
     own = dict(cast("Mapping[str, Any]", reference.get("own") or {}))
+    if "data_dir" in own and not is_folder(own["data_dir"]):  # another machine, another place: the other places remain
+        del own["data_dir"]
     if "parts" in reference:
         parts = {part: (_path(item["source"]), item.get("target")) for part, item in cast("Mapping[str, Any]", reference["parts"]).items()}
         return _read_parts(parts, own=own, **arguments)
@@ -70,11 +94,18 @@ def read_reference(reference: Mapping[str, Any]) -> Samples:
 
 
 def read_new(
-    source: Any, preprocessing: Preprocessing, *, header: bool = True, task: Task | None = None, targets: str = "optional"
+    source: Any,
+    preprocessing: Preprocessing,
+    *,
+    header: bool = True,
+    task: Task | None = None,
+    targets: str = "optional",
+    data_dir: Any = None,
 ) -> Samples:
     """New data for a trained network, checked against what it was trained on.
 
     `targets` is "optional" (taken where every sample has one), "required" (rows of a table without one are left out, named) or "ignored".
+    A published image set means its official test part; it is looked for in `data_dir` first.
 
     Raises:
         DataError: other columns or shapes, values of another kind, classes that the network does not know.
@@ -84,7 +115,7 @@ def read_new(
     own = data_kind_of(source)
     if own is not None and not isinstance(own, BuiltInKind):
         return own.read_new(source, preprocessing, header=header)
-    return read_new_data(source, preprocessing, header=header, task=task, targets=targets)
+    return read_new_data(source, preprocessing, header=header, task=task, targets=targets, data_dir=data_dir)
 
 
 def restore(stored: Mapping[str, Any]) -> Any:
@@ -147,7 +178,7 @@ def _parts_of(source: Any, target: Any) -> dict[str, tuple[Any, Any]] | None:
 
 def _is_whole(item: Any) -> bool:
     """Whether `item` alone is a source: anything but a bare array, which can only be an X or a y."""
-    if isinstance(item, str) and embedded_name(item) is None and not Path(item).suffix and not exists(item):
+    if isinstance(item, str) and set_name(item) is None and not Path(item).suffix and not exists(item):
         return False
     if isinstance(item, (str, Path)):
         return True
@@ -172,7 +203,7 @@ def _separated(source: Any, target: Any) -> tuple[Any, Any]:
 
 
 def _path(source: Any) -> Any:
-    return source if embedded_name(source) else Path(source)
+    return source if set_name(source) else Path(source)
 
 
 def _with_reference(samples: Samples, source: Any, target: Any, arguments: Mapping[str, Any]) -> Samples:
@@ -181,14 +212,12 @@ def _with_reference(samples: Samples, source: Any, target: Any, arguments: Mappi
     if not isinstance(source, (str, Path)) or not all(_plain(value) for value in (target, *arguments.values())):
         samples.reference = None
         return samples
-    name = embedded_name(source) or str(Path(source).expanduser().resolve())
+    name = set_name(source) or str(Path(source).expanduser().resolve())
     samples.reference = {"source": name, "target": _as_json(target), **{key: _as_json(value) for key, value in arguments.items()}}
     if own:
         samples.reference = {**samples.reference, "own": own}
-    if embedded_name(source) and exists(str(source)):
-        summary = text(
-            "{name} is read as the embedded data set; for the file or folder of that name write {path}", name=name, path=f"./{source}"
-        )
+    if set_name(source) and exists(str(source)):
+        summary = text("{name} is read as the data set of that name; for the file or folder write {path}", name=name, path=f"./{source}")
         samples.notices = [*samples.notices, Notice(kind="name_or_path", summary=summary)]
     return samples
 

@@ -343,7 +343,13 @@ class RunDirectory:
         """
         from pellucid.runs.checkpoint import write_state  # loads torch, which listing runs does without
 
-        write_state(self.path / "weights.safetensors", "weights", dict(state_dict), metadata=storable(metadata or {}))
+        about = {**(metadata or {}), "run": self._identity()}
+        write_state(self.path / "weights.safetensors", "weights", dict(state_dict), metadata=storable(about))
+
+    def _identity(self) -> str | None:
+        """Which training this is, wherever the directory is moved: its first name and the time it was made."""
+        record = self.read_json("run.json") if (self.path / "run.json").is_file() else {}
+        return f"{record['name']}, {record['created']}" if "name" in record and "created" in record else None
 
     def has_weights(self) -> bool:
         """Whether `save_weights` was ever called."""
@@ -368,6 +374,13 @@ class RunDirectory:
         metadata = revived(about.get("metadata", {}))
         if not isinstance(state, dict) or not isinstance(metadata, dict):
             raise RunError(text("{path} holds no weights", path=str(path)), text("a state_dict"), text("restore it from a copy"))
+        owner, own = metadata.pop("run", None), self._identity()
+        if owner and own and owner != own:  # the shapes fit as well where the architecture is the same: nothing else would notice
+            raise RunError(
+                text("{path} holds the weights of another run: {owner}", path=str(path), owner=owner),
+                text("the weights of {own}", own=own),
+                text("copy a run's directory as a whole, or restore the file from a copy"),
+            )
         return cast("dict[str, Any]", state), cast("dict[str, Any]", metadata)
 
     def save_checkpoint(self, step: int, state: Any) -> Path:

@@ -78,11 +78,6 @@ class Trace:
         """The operations that take this value."""
         return [operation for operation in self.operations if reference in operation.inputs()]
 
-    @property
-    def constants(self) -> tuple[Reference, ...]:
-        """Tensors from outside: plain attributes of modules, globals, results of other libraries."""
-        return tuple(Reference(value.index) for value in self.values if value.kind == "constant")
-
     def gradients(self, of: Reference | None = None, wanted: Iterable[Reference] | None = None) -> dict[Reference, Tensor]:
         """The gradient of the loss (or of another value of one element) with respect to values, each at its own moment.
 

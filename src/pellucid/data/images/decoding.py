@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -65,12 +66,8 @@ def is_image_name(path: Path | str) -> bool:
 def read_header(path: Path | str) -> Header | Unreadable:
     """Size and colour without decoding."""
     try:
-        if os.path.getsize(path) == 0:  # noqa: PTH202
-            return Unreadable(str(text("the file is empty")))
-        with Image.open(path, formats=image_formats()) as image:
+        with _opened(path) as image:
             width, height = image.size
-            if width * height > (Image.MAX_IMAGE_PIXELS or _LARGEST):
-                return Unreadable(str(_too_large(width, height)))
             if image.getexif().get(_ORIENTATION) in _TURNED:
                 width, height = height, width
             animated = bool(getattr(image, "is_animated", False)) and image.format != "MPO"  # MPO: a photograph with its preview
@@ -79,10 +76,22 @@ def read_header(path: Path | str) -> Header | Unreadable:
         return Unreadable(reason_of(error))
 
 
+@contextmanager
+def _opened(path: Path | str) -> Iterator[Image.Image]:
+    """The picture, not decoded yet. Raises ValueError for an empty file (a pipe is one too) and for more pixels than pictures have."""
+    if os.path.getsize(path) == 0:  # noqa: PTH202
+        raise ValueError(str(text("the file is empty")))
+    with Image.open(path, formats=image_formats()) as image:
+        width, height = image.size
+        if width * height > (Image.MAX_IMAGE_PIXELS or _LARGEST):
+            raise ValueError(str(_too_large(width, height)))
+        yield image
+
+
 def decode(path: Path | str, channels: int, size: tuple[int, int] | None) -> np.ndarray | Unreadable:
     """(C, H, W) uint8 of the first frame, upright, resized to `size` (H, W) where it has another."""
     try:
-        with Image.open(path, formats=image_formats()) as image:
+        with _opened(path) as image:
             if size is not None:
                 largest = 2 * max(size)
                 image.draft("L" if channels == 1 else "RGB", (largest, largest))  # JPEG: decode only as finely as needed

@@ -11,6 +11,7 @@ from pathlib import Path
 from pellucid.core.errors import DataError
 from pellucid.core.language import text
 from pellucid.core.records import Notice
+from pellucid.core.system import quoted
 from pellucid.data.images.decoding import Unreadable, image_suffixes, read_header
 
 PART_NAMES = {
@@ -53,6 +54,8 @@ def natural_order(name: str) -> tuple[list[tuple[int, int, str]], str]:
 def images_below(folder: Path, notices: list[Notice] | None = None) -> Iterator[str]:
     """Paths of all image files in and below `folder`, in natural order; hidden files are passed over, links to folders are followed once.
 
+    A link to a folder in which `folder` itself stands is not followed: it would bring in what belongs elsewhere, and at worst the disk.
+
     Raises:
         DataError: a folder cannot be read.
     """
@@ -64,7 +67,7 @@ def images_below(folder: Path, notices: list[Notice] | None = None) -> Iterator[
         if real in seen:
             return
         seen.add(real)
-        files, folders = entries_of(place)
+        files, folders = entries_of(place, notices)
         for name in files:
             path = os.path.join(place, name)  # noqa: PTH118 - there may be a million
             if _is_image(path):
@@ -94,28 +97,53 @@ def _is_image(path: str) -> bool:
     return not suffix and not isinstance(read_header(path), Unreadable)  # MNIST-like collections have names without endings
 
 
-def entries_of(folder: str) -> tuple[list[str], list[str]]:
-    """(names of files, names of folders), in natural order, without hidden ones. Raises DataError where the folder cannot be read."""
+def entries_of(folder: str, notices: list[Notice] | None = None) -> tuple[list[str], list[str]]:
+    """(names of files, names of folders), in natural order, without hidden ones and without links to a folder in which this one stands.
+
+    Raises:
+        DataError: the folder cannot be read.
+    """
     files: list[str] = []
     folders: list[str] = []
+    upward: list[str] = []
     try:
         with os.scandir(folder) as entries:
             for entry in entries:
                 if entry.name.startswith((".", "__MACOSX")) or entry.name.lower() in ("thumbs.db", "desktop.ini"):
                     continue
-                (folders if entry.is_dir() else files).append(entry.name)
+                if not _is_folder(entry):
+                    files.append(entry.name)
+                elif _leads_up(entry, folder):
+                    upward.append(entry.name)
+                else:
+                    folders.append(entry.name)
     except OSError as error:
         raise DataError(
             text("the folder {path} cannot be read: {reason}", path=folder, reason=error.strerror or str(error)),
             text("a folder that you may read"),
             text("change its permissions, or give another"),
         ) from None
+    if upward and notices is not None:
+        example = os.path.join(os.path.basename(folder), upward[0])  # noqa: PTH118, PTH119
+        summary = text("{count} links to a folder in which they stand themselves were not followed (for example {example})",
+                       count=len(upward), example=example)  # fmt: skip
+        notices.append(Notice(kind="link_upward", summary=summary, where=folder, evidence={"links": len(upward)}))
     return sorted(files, key=natural_order), sorted(folders, key=natural_order)
 
 
-def looks_like_image_folder(folder: Path) -> bool:
-    """Whether an image file stands in or below the folder: stops at the first."""
-    return next(images_below(folder), None) is not None
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself, for example
+        return False
+
+
+def _leads_up(entry: os.DirEntry[str], folder: str) -> bool:
+    """Whether an entry is a link (on Windows also a junction) to `folder` or to one above it."""
+    if not entry.is_symlink() and not getattr(entry, "is_junction", bool)():
+        return False
+    goal, here = os.path.realpath(entry.path), os.path.realpath(folder)
+    return here == goal or here.startswith(goal.rstrip(os.sep) + os.sep)
 
 
 def list_images(root: Path) -> ImageListing:
@@ -171,18 +199,43 @@ def _descend(root: Path, listing: ImageListing) -> Path:
 
 def _add_classes(listing: ImageListing, root: Path, folder: Path, part: str) -> None:
     found = False
-    for name in entries_of(str(folder))[1]:
+    empty: list[str] = []
+    inner: list[Notice] = []  # one folder's each; a data set may have ten thousand folders
+    for name in entries_of(str(folder), listing.notices)[1]:
         before = len(listing.files)
-        for path in images_below(folder / name, listing.notices):
+        for path in images_below(folder / name, inner):
             identifier = Path(path).relative_to(root).as_posix()
             listing.files.append(ImageFile(path, identifier, name, part))
         if len(listing.files) == before:
-            listing.notices.append(_passed_over(name, text("it holds no images")))
+            empty.append(name)
         found = found or len(listing.files) > before
+    listing.notices += _joined(inner, folder)
+    if len(empty) == 1:
+        listing.notices.append(_passed_over(empty[0], text("it holds no images")))
+    elif empty:
+        summary = text("{count} folders hold no images and were passed over (for example {examples})", count=len(empty), examples=empty[:3])
+        listing.notices.append(Notice(kind="folder_passed_over", summary=summary, where=str(folder), evidence={"folders": len(empty)}))
     if part and not found:
         listing.notices.append(
             _passed_over(folder.name, text("it holds no class folders with images; use predict for images without a class"))
         )
+
+
+def _joined(notices: list[Notice], folder: Path) -> list[Notice]:
+    """The notices of many folders, those of one kind as one that counts."""
+    kinds: dict[str, list[Notice]] = {}
+    for notice in notices:
+        kinds.setdefault(notice.kind, []).append(notice)
+    joined: list[Notice] = []
+    for kind, alike in kinds.items():
+        if len(alike) == 1:
+            joined += alike
+            continue
+        count = sum(int(number) for notice in alike for number in notice.evidence.values())
+        summary = text("{first}; the same in {others} more folders, {count} files or links in all",
+                       first=alike[0].summary, others=len(alike) - 1, count=count)  # fmt: skip
+        joined.append(Notice(kind=kind, summary=summary, where=str(folder), evidence={"files": count, "folders": len(alike)}))
+    return joined
 
 
 def _passed_over(name: str, reason: object) -> Notice:
@@ -208,6 +261,15 @@ def _check(listing: ImageListing, root: Path, base: Path, files: list[str]) -> N
                 text("{folder} holds no images, but the tables {tables}", folder=str(base), tables=tables[:5]),
                 layout,
                 text("give the table itself: {path}", path=str(base / tables[0])),
+            )
+        from pellucid.data.images.named import sets_in  # which needs this module's order of names
+
+        sets = sets_in(base)
+        if sets:
+            raise DataError(
+                text("{folder} holds no images, but files of {name}", folder=str(base), name=sets[0]),
+                layout,
+                text("give the set by its name: {command}", command=f"pellucid fit {sets[0]} --data-dir {quoted(base)}"),
             )
         everything = [name for group in entries_of(str(root)) for name in group]
         if not everything:

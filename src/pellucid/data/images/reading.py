@@ -252,6 +252,13 @@ def read_new_images(source: Any, channels: int, size: tuple[int, int], task: Tas
         paths, names, notices = found
         pixels, failed = _decode_all(paths, channels, size)
     kept = [position for position in range(len(pixels)) if position not in failed]
+    if not kept:
+        examples = [text("{identifier}: {reason}", identifier=names[position], reason=failed[position]) for position in sorted(failed)[:3]]
+        raise DataError(
+            text("none of {count} images can be read ({examples})", count=len(failed), examples=examples),
+            text("at least one image that can be read"),
+            text("check the files: an interrupted download or copy is the usual cause"),
+        )
     of_folder = isinstance(source, (str, Path)) and Path(source).is_dir()
     targets = _targets_from_folders([names[position] for position in kept], task, notices) if of_folder else None
     return Samples(

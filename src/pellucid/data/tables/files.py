@@ -16,7 +16,6 @@ from pellucid.core.records import Notice
 from pellucid.data.tables.delimited import read_delimited
 from pellucid.data.tables.encodings import decompress, to_utf8
 
-TABLE_SUFFIXES = (".csv", ".tsv", ".tab", ".psv", ".txt", ".data", ".dat", ".parquet", ".pq", ".jsonl", ".ndjson")
 _COMPRESSED_SUFFIXES = (".gz", ".xz", ".bz2")
 _MEMORY_PER_BYTE = 6  # of text while it is read: the bytes, the cells, their interpretation
 
@@ -32,14 +31,6 @@ class RawTable:
     decimal_comma: bool = False  # whether a comma in a number is likely to be a decimal sign
     path: str | None = None
     notices: list[Notice] = field(default_factory=list[Notice])
-
-
-def is_table_path(path: str | Path) -> bool:
-    """Whether the ending is that of a table, compressed or not."""
-    lowered = Path(path).name.lower()
-    for suffix in _COMPRESSED_SUFFIXES:
-        lowered = lowered.removesuffix(suffix)
-    return lowered.endswith(TABLE_SUFFIXES)
 
 
 def is_frame(value: Any) -> bool:
