@@ -1,11 +1,9 @@
-r"""Letters and notations: the rules' equations written for this network, in one of three notations. Only the typesetting differs.
+"""The rules' equations written for this network, in one of three notations. Only the typesetting differs.
 
     "column"  z = W x + b: examples are columns, as in most textbooks
     "row"     Z = X W + b: examples are rows, W has a column per unit
     "torch"   Z = X W^T + b: examples are rows, W as torch.nn.Linear stores it
 
-Layer l has W^{(l)} and b^{(l)}, its result before the activation is z^{(l)}, after it a^{(l)}; the network's output is \hat{y}, the
-target y, the loss L. Any other result is u_{k}, k being the number of the equation that gives it.
 In a chain of fully connected layers the numbers are laid out as the notation has them; elsewhere they keep torch's layout, and the
 equation of a linear step speaks of one example n.
 """
@@ -15,14 +13,11 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pellucid.core.language import Text, text
 from pellucid.derivation.formula import (
-    Accent,
     Letter,
     Matrix,
     Node,
@@ -32,83 +27,20 @@ from pellucid.derivation.formula import (
     Symbol,
     Words,
     exchanged,
-    first_of,
     gradient_of,
     indexed,
-    latex,
-    parse,
     sides,
     substituted,
 )
+from pellucid.derivation.latex_formula import first_of, latex, parse
+from pellucid.derivation.letters import Letters
 from pellucid.derivation.tape import Step, Value
+from pellucid.derivation.textbook import ELEMENTWISE, LINEAR, LOSSES
 
 if TYPE_CHECKING:
     from pellucid.derivation.derive import Derivation
     from pellucid.derivation.updates import Update
 
-ELEMENTWISE = {  # activation -> (its name in an equation, its derivative, by which letters)
-    "sigmoid": (r"\sigma", r"Y \odot (1 - Y)"),
-    "tanh": (r"\tanh", r"1 - Y^{2}"),
-    "relu": (r"\operatorname{relu}", r"[X > 0]"),
-}
-ACTIVATIONS = frozenset(
-    re.findall(
-        r"\w+",
-        "sigmoid tanh relu relu6 leaky_relu elu selu celu gelu silu mish softplus softsign hardtanh hardsigmoid hardswish logsigmoid prelu "
-        "rrelu threshold softmax log_softmax softmin tanhshrink hardshrink softshrink",
-    )
-)
-CHAIN = ACTIVATIONS | {"linear", "dropout"}
-LINEAR = {  # notation -> the four equations of a linear step; \given as in rules
-    "column": {
-        "forward": r"Y = W X\given{bias}{ + b}",
-        "input": r"\bar{X} = W^{\top} \bar{Y}",
-        "weight": r"\bar{W} = \bar{Y} X^{\top}",
-        "bias": r"\bar{b} = \bar{Y}",
-    },
-    "row": {
-        "forward": r"Y = X W\given{bias}{ + b}",
-        "input": r"\bar{X} = \bar{Y} W^{\top}",
-        "weight": r"\bar{W} = X^{\top} \bar{Y}",
-        "bias": r"\bar{b} = \bar{Y}",
-    },
-    "each": {  # column notation outside a chain: one example
-        "forward": r"Y_{n} = W X_{n}\given{bias}{ + b}",
-        "input": r"\bar{X}_{n} = W^{\top} \bar{Y}_{n}",
-        "weight": r"\bar{W} = \sum_{n} \bar{Y}_{n} X_{n}^{\top}",
-        "bias": r"\bar{b} = \sum_{n} \bar{Y}_{n}",
-    },
-}
-LOSSES = {  # name -> the loss and its gradient, P the output, y the target, m the examples, n the entries
-    "half_squared_error": (r"L = \frac{1}{2} \sum_{i} (P_{i} - y_{i})^{2}", r"\bar{P} = P - y"),
-    "mse_per_sample": (r"L = \frac{1}{m} \sum_{i} \lVert y_{i} - P_{i} \rVert^{2}", r"\bar{P} = \frac{2}{m} (P - y)"),
-    "mse": (r"L = \frac{1}{n} \sum_{i} (P_{i} - y_{i})^{2}", r"\bar{P} = \frac{2}{n} (P - y)"),
-    "mse_loss": (r"L = \frac{1}{n} \sum_{i} (P_{i} - y_{i})^{2}", r"\bar{P} = \frac{2}{n} (P - y)"),
-    "cross_entropy": (
-        r"p = \operatorname{softmax}(P), \quad L = -\frac{1}{m} \sum_{i} \sum_{k} y_{ik} \ln p_{ik}",
-        r"\bar{P} = \frac{1}{m} (p - y)",
-    ),
-    "cross_entropy_of_probabilities": (
-        r"L = -\frac{1}{m} \sum_{i} \sum_{k} y_{ik} \ln P_{ik}",
-        r"\bar{P}_{ik} = -\frac{1}{m} \frac{y_{ik}}{P_{ik}}",
-    ),
-    "binary_cross_entropy": (
-        r"L = -\frac{1}{n} \sum_{i} \bigl( y_{i} \ln P_{i} + (1 - y_{i}) \ln (1 - P_{i}) \bigr)",
-        r"\bar{P}_{i} = \frac{1}{n} \frac{P_{i} - y_{i}}{P_{i} (1 - P_{i})}",
-    ),
-}
-FACTORS: dict[str, Text] = {
-    "half_squared_error": text("half the sum of the squares; the mean of the squares (mse) is 2/n times this loss, n entries"),
-    "mse_per_sample": text(
-        "the sum of the squares over the m examples; torch's mse divides by every entry instead: this loss is n/m times mse"
-    ),
-    "mse": text("the mean of the squares over all n entries; half_squared_error is n/2 times this loss"),
-    "mse_loss": text("the mean of the squares over all n entries; half_squared_error is n/2 times this loss"),
-    "cross_entropy": text("the network's outputs are logits: softmax turns them into probabilities p; y is one-hot; m examples"),
-    "cross_entropy_of_probabilities": text("the network's outputs are probabilities; y is one-hot; m examples"),
-    "binary_cross_entropy": text("the network's outputs are probabilities; n entries"),
-}
-_HANDING_ON = frozenset({"shapes", "joining", "indexing", "casts", "elementwise", "reductions", "diagonals"})
 SUBSTITUTED_ENTRIES = 64  # numbers are put into an equation up to this many in each array
 SUBSTITUTED_COLUMNS = 8
 LISTED = 6  # values of a list are named up to this many
@@ -142,95 +74,12 @@ class Written:
 
 
 class Notation:
-    """The letters of one derivation."""
+    """The equations of one derivation, in its letters and its layout."""
 
     def __init__(self, derivation: Derivation) -> None:
         self.derivation, self.name = derivation, derivation.notation
-        forward = [step for step in derivation.steps if step.stage != "loss"]
-        self.chain = _is_chain(derivation, forward)
-        first = next((value.array for value in derivation.inputs), np.zeros(1))
-        self.single = self.chain and (first.ndim < 2 or first.shape[0] == 1)  # one example: small letters
-        self.layers: dict[tuple[str, str], int] = {}  # (kind of layer, module path) -> its number among those of its kind
-        self.symbols: dict[int, Node] = {}
-        self._letters()
-
-    # letters -----------------------------------------------------------------------------------------------------------------------
-
-    def _letters(self) -> None:
-        derivation = self.derivation
-        small = self.single and self.name == "column"
-        taken: set[str] = set()
-        for kind, values in (("x" if small else "X", derivation.inputs), ("y" if small or not self.chain else "Y", derivation.targets)):
-            for number, value in enumerate(values, 1):
-                self.symbols[value.index] = Letter(kind) if len(values) == 1 else Script(Letter(kind), Number(str(number)))
-        paths = {value.index: path for path, value in reversed(list(derivation.parameters.items()))}
-        for step in derivation.steps:
-            owners: list[int] = []
-            for place, value in step.places.items():
-                if value.kind == "parameter" and value.index not in self.symbols:
-                    path = paths.get(value.index, value.name)
-                    layer = (_kind_of(step), path.rpartition(".")[0])
-                    if layer not in self.layers:
-                        self.layers[layer] = 1 + sum(kind == layer[0] for kind, _ in self.layers)
-                    symbol = _numbered(_letter_of(step, place), self.layers[layer])
-                    if latex(symbol) in taken:
-                        symbol = Script(Letter("w"), Words(path, "mathrm"))
-                    taken.add(latex(symbol))
-                    self.symbols[value.index] = symbol
-                if value.kind == "parameter":
-                    path = paths.get(value.index, value.name)
-                    owners.append(self.layers.get((_kind_of(step), path.rpartition(".")[0]), 0))
-            self._result(step, owners[0] if owners else 0, taken, small)
-        if len(derivation.outputs) == 1 and derivation.outputs[0].kind == "operation" and derivation.outputs[0] is not derivation.loss:
-            self.symbols[derivation.outputs[0].index] = Accent("hat", Letter("y" if small or not self.chain else "Y"))
-        for number, value in enumerate(derivation.parameters.values(), 1):  # those that no step uses
-            self.symbols.setdefault(value.index, Script(Letter("w"), Number(str(number))))
-        if derivation.loss.kind == "operation":
-            self.symbols[derivation.loss.index] = Letter("L")
-
-    def _result(self, step: Step, layer: int, taken: set[str], small: bool) -> None:
-        for position, value in enumerate(step.outputs):
-            if value.index in self.symbols:
-                continue
-            symbol: Node | None = None
-            if step.group:
-                symbol = _labelled(value.name, step)
-                copy = 1
-                while symbol is not None and latex(symbol) in taken:  # the same gate of a further layer or module
-                    copy += 1
-                    symbol = _numbered(_labelled(value.name, step) or Letter("u"), copy)
-            elif len(step.outputs) == 1:
-                if layer and (step.operation == "linear" or step.operation.startswith("conv")):
-                    symbol = _numbered(Letter("z" if small or not self.chain else "Z"), layer)
-                elif step.operation in ACTIVATIONS and step.inputs:
-                    before = self.symbols.get(step.inputs[0].index)
-                    if isinstance(before, Script) and before.base in (Letter("z"), Letter("Z")):
-                        symbol = Script(Letter("a" if before.base == Letter("z") else "A"), before.sub, before.sup)
-            if symbol is None or latex(symbol) in taken:
-                number = str(step.index) if len(step.outputs) == 1 else f"{step.index},{position + 1}"
-                symbol = Script(Letter("u"), Number(number))
-            taken.add(latex(symbol))
-            self.symbols[value.index] = symbol
-
-    def symbol(self, value: Value) -> Node:
-        """The value's letter."""
-        if value.index in self.symbols:
-            return self.symbols[value.index]
-        if value.kind == "constant" and value.array.size == 1 and value.array.dtype.kind in "fiu":
-            return Number(f"{float(value.array.reshape(())):.6g}")
-        letter = {"buffer": "r", "draw": "m", "input": "x"}.get(value.kind, "c")
-        return self.symbols.setdefault(value.index, Script(Letter(letter), Number(str(value.index))))
-
-    @cached_property
-    def legend(self) -> list[tuple[Node, Value]]:
-        """Letters of what is given: inputs, targets and parameters."""
-        given = [*self.derivation.inputs, *self.derivation.targets]
-        seen = {value.index for value in given}
-        for value in self.derivation.parameters.values():
-            if value.index not in seen:
-                seen.add(value.index)
-                given.append(value)
-        return [(self.symbol(value), value) for value in given]
+        self.letters = Letters(derivation)
+        self.chain, self.single, self.symbol = self.letters.chain, self.letters.single, self.letters.symbol
 
     # layout ------------------------------------------------------------------------------------------------------------------------
 
@@ -520,65 +369,6 @@ def _squares(outputs: np.ndarray, targets: np.ndarray) -> Node:
         items += [Symbol("+")] if place else []
         items += [Symbol("("), Matrix(np.asarray(output)), Symbol("-"), Matrix(np.asarray(target)), Script(Symbol(")"), None, Number("2"))]
     return Row((*items, *([Symbol(")")] if outputs.size > 1 else [])))
-
-
-def _is_chain(derivation: Derivation, forward: list[Step]) -> bool:
-    """Whether the network is fully connected layers and activations, one after the other, on one input of examples by features."""
-    if len(derivation.inputs) != 1 or not forward or derivation.inputs[0].array.ndim not in (1, 2):
-        return False
-    current = derivation.inputs[0]
-    for step in forward:
-        if step.rule is None or step.operation not in CHAIN or len(step.outputs) != 1 or not step.inputs:
-            return False
-        if step.inputs[0] is not current or step.outputs[0].array.ndim > 2:
-            return False
-        if any(value.kind not in ("parameter", "draw") for value in step.inputs[1:]):
-            return False
-        current = step.outputs[0]
-    return any(step.operation == "linear" for step in forward)
-
-
-_NAME = r"[A-Za-z]~?(?:_[\w,]+)?(?:\^\(\d+←?\))?"
-_LABEL = re.compile(rf"^(?:{_NAME}|\[{_NAME}(?:, {_NAME})*\])$")
-
-
-def _labelled(name: str, step: Step) -> Node | None:
-    """The name that an expansion gave to a result: z_f,1 or [h_0, x_1]; None where it is only the operation's."""
-    if name.startswith(step.operation) or not _LABEL.match(name):
-        return None
-    written = re.sub(r"([A-Za-z])~", r"\\tilde{\1}", name)
-    written = re.sub(r"_([A-Za-z0-9]+(?:,[A-Za-z0-9]+)*)", r"_{\1}", written)
-    written = re.sub(r"\^(\(\d+)(←?)\)", lambda found: f"^{{{found[1]}{found[2].replace('←', chr(92) + 'leftarrow ')})}}", written)
-    items = parse(written).items
-    return items[0] if len(items) == 1 else Row(items)
-
-
-def _letter_of(step: Step, place: str) -> Node:
-    """The rule's own letter for a parameter: W and b of a linear layer, gamma and beta of a normalisation.
-
-    Operations that only hand numbers on know no such letter: there the parameter's own name tells.
-    """
-    value = step.places[place]
-    if step.rule is not None and step.rule.family in _HANDING_ON:
-        leaf = value.name.rpartition(".")[2]
-        kind = "W" if "weight" in leaf else "b" if "bias" in leaf else "w"
-        rest = re.sub(r"weight|bias", "", leaf).strip("_").replace("__", "_")
-        return Script(Letter(kind), Words(rest, "mathrm")) if rest else Letter(kind)
-    if step.rule is not None:
-        for letter, parameter in step.rule.symbols.items():
-            if parameter == place:
-                return first_of(letter)
-    return Letter("w")
-
-
-def _kind_of(step: Step) -> str:
-    """Linear and convolution layers are counted together, those of any other kind by themselves."""
-    return "layer" if step.operation == "linear" or step.operation.startswith("conv") else step.operation
-
-
-def _numbered(letter: Node, layer: int) -> Node:
-    number = Row((Symbol("("), Number(str(layer)), Symbol(")")))
-    return Script(letter.base, letter.sub, number) if isinstance(letter, Script) else Script(letter, None, number)
 
 
 def _number(number: float) -> Node:

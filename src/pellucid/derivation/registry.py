@@ -84,7 +84,6 @@ class Rule:
     backward: Callable[..., Mapping[str, Any]]
     family: str = ""
     note: Text | None = None  # what a reader should know: a tie, a convention, another name
-    aliases: tuple[str, ...] = ()
     where: Mapping[str, str] = field(default_factory=dict)  # letter -> what it stands for, where it is no parameter: "s": "the stride"
     arguments: Callable[[dict[str, Any]], dict[str, Any]] | None = None  # puts the arguments of a call in another order right
 
@@ -181,7 +180,6 @@ def rule(
             backward=body.__dict__["backward"],
             family=body.__module__.rsplit(".", 1)[-1],
             note=note,
-            aliases=tuple(names[1:]),
             where=dict(where or {}),
             arguments=body.__dict__.get("arguments"),
         )

@@ -33,7 +33,6 @@ class _Verification:
         self.findings: list[Finding] = []
         self.magnitudes = Magnitudes(self.tape, recorded.loss)
         self._apart: dict[int, set[int]] = {}  # value that disagrees -> the steps to blame
-        self._pulled_wrong: set[int] = set()
         self.theirs = self.trace.gradients()
         self.tape.backward(recorded.loss, self._settle, self._rescue)
         self._errors()

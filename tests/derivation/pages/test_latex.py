@@ -14,7 +14,8 @@ import pellucid
 from derivation.derived_networks import LeNet, ResidualCNN, images
 from derivation.pages.test_text import two_four_one
 from pellucid.core.language import use_language
-from pellucid.derivation.formula import Accent, Letter, Script, latex
+from pellucid.derivation.formula import Accent, Letter, Script
+from pellucid.derivation.latex_formula import latex
 
 COMPILER = shutil.which("xelatex") or shutil.which("pdflatex")
 

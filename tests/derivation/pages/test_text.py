@@ -9,7 +9,7 @@ from torch import nn
 import pellucid
 from derivation.derived_networks import ResidualCNN, images
 from pellucid.core.language import use_language
-from pellucid.derivation.formula import latex, parse
+from pellucid.derivation.latex_formula import latex, parse
 from pellucid.derivation.pages.plain import columns_of, plain
 from pellucid.derivation.registry import all_rules, given
 

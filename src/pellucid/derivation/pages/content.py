@@ -11,8 +11,9 @@ import numpy as np
 
 from pellucid.core.language import Text, text
 from pellucid.derivation.check import Check
-from pellucid.derivation.notation import FACTORS, Notation
+from pellucid.derivation.notation import Notation
 from pellucid.derivation.tape import Step, Value
+from pellucid.derivation.textbook import FACTORS
 
 if TYPE_CHECKING:
     from pellucid.derivation.derive import Derivation
@@ -29,10 +30,9 @@ ARRIVES = text("arrives")
 SUM_OF = text("the sum of the gradients from equations")
 OURS, THEIRS, ERROR, WHAT = text("ours"), text("PyTorch's"), text("error"), text("compared")
 SHOW = text("show numbers")
-UNFOLD, FOLD = text("unfold all"), text("fold")
+UNFOLD = text("unfold all")
 THEME = text("light or dark")
 CONTENTS = text("contents")
-PRINT = text("print")
 EXCERPT = text("an excerpt: the first entries")
 FINDINGS = text("Findings")
 REMEDY = text("What to do")

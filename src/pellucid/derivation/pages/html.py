@@ -15,7 +15,8 @@ import numpy as np
 from pellucid.core.language import Text, language, use_language
 from pellucid.derivation.check import Check
 from pellucid.derivation.comparison import TOLERANCE
-from pellucid.derivation.formula import Node, Row, Symbol, parse, substituted
+from pellucid.derivation.formula import Node, Row, Symbol, substituted
+from pellucid.derivation.latex_formula import parse
 from pellucid.derivation.notation import Notation, Written
 from pellucid.derivation.pages import content
 from pellucid.derivation.pages.mathml import equality, equation
@@ -93,7 +94,7 @@ class _Page:
     def _given(self) -> Iterator[str]:
         sentences = [*([self.notice] if self.notice else []), *content.given(self.derivation), content.parameters(self.derivation)]
         yield '<ul class="said">' + "".join(f"<li>{both(said)}</li>" for said in sentences) + "</ul>"
-        cards = [self._given_card(symbol, value) for symbol, value in self.notation.legend]
+        cards = [self._given_card(symbol, value) for symbol, value in self.notation.letters.legend]
         if len(cards) <= FOLDED_STEPS:
             yield f'<div class="given-list">{"".join(cards)}</div>'
         else:

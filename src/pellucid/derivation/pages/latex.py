@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pellucid.core.language import Text, language
-from pellucid.derivation.formula import Node, Row, Symbol, escaped, latex, parse, substituted
+from pellucid.derivation.formula import Node, Row, Symbol, substituted
+from pellucid.derivation.latex_formula import escaped, latex, parse
 from pellucid.derivation.notation import Notation, Written
 from pellucid.derivation.pages import content
 from pellucid.derivation.tape import Step, Value
@@ -59,10 +60,10 @@ def _body(derivation: Derivation, notation: Notation) -> Iterator[str]:
     yield _section(content.GIVEN)
     for said in content.given(derivation):
         yield words(said) + "\n"
-    for symbol, value in notation.legend[:LISTED]:
+    for symbol, value in notation.letters.legend[:LISTED]:
         yield f"\\texttt{{{words(value.name)}}}"
         yield _given(notation, symbol, value)
-    yield from _more(len(notation.legend))
+    yield from _more(len(notation.letters.legend))
     yield _section(content.FORWARD)
     yield from _steps(content.forward_steps(derivation), lambda step: _forward(notation, step))
     yield _section(content.LOSS)

@@ -7,10 +7,6 @@ from html import escape
 import numpy as np
 
 from pellucid.derivation.formula import (
-    BOUNDED,
-    FUNCTIONS,
-    GREEK,
-    SIGNS,
     Accent,
     Fraction,
     Letter,
@@ -24,9 +20,9 @@ from pellucid.derivation.formula import (
     Table,
     Words,
     in_brackets,
-    latex,
     numerals,
 )
+from pellucid.derivation.latex_formula import BOUNDED, FUNCTIONS, GREEK, SIGNS, latex
 
 _SPACES = {"\\quad": "1em", "\\qquad": "2em", "\\,": "0.17em", "\\;": "0.28em", "\\:": "0.22em", "\\ ": "0.25em", " ": "0.25em"}
 _ACCENTS = {"bar": "¯", "hat": "^", "tilde": "~", "vec": "→", "dot": "˙", "underline": "_"}

@@ -9,9 +9,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from pellucid.derivation.formula import (
-    FUNCTIONS,
-    GREEK,
-    SIGNS,
     Accent,
     Fraction,
     Letter,
@@ -27,6 +24,7 @@ from pellucid.derivation.formula import (
     in_brackets,
     numerals,
 )
+from pellucid.derivation.latex_formula import FUNCTIONS, GREEK, SIGNS
 
 _SUPERSCRIPTS = dict(zip("0123456789+-=()nijkmtTs⊤′,", "⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻⁼⁽⁾ⁿⁱʲᵏᵐᵗᵀˢᵀ′⋅", strict=True)) | {"−": "⁻", "[": "⁽", "]": "⁾"}
 _SUBSCRIPTS = dict(zip("0123456789+-=()aehijklmnoprstuvx,", "₀₁₂₃₄₅₆₇₈₉₊₋₌₍₎ₐₑₕᵢⱼₖₗₘₙₒₚᵣₛₜᵤᵥₓ,", strict=True)) | {"−": "₋"}

@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from pellucid.core.language import Text, text
-from pellucid.derivation.formula import parse, substituted
+from pellucid.derivation.formula import substituted
+from pellucid.derivation.latex_formula import parse
 from pellucid.derivation.notation import Notation, Written
 from pellucid.derivation.pages import content
 from pellucid.derivation.pages.plain import columns_of, equation_lines, plain, wrapped
@@ -72,14 +73,14 @@ def _small(derivation: Derivation, notation: Notation) -> list[str]:
 
 def _given(derivation: Derivation, notation: Notation) -> list[str]:
     lines = [str(said) for said in content.given(derivation)] + [""]
-    for symbol, value in notation.legend[:LISTED]:
+    for symbol, value in notation.letters.legend[:LISTED]:
         drawn = notation.drawn(value)
         if value.array.size <= 64 and value.array.ndim <= 2 and max((*value.array.shape, 1)) <= 8:
             lines += _indented(equation_lines([symbol, drawn], WIDTH - 4), f"{value.name}  {content.shape_of(value.array)}")
         else:
             lines.append(f"{INDENT}{plain(symbol)}  {value.name}  {content.told(value.array)}")
-    if len(notation.legend) > LISTED:
-        lines.append(f"{INDENT}{content.more(len(notation.legend) - LISTED)}")
+    if len(notation.letters.legend) > LISTED:
+        lines.append(f"{INDENT}{content.more(len(notation.letters.legend) - LISTED)}")
     return lines
 
 
