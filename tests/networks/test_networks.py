@@ -20,6 +20,7 @@ SHAPES = {
     "logistic": [(1,), (30,), (1, 8, 8)],
     "mlp": [(1,), (30,), (1, 8, 8), (5, 7)],
     "cnn": [(1, 1, 1), (1, 8, 8), (3, 32, 32), (4, 5, 17), (1, 1, 40), (2, 3, 3)],
+    "whitened_cnn": [(3, 32, 32), (1, 28, 28), (1, 8, 8), (3, 16, 40), (2, 2, 2), (4, 2, 9)],
 }
 # Options away from their defaults: each must change the network.
 VARIANTS = {
@@ -30,6 +31,7 @@ VARIANTS = {
         {"kernel_size": "5"}, {"kernel_size": 2}, {"filters": "4,8,16"}, {"stride": 2}, {"pooling": "average"}, {"pool_size": 3},
         {"pool_stride": 1}, {"hidden": ""}, {"batch_norm": False}, {"initialization": "lecun_normal"},
     ],
+    "whitened_cnn": [{"filters": "4,8"}, {"filters": (64, 256, 256, 256)}, {"mirrored": "true"}],
 }  # fmt: skip
 
 
@@ -51,7 +53,8 @@ def test_shapes_gradients_and_seed(name, shape, samples):
     assert output.shape == (samples, 4)
     output.square().sum().backward()
     if name != "logistic":  # which starts at zero and so has a zero output here
-        assert all(parameter.grad is not None and torch.isfinite(parameter.grad).all() for parameter in model.parameters())
+        learnt = [parameter for parameter in model.parameters() if parameter.requires_grad]
+        assert all(parameter.grad is not None and torch.isfinite(parameter.grad).all() for parameter in learnt)
     model.eval()
     torch.testing.assert_close(model(inputs)[:1], model(inputs[:1]))  # in evaluation a sample's answer is its own
 
@@ -62,6 +65,8 @@ def test_every_option_does_something(name, options):
     plain = build(name, input_shape=(1, 12, 12), outputs=3)
     torch.manual_seed(0)
     changed = build(name, input_shape=(1, 12, 12), outputs=3, options=options)
+    plain.eval()
+    changed.eval()
     inputs = torch.randn(2, 1, 12, 12)
     same = [tuple(p.shape) for p in plain.parameters()] == [tuple(p.shape) for p in changed.parameters()]
     assert not same or not torch.equal(plain(inputs), changed(inputs))
@@ -209,8 +214,9 @@ def test_batch_norm_takes_a_batch_of_one():
 @pytest.mark.parametrize(
     ("shape", "samples", "name"),
     [
-        ((13,), 178, "mlp"), ((108,), 48842, "mlp"), ((1, 8, 8), 1797, "cnn"), ((3, 32, 32), 50000, "cnn"), ((1, 2, 50), 500, "mlp"),
-        ((28, 28), 100, "mlp"), ((3, 224, 320), 900, "cnn"),
+        ((13,), 178, "mlp"), ((108,), 48842, "mlp"), ((1, 8, 8), 1797, "cnn"), ((3, 32, 32), 50000, "whitened_cnn"),
+        ((1, 2, 50), 500, "mlp"),
+        ((28, 28), 100, "mlp"), ((3, 128, 160), 900, "whitened_cnn"), ((1, 28, 28), 60000, "whitened_cnn"), ((4, 20, 20), 900, "cnn"),
     ],
 )  # fmt: skip
 def test_defaults_build(shape, samples, name):

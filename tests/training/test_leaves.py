@@ -1,4 +1,4 @@
-"""The small leaves of training: augmentation, L1 and clipping, cost."""
+"""The small leaves of training: L1 and clipping, cost."""
 
 from __future__ import annotations
 
@@ -8,79 +8,9 @@ import torch
 from torch import nn
 
 from pellucid import networks
-from pellucid.core.errors import OptionError
-from pellucid.core.options import BY_NAME
-from pellucid.training.augmentation import AUGMENTATIONS, Augmentation, build_augmentation
-from pellucid.training.cost import flops_per_sample, trainable_parameters
+from pellucid.training.construction import all_parameters
+from pellucid.training.cost import flops_per_sample
 from pellucid.training.regularization import clip_gradients, l1_penalty, penalized_parameters
-
-# -- augmentation --------------------------------------------------------------------------------------------------------------------
-
-
-def test_the_options_choices_are_the_table():
-    assert set(BY_NAME["augment"].choices) == set(AUGMENTATIONS)
-
-
-def all_changes(image: np.ndarray, shift: int, flip: bool) -> list[np.ndarray]:
-    """Every image that a shift and a flip can make, by NumPy's reflecting pad and crop."""
-    _, height, width = image.shape
-    changed = []
-    for base in (image, image[:, :, ::-1]) if flip else (image,):
-        padded = np.pad(base, ((0, 0), (shift, shift), (shift, shift)), mode="reflect") if shift else base
-        changed += [padded[:, i : i + height, j : j + width] for i in range(2 * shift + 1) for j in range(2 * shift + 1)]
-    return changed
-
-
-@pytest.mark.parametrize("dtype", [torch.uint8, torch.float32])
-@pytest.mark.parametrize("name", [name for name in AUGMENTATIONS if name != "none"])
-@pytest.mark.parametrize("shape", [(3, 8, 8), (1, 5, 9), (2, 17, 16)])
-def test_every_sample_is_a_shifted_or_mirrored_original(name, shape, dtype):
-    torch.manual_seed(0)
-    augmentation = build_augmentation(name, shape)
-    assert augmentation is not None
-    batch = torch.randint(256, (400, *shape)).to(dtype)
-    before = batch.clone()
-    out = augmentation(batch)
-    assert (out.shape, out.dtype) == (batch.shape, dtype)
-    assert torch.equal(batch, before)
-    seen = set()
-    possible = all_changes(batch[0].numpy(), augmentation.shift, augmentation.flip)
-    for original, changed in zip(batch.numpy(), out.numpy(), strict=True):
-        matches = [k for k, c in enumerate(all_changes(original, augmentation.shift, augmentation.flip)) if np.array_equal(c, changed)]
-        assert matches
-        seen.add(matches[0])
-    assert len(seen) > 0.9 * len(possible)  # each sample draws its own change, and all occur
-
-
-def test_draws_come_from_the_global_generator_or_the_one_given():
-    batch = torch.randn(16, 1, 8, 8)
-    augmentation = Augmentation(shift=2, flip=True)
-    torch.manual_seed(3)
-    first = augmentation(batch)
-    torch.manual_seed(3)
-    assert torch.equal(first, augmentation(batch))
-    assert not torch.equal(first, augmentation(batch))
-    state = torch.get_rng_state()
-    own = [augmentation(batch, torch.Generator().manual_seed(5)) for _ in range(2)]
-    assert torch.equal(*own)
-    assert torch.equal(state, torch.get_rng_state())
-
-
-@pytest.mark.parametrize(("shape", "shift"), [((3, 32, 32), 4), ((1, 8, 8), 1), ((1, 28, 28), 4), ((1, 1, 9), 0), ((3, 224, 224), 28)])
-def test_how_far_a_shift_goes(shape, shift):
-    augmentation = build_augmentation("shift", shape)
-    assert augmentation is not None
-    assert augmentation.shift == shift
-    augmentation(torch.zeros(2, *shape))
-
-
-def test_no_augmentation():
-    assert build_augmentation("none", (30,)) is None
-    with pytest.raises(OptionError, match="images of shape"):
-        build_augmentation("flip", (30,))
-    with pytest.raises(OptionError, match="did you mean 'shift_flip'"):
-        build_augmentation("shift_flop", (1, 8, 8))
-
 
 # -- regularisation ------------------------------------------------------------------------------------------------------------------
 
@@ -158,4 +88,4 @@ def test_cost_that_cannot_be_counted(network):
 def test_parameters():
     shared = nn.Linear(3, 3)
     network = nn.Sequential(shared, shared, nn.Linear(3, 1).requires_grad_(False))
-    assert trainable_parameters(network) == 12
+    assert all_parameters(network) == 16  # a layer used twice counts once, a frozen one counts

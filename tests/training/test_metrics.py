@@ -214,3 +214,22 @@ def test_when_a_condition_holds():
 def test_bad_conditions(written, task, error, says):
     with pytest.raises(error, match=says):
         parse_condition(written, task)
+
+
+def test_thousands_of_classes_take_little_memory():
+    """The cells of the confusion matrix are summed by class, not multiplied by a matrix of cells and classes."""
+    import tracemalloc
+
+    draw = np.random.default_rng(0)
+    targets = torch.from_numpy(draw.integers(0, 10_000, 5000))
+    output = torch.zeros(5000, 10_000)
+    output[torch.arange(5000), torch.where(torch.from_numpy(draw.random(5000) < 0.7), targets, (targets + 1) % 10_000)] = 5.0
+    task = Task(kind="classification", classes=tuple(map(str, range(10_000))))
+    tracemalloc.start()
+    found = {score.name: score for score in full_scores(output, targets, task)}
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 300e6  # of NumPy's; a matrix of cells by classes would be 400e6 by itself
+    assert found["accuracy"].value == pytest.approx(0.7, abs=0.03)
+    assert found["f1"].interval is not None
+    assert found["f1"].interval.low < found["f1"].interval.high

@@ -12,6 +12,8 @@ from torch import nn
 
 from pellucid.core.errors import ModelError, OptionError, OptionTypeError
 from pellucid.core.options import BY_NAME
+from pellucid.networks.whitened import WhitenedConvolutionalNetwork
+from pellucid.training.muon import muon_groups, orthogonalized
 from pellucid.training.optimizers import OPTIMIZERS, build_optimizer, parameter_groups
 from pellucid.training.settings import CUSTOMARY_MOMENTUM, CUSTOMARY_RATE
 
@@ -62,9 +64,31 @@ def adam(w, gradients, eta, mu, decay, decoupled=False):
     return w
 
 
+def orthogonal(matrix, iterations=5):
+    """The polynomial on the singular values, where Muon has it on the matrix."""
+    U, S, V = np.linalg.svd(matrix, full_matrices=False)
+    s = S / (np.linalg.norm(matrix) + 1e-7)
+    for _ in range(iterations):
+        s = 3.4445 * s - 4.7750 * s**3 + 2.0315 * s**5
+    return U @ np.diag(s) @ V
+
+
+def muon(w, gradients, eta, mu, decay):
+    """Of a hidden matrix (rows, columns), and of a vector: Adam with a third of the rate."""
+    v = m = s = 0
+    for t, g in enumerate(gradients, 1):
+        if w.ndim == 1:
+            m, s = mu * m + (1 - mu) * g, 0.95 * s + 0.05 * g**2
+            w = w - eta / 3 * (m / (1 - mu**t)) / (np.sqrt(s / (1 - 0.95**t)) + 1e-8)
+        else:
+            v = mu * v + g
+            w = w - eta * decay * w - eta * max(1, w.shape[0] / w.shape[1]) ** 0.5 * orthogonal(g + mu * v)
+    return w
+
+
 UPDATES = {
     "sgd": sgd, "momentum": momentum, "nesterov": functools.partial(momentum, nesterov=True), "adagrad": adagrad, "rmsprop": rmsprop,
-    "adam": adam, "adamw": functools.partial(adam, decoupled=True),
+    "adam": adam, "adamw": functools.partial(adam, decoupled=True), "muon": muon,
 }  # fmt: skip
 
 
@@ -176,3 +200,62 @@ def test_users_own():
     made = build_optimizer(lambda network: torch.optim.SGD(network.parameters(), lr=7.0), network, learning_rate=0.3)
     assert made.defaults["lr"] == 7.0
     assert build_optimizer(made, network, learning_rate=0.3) is made
+
+
+# -- muon --------------------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("shape", [(3, 20), (20, 3), (16, 16), (1, 5)])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_singular_values_come_near_one_and_directions_stay(shape, dtype):
+    matrix = torch.from_numpy(np.random.default_rng(1).normal(size=shape)).to(dtype)
+    made = orthogonalized(matrix)
+    assert made.dtype == dtype
+    assert made.shape == matrix.shape
+    U, S, V = torch.linalg.svd(matrix.double(), full_matrices=False)
+    inner = U.T @ made.double() @ V.T
+    rounding = 0.06 if dtype == torch.float32 else 1e-9  # bfloat16 where the processor has it
+    assert (inner - torch.diag(inner.diagonal())).abs().max() < rounding
+    held = 0.05 * S.norm() < S
+    assert inner.diagonal()[held].min() > 0.65
+    assert inner.diagonal().max() < 1.25
+
+
+def test_filters_are_one_matrix():
+    """(O, C, h, w) moves as its (O, C h w) does."""
+    filters, matrix = nn.Conv2d(3, 4, 2, bias=False, dtype=torch.float64), nn.Linear(12, 4, bias=False, dtype=torch.float64)
+    with torch.no_grad():
+        matrix.weight.copy_(filters.weight.reshape(4, 12))
+    gradient = torch.randn(4, 12, dtype=torch.float64)
+    for network in (filters, matrix):
+        network.weight.grad = gradient.reshape(network.weight.shape).clone()
+        build_optimizer("muon", network, learning_rate=0.1, weight_decay=0.1).step()
+    torch.testing.assert_close(filters.weight.reshape(4, 12), matrix.weight, rtol=0, atol=0)
+
+
+def test_what_muon_makes_orthogonal():
+    network = nn.Sequential(nn.Embedding(7, 4), nn.Linear(4, 5), nn.LayerNorm(5), nn.Linear(5, 6), nn.Linear(6, 2))
+    groups = {(group["kind"], group["weight_decay"]): group["params"] for group in muon_groups(network, 0.1)}
+    named = {id(parameter): name for name, parameter in network.named_parameters()}
+    assert {key: [named[id(p)] for p in params] for key, params in groups.items()} == {
+        ("orthogonal", 0.1): ["1.weight", "3.weight"],
+        ("adam", 0.1): ["0.weight", "4.weight"],  # embedding and output layer
+        ("adam", 0.0): ["1.bias", "2.weight", "2.bias", "3.bias", "4.bias"],
+    }
+
+
+def test_scale_free_weights_keep_their_size_and_others_do_not():
+    torch.manual_seed(0)
+    network = WhitenedConvolutionalNetwork((3, 8, 8), 2, filters=(8, 8))
+    optimizer = build_optimizer("muon", network, learning_rate=0.1)
+    free = network.scale_free_parameters()
+    assert [id(p) for p in next(g for g in optimizer.param_groups if g["kind"] == "scale_free")["params"]] == [id(p) for p in free]
+    frozen = network.whitening.weight.clone()
+    before = [parameter.detach().clone() for parameter in free]
+    nn.functional.cross_entropy(network(torch.randn(64, 3, 8, 8)), torch.arange(64) % 2).backward()
+    optimizer.step()
+    for old, new in zip(before, free, strict=True):
+        scaled = old * len(old) ** 0.5 / old.norm()
+        share = float((new.detach() - scaled).norm() / scaled.norm())
+        assert share == pytest.approx(0.1, rel=0.35)  # the rate is the relative size of an update
+    assert torch.equal(frozen, network.whitening.weight)

@@ -213,7 +213,8 @@ def command(*arguments: str, folder: Path) -> subprocess.Popen[str]:
 
 
 FIT_DIGITS = (
-    "fit", "digits", "--network", "mlp", "--epochs", "60", "--patience", "100", "--learning-rate", "0.002", "--checkpoint-interval", "100ms"
+    "fit", "digits", "--network", "mlp", "--epochs", "60", "--patience", "100", "--learning-rate", "0.002",
+    "--checkpoint-interval", "100ms", "--no-baselines", "--no-report",
 )  # fmt: skip
 
 

@@ -10,7 +10,7 @@ from torch.optim import lr_scheduler
 
 from pellucid.core.errors import OptionError
 from pellucid.core.options import BY_NAME
-from pellucid.training.schedules import SCHEDULES, Schedule
+from pellucid.training.schedules import RISES, SCHEDULES, Schedule, Turn
 
 PEAK = 0.4
 
@@ -40,6 +40,7 @@ REFERENCES = {
     "cosine": lambda o, steps: lr_scheduler.CosineAnnealingLR(o, T_max=steps),
     "one_cycle": lambda o, steps: lr_scheduler.OneCycleLR(o, max_lr=PEAK, total_steps=steps, cycle_momentum=False),
     "warmup": warmup_of_torch,
+    "linear": lambda o, steps: lr_scheduler.LinearLR(o, start_factor=1.0, end_factor=0.0, total_iters=steps),
 }
 
 
@@ -96,3 +97,51 @@ def _seconds(schedule, optimizer):
 def test_unknown():
     with pytest.raises(OptionError, match="did you mean 'cosine'"):
         Schedule("cosin", 1, 1.0)
+
+
+# --------------------------------------------------------------------------------------------------------------- changes of plan on the way
+
+TURNS = {
+    "slower": (Turn(40, 60, "clock"),),
+    "faster": (Turn(10, 250, "clock"),),
+    "slower, then faster, then learnt": (Turn(20, 50, "clock"), Turn(30, 400, "clock"), Turn(200, 220, "learnt")),
+    "at once to the end": (Turn(70, 71, "end"),),
+}
+
+
+@pytest.mark.parametrize("turns", TURNS.values(), ids=TURNS)
+@pytest.mark.parametrize("name", SCHEDULES)
+def test_turns_go_on_where_the_rate_was_and_end_where_the_schedule_ends(name, turns):
+    plain = Schedule(name, 100, PEAK)
+    schedule = Schedule(name, 100, PEAK)
+    for turn in turns:
+        before = schedule
+        schedule = schedule.turned(turn)
+        steps = range(turn.step)
+        assert [schedule.learning_rate(step) for step in steps] == [before.learning_rate(step) for step in steps]  # bit for bit
+        if turn.total > turn.step + 1:
+            assert schedule.position(turn.step) == pytest.approx(before.position(turn.step))
+    assert schedule.end == turns[-1].total
+    assert schedule.position(schedule.end - 1) == pytest.approx(99)
+    assert schedule.learning_rate(schedule.end - 1) == pytest.approx(plain.learning_rate(99))
+    positions = [schedule.position(step) for step in range(schedule.end)]
+    assert positions == sorted(positions)
+
+
+@pytest.mark.parametrize("name", SCHEDULES)
+def test_what_is_left_of_the_schedule_is_stretched_evenly(name):
+    """A turn half way that doubles what is left: every second rate is one of the plan's."""
+    plain = Schedule(name, 101, PEAK)
+    turned = plain.turned(Turn(50, 151, "clock"))
+    assert [turned.learning_rate(50 + 2 * k) for k in range(51)] == pytest.approx([plain.learning_rate(50 + k) for k in range(51)])
+
+
+@pytest.mark.parametrize("name", SCHEDULES)
+def test_a_schedule_has_risen_where_its_rate_can_only_fall(name):
+    schedule = Schedule(name, 200, PEAK).turned(Turn(20, 400, "clock"))
+    rates = [schedule.learning_rate(step) for step in range(400)]
+    assert schedule.decays == (name in RISES) == (rates[-1] < PEAK / 2)
+    for step in range(400):
+        if schedule.has_risen(step):
+            assert all(later <= earlier for earlier, later in zip(rates[step:], rates[step + 1 :], strict=False))
+    assert schedule.has_risen(399) == schedule.decays

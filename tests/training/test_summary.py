@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from pellucid.core.language import text, use_language
 from pellucid.core.records import Cost, Finding, Interval, Notice, Score, Task
+from pellucid.core.results import Baseline, Baselines, ClassScores, PartEvaluation
 from pellucid.training.summary import Summary, duration, summarize
 
 DIGITS = Task(kind="classification", targets=("digit",), classes=tuple("0123456789"))
@@ -61,6 +63,26 @@ R2 = {
         ]
     },
 }
+TUMOURS = PartEvaluation(
+    samples=100,
+    scores=(),
+    per_class=(
+        ClassScores(name="malignant", samples=40, predicted=38, precision=accuracy(0.92), recall=None, f1=None),
+        ClassScores(name="benign", samples=60, predicted=62, precision=None, recall=None, f1=None),
+    ),
+    positive_class="malignant",
+    sensitivity=accuracy(0.9, 0.8, 0.95, samples=40),
+    specificity=accuracy(0.95, 0.9, 0.97, samples=60),
+)
+COMPARED = Baselines(
+    primary="accuracy", part="test", samples=360, train_samples=1000, network=accuracy(0.98),
+    baselines=(
+        Baseline(name="constant", model="", scores=(accuracy(0.1),), train_samples=1000),
+        Baseline(name="random_forest", model="", scores=(accuracy(0.99),), train_samples=500),
+        Baseline(name="svm", model="", skipped=text("the time was used up")),
+    ),
+    representation=text("pixels"), verdict=text("no better than a random forest"), seconds=2.0,
+)  # fmt: skip
 OVERFITTED = Finding(symptom="overfitting", level="fault", summary=text("Overfitting: ..."), remedy=text("try --dropout 0.3"))
 
 
@@ -81,6 +103,13 @@ OVERFITTED = Finding(symptom="overfitting", level="fault", summary=text("Overfit
         ({"scores": {"validation": [accuracy(0.98, 0.95, 0.99)]}}, "this score is a little too good"),
         ({"scores": {"train": [accuracy(0.98)]}}, "says little about new ones"),
         ({"scores": {}}, "nothing was measured"),
+        ({"scores": {"test": [accuracy(1.0, samples=1)]}}, "On the test part (1 sample): accuracy 1.000."),
+        ({"cost": replace(COST, epochs=1, steps=1), "stopped": text("the one epoch is done")}, "for 1 epoch (1 step) on cpu; the one"),
+        ({"evaluation": TUMOURS}, "Of class 'malignant' 0.900 [0.800, 0.950] are recognised (sensitivity, 40 samples), of class"),
+        ({"evaluation": TUMOURS}, "Of the answers 'malignant' 0.920 are right (precision)."),
+        ({"baselines": COMPARED}, "Baselines: no better than a random forest"),
+        ({"baselines": COMPARED}, "a constant answer 0.100, a random forest 0.990 (learnt from 500 of 1 000 samples); 2.0 s"),
+        ({"baselines": COMPARED}, "Left out: a support vector machine (the time was used up)."),
         (R2, "explains 80 % of the variance of value; on average a prediction is off by 31 2"),
         ({"findings": [OVERFITTED]}, "Next: Against overfitting: try --dropout 0.3."),
         ({"notices": [Notice(kind="k", summary=text("column 'id' is an identifier"))]}, "Note: column 'id' is an identifier"),

@@ -16,6 +16,7 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset, TensorDataset
 
 import pellucid
+from pellucid.runs.directory import RunDirectory
 from runs.kill import files
 
 
@@ -149,16 +150,26 @@ TRAININGS = {
     "range test, clipping, l1": Training(
         regression, {"network": "mlp", "learning_rate": "auto", "clip": 1.0, "l1": 0.001, "epochs": 3, "optimizer": "adam"}
     ),
-    "cnn by name, augmentation": Training(images, {"network": "cnn", "augment": "shift", "learning_rate": 0.01, "epochs": 2}),
+    "cnn by name, augmentation": Training(
+        images, {"network": "cnn", "augment": "alternating_flip,shift,cutout,mixup", "learning_rate": 0.01, "epochs": 2}
+    ),
+    "whitened_cnn, muon, bfloat16": Training(
+        images, {"network": "whitened_cnn", "network_options": {"filters": (4, 8)}, "precision": "bfloat16",
+                 "augment": "alternating_flip,shift", "epochs": 2},
+    ),
     "every generator": Training(table, {"learning_rate": 0.02, "epochs": 3, "optimizer": "sgd", "schedule": "cosine"}, Noisy),
     "a module with weights of its own, range test": Training(
         table, {"epochs": 2, "optimizer": "adamw", "schedule": "warmup"}, Noisy, instance=True
     ),
     "the user's own loader": Training(loaders, {"network": "mlp", "learning_rate": 0.02, "epochs": 3, "dropout": 0.2}),
     "a loader with its own generator": Training(loaders_with_a_generator, {"network": "mlp", "learning_rate": 0.02, "epochs": 2}),
-    "the user's own data set": Training(data_sets, {"network": "mlp", "learning_rate": 0.02, "epochs": 2, "clip": 0.5}),
+    "the user's own data set": Training(
+        data_sets, {"network": "mlp", "learning_rate": 0.02, "epochs": 2, "clip": 0.5, "augment": "mixup:1"}
+    ),
 }  # fmt: skip
-EVERY_STEP = {"batch_size": 16, "checkpoint_interval": 0.0}  # a checkpoint after every step: every state is resumed from
+EVERY_STEP = {  # a checkpoint after every step: every state is resumed from
+    "batch_size": 16, "checkpoint_interval": 0.0, "baselines": False, "report": False,
+}  # fmt: skip
 
 
 def fit(name: str, folder: str, options: Mapping[str, Any] | None = None) -> None:
@@ -169,23 +180,24 @@ def fit(name: str, folder: str, options: Mapping[str, Any] | None = None) -> Non
 
 def fit_signalled(name: str, folder: str, number: int, where: str) -> None:
     """The same, with a signal to itself in a training step, in the range test, or while the scores are measured; as in a terminal."""
+    from pellucid.training import decisions
     from pellucid.training.loop import Loop
     from pellucid.training.session import Session
 
     place: tuple[Any, str, int] = {
         "step": (Loop, "_count", 7),
-        "range test": (Session, "_end_if_asked", 5),
-        "scores": (Session, "_end_if_asked", 2),
+        "range test": (decisions, "range_test", 1),
+        "scores": (Session, "_finish", 1),
     }[where]
     owner, method, call = place
     original, calls = getattr(owner, method), 0
 
-    def signalled(*arguments: Any) -> Any:
+    def signalled(*arguments: Any, **named: Any) -> Any:
         nonlocal calls
         calls += 1
         if calls == call:
             signal.raise_signal(number)
-        return original(*arguments)
+        return original(*arguments, **named)
 
     setattr(owner, method, signalled)
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -214,7 +226,7 @@ def go_on(name: str, folder: str) -> None:
 
 
 def outcome(folder: Path) -> dict[str, Any]:
-    """All that must be equal: the weights' bytes, the rows and the scores; times are not."""
+    """All that must be equal: the weights' bytes, the rows and the scores; times are not, nor the name of the run in the weights' file."""
     path = the_run(folder)
     assert path is not None
     rows = [json.loads(line) for line in (path / "metrics.jsonl").read_text().splitlines()]
@@ -222,4 +234,6 @@ def outcome(folder: Path) -> dict[str, Any]:
         del row["seconds"]
     assert not [name for name in files(path) if name.endswith(".tmp")]
     records = {name: json.loads((path / "records" / f"{name}.json").read_text()) for name in ("scores", "findings")}
-    return {"weights": (path / "weights.safetensors").read_bytes(), "rows": rows, "records": records}
+    state, about = RunDirectory.open(path).load_weights()
+    weights = {name: value.numpy().tobytes() if isinstance(value, torch.Tensor) else value for name, value in state.items()}
+    return {"weights": {**weights, "about": about}, "rows": rows, "records": records}

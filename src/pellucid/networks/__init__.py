@@ -1,6 +1,17 @@
 """The networks Pellucid offers, by name; `registry` is where others join. Importing this package registers ours."""
 
-from pellucid.networks import convolutional, dense
+from pellucid.networks import convolutional, dense, whitened
 from pellucid.networks.registry import build, check_custom, default_for, names, network, own_network, resolved_options
 
-__all__ = ["build", "check_custom", "convolutional", "default_for", "dense", "names", "network", "own_network", "resolved_options"]
+__all__ = [
+    "build",
+    "check_custom",
+    "convolutional",
+    "default_for",
+    "dense",
+    "names",
+    "network",
+    "own_network",
+    "resolved_options",
+    "whitened",
+]

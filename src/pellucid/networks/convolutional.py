@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 from torch import Tensor, nn
 
-from pellucid.core.errors import ModelError
 from pellucid.core.language import text
 from pellucid.core.options import Option
 from pellucid.networks.activations import build_activation, initialize
 from pellucid.networks.dense import BATCH_NORM, HIDDEN, INITIALIZATION, hidden_layers
-from pellucid.networks.registry import IntegersOption, network
+from pellucid.networks.registry import IntegersOption, image_shape, network
 
 POOLINGS: dict[str, type[nn.Module]] = {"max": nn.MaxPool2d, "average": nn.AvgPool2d}
 
@@ -75,7 +73,7 @@ class ConvolutionalNetwork(nn.Module):
         dropout: float = 0.0,
     ) -> None:
         super().__init__()
-        channels, height, width = _image_shape(input_shape)
+        channels, height, width = image_shape("cnn", input_shape)
         blocks: list[nn.Module] = []
         padding = kernel_size // 2
         for count in filters:
@@ -104,21 +102,3 @@ class ConvolutionalNetwork(nn.Module):
         maps = self.blocks(images)  # (N, filters[-1], H', W')
         a = self.hidden(self.flatten(maps))  # (N, hidden[-1])
         return self.output(a)  # (N, K)
-
-
-def _image_shape(input_shape: tuple[int, ...]) -> tuple[int, int, int]:
-    if len(input_shape) == 3:
-        return input_shape[0], input_shape[1], input_shape[2]
-    features = math.prod(input_shape)
-    side = math.isqrt(features)
-    if len(input_shape) == 2:
-        do = text("give arrays of shape (N, 1, {height}, {width})", height=input_shape[0], width=input_shape[1])
-    elif side * side == features and side > 3:
-        do = text("choose network mlp, or give arrays of shape (N, 1, {height}, {width}) if these are pixels", height=side, width=side)
-    else:
-        do = text("choose network mlp")
-    raise ModelError(
-        text("network is cnn and one input has shape {shape}", shape=str(tuple(input_shape))),
-        text("images of shape (channels, height, width)"),
-        do,
-    )

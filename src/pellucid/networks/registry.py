@@ -7,7 +7,11 @@ A network is a class (or function) called as `constructor(input_shape, outputs, 
     class Bottleneck(nn.Module):
         def __init__(self, input_shape, outputs, *, width=2, activation="relu"): ...
 
-or name it in the entry point group "pellucid.networks" of your own package. An option without a row in `options` is typed by its default.
+A network with a method `initialize_from(images)` is shown training images (N, C, H, W), standardised, before its first step, and keeps what
+it computes of them in its weights. One with the option `mirrored` gets it set where training mirrors the images. One with a method
+`scale_scores(factor)` gets its probabilities corrected after a training with smoothed labels.
+
+Or name it in the entry point group "pellucid.networks" of your own package. An option without a row in `options` is typed by its default.
 """
 
 from __future__ import annotations
@@ -212,11 +216,33 @@ def build(
     return found.constructor(tuple(input_shape), outputs, **arguments)
 
 
+def image_shape(name: str, input_shape: tuple[int, ...]) -> tuple[int, int, int]:
+    """(C, H, W) of the images that the network called `name` takes. Raises ModelError for what is no image, with what to do instead."""
+    if len(input_shape) == 3:
+        return input_shape[0], input_shape[1], input_shape[2]
+    features = math.prod(input_shape)
+    side = math.isqrt(features)
+    if len(input_shape) == 2:
+        do = text("give arrays of shape (N, 1, {height}, {width})", height=input_shape[0], width=input_shape[1])
+    elif side * side == features and side > 3:
+        do = text("choose network mlp, or give arrays of shape (N, 1, {height}, {width}) if these are pixels", height=side, width=side)
+    else:
+        do = text("choose network mlp")
+    raise ModelError(
+        text("network is {network} and one input has shape {shape}", network=name, shape=str(tuple(input_shape))),
+        text("images of shape (channels, height, width)"),
+        do,
+    )
+
+
 def default_for(input_shape: tuple[int, ...], task_kind: str, samples: int) -> tuple[str, dict[str, Any]]:
-    """(name, options) of the network for this kind of data: cnn for images (C, H, W) of at least 4 by 4 pixels, mlp for everything else.
+    """(name, options) of the network for this kind of data: a convolutional one for images (C, H, W), mlp for everything else.
 
     Few samples get few units: a unit more is a chance more to learn the training part by heart.
     """
+    if len(input_shape) == 3 and input_shape[0] in (1, 3) and min(input_shape[1:]) >= 16 and task_kind == "classification":
+        halvings = max(0, round(math.log2(min(input_shape[1:]) / 32)))  # larger images: further blocks in front, with fewer filters
+        return "whitened_cnn", {"filters": (*(max(16, 64 >> halvings - block) for block in range(halvings)), 64, 256, 256)}
     if len(input_shape) == 3 and min(input_shape[1:]) >= 4:
         halvings = max(1, min(4, int(math.log2(min(input_shape[1:]) / 4)) + 1))  # until 2 to 7 pixels are left of the shorter side
         return "cnn", {"filters": tuple(min(32 * 2**block, 128) for block in range(halvings + (halvings == 1))), "hidden": (128,)}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -14,8 +16,11 @@ from pellucid.core.errors import OptionError
 from pellucid.core.language import text
 from pellucid.core.records import Task
 from pellucid.networks import registry
+from pellucid.training.augmentation import mirrors
 from pellucid.training.losses import outputs_needed
 from pellucid.training.settings import Settings
+
+IMAGES_SHOWN = 2000  # to a network that looks at training images before its first step
 
 
 @dataclass(frozen=True)
@@ -54,6 +59,8 @@ def build_network(
             given = {**chosen, **given}
         else:
             name = network
+        if "mirrored" in registry.entry(name).own_options:  # right exactly where training mirrors the images too
+            given.setdefault("mirrored", mirrors(settings.augment))
         module = registry.build(
             name,
             input_shape=input_shape,
@@ -83,6 +90,32 @@ def build_network(
         description = {"name": name, "custom": True, "options": {}}
     description.update(input_shape=list(input_shape), outputs=outputs, parameters=all_parameters(module))
     return Chosen(module, description)
+
+
+def initialize_from_data(network: nn.Module, train: Any) -> None:
+    """Show training images, as the network will get them, to a network that computes its first weights from some (see registry).
+
+    They stand evenly over the part's order. The network keeps what it computed in its weights: resuming and loading need no images.
+    """
+    initialize = getattr(network, "initialize_from", None)
+    if not callable(initialize):
+        return
+    if getattr(train, "ordered", True):
+        order = torch.arange(0, len(train), max(1, math.ceil(len(train) / IMAGES_SHOWN)))
+        batches = train.batches(256, order.to(getattr(train, "device", "cpu")))
+    else:
+        batches = itertools.islice(train.batches(256), max(1, IMAGES_SHOWN // 256))
+    initialize(torch.cat([inputs for inputs, _ in batches]))
+
+
+def memory_format(chosen: Chosen, device: torch.device) -> str:
+    """How images and weights lie in memory: "channels_last", in which convolutions run faster, or "contiguous".
+
+    Networks of users stay as they are: a `view` in their forward pass may count on it.
+    """
+    ours = not chosen.custom and type(chosen.network).__module__.startswith("pellucid.")
+    convolutions = any(isinstance(module, nn.Conv2d) for module in chosen.network.modules())
+    return "channels_last" if ours and convolutions and device.type in ("cpu", "cuda") else "contiguous"
 
 
 def all_parameters(network: nn.Module) -> int:

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
-
-
-def trainable_parameters(network: nn.Module) -> int:
-    """How many numbers training adjusts; a parameter used twice counts once."""
-    return sum(parameter.numel() for parameter in network.parameters() if parameter.requires_grad)
 
 
 def flops_per_sample(network: nn.Module, inputs: Tensor) -> float | None:
@@ -27,7 +24,7 @@ def flops_per_sample(network: nn.Module, inputs: Tensor) -> float | None:
     try:
         with torch.random.fork_rng(devices=devices), torch.enable_grad():
             trial = copy.deepcopy(network).train()
-            with FlopCounterMode(display=False) as counter:
+            with counting() as counter:
                 trial(inputs).float().sum().backward()
         total = counter.get_total_flops()
     except Exception:  # a user's network may do anything; its cost is worth a figure, never a failure
@@ -35,9 +32,24 @@ def flops_per_sample(network: nn.Module, inputs: Tensor) -> float | None:
     return total / len(inputs) if total else None
 
 
+def _lstm_flops(inputs: tuple[int, ...], *weights: Any, **_: Any) -> int:
+    """2 T N (rows of W_ih I + rows of W_hh H): MKL-DNN's LSTM layer is one operation, which torch does not count."""
+    steps, batch = inputs[:2]
+    return 2 * steps * batch * (math.prod(weights[0]) + math.prod(weights[1]))
+
+
+def _lstm_backward_flops(inputs: tuple[int, ...], *weights: Any, **_: Any) -> int:
+    return 2 * _lstm_flops(inputs, *weights)
+
+
+def counting() -> FlopCounterMode:
+    """A context that counts the matrix products, convolutions and attention in it."""
+    more = {torch.ops.aten.mkldnn_rnn_layer: _lstm_flops, torch.ops.aten.mkldnn_rnn_layer_backward: _lstm_backward_flops}
+    return FlopCounterMode(display=False, custom_mapping=more)
+
+
 # Below this many operations in a step, handing parts of small tensors to other threads wins nothing, and where other programs want the same
-# cores it loses much: on 2 cores an MLP of 64-64 units took 0.20 ms a step with one thread and with two, and 35 ms with two while another
-# program was busy; a small CNN with 7e7 operations 1.9 ms with one and with two, 9.8 ms with two beside another program.
+# cores it loses much, because a step waits for its slowest part at every layer: benchmarks/threads.py measures both.
 ONE_THREAD_FLOPS = 2e8
 
 
@@ -49,6 +61,19 @@ def threads_for(flops_of_a_sample: float | None, batch_size: int) -> int:
     if flops_of_a_sample is not None and flops_of_a_sample * batch_size < ONE_THREAD_FLOPS:
         return 1
     return torch.get_num_threads()
+
+
+def bfloat16_is_fast(device: torch.device) -> bool:
+    """Whether `device` multiplies bfloat16 numbers by instructions of its own (AVX512-BF16, AMX; NVIDIA from Ampere on).
+
+    Where it has none, bfloat16 is computed in float32 and converted to and fro: slower, and less exact for nothing.
+    """
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability(device) >= (8, 0)
+    if device.type != "cpu":
+        return False
+    has = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
+    return bool(has.get("avx512_bf16") or has.get("amx_bf16"))
 
 
 @contextmanager

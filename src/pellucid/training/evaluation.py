@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import time
+from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from typing import Any
 
@@ -10,10 +12,16 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from pellucid.core.language import Text, text
 from pellucid.core.records import Task
+from pellucid.core.system import peak_memory_bytes
 from pellucid.training.metrics import quick_metrics
+from pellucid.training.summary import WORTH_SAYING, usage_sentence
+from pellucid.training.weighted import joined, without_weights
 
+FIRST_SECOND = 1.0  # of a long pass: what it has done tells how long all of it takes
 TRAIN_SAMPLE_LIMIT = 4096  # samples of the training part measured after each epoch
+TRAIN_SCORE_LIMIT = 10_000  # and at the end: an accuracy within 0.01, where all of a large part take as long as a tenth of the training
 
 
 def outputs_of(
@@ -33,7 +41,7 @@ def outputs_of(
     finally:
         for module, training in modes:
             module.training = training
-    return torch.cat(outputs), torch.cat(targets)
+    return torch.cat(outputs), joined(targets)
 
 
 def evaluate(
@@ -50,12 +58,41 @@ def evaluate(
     """Loss with its standard error over the samples, and the task's cheap metrics, on one part."""
     outputs, targets = outputs_of(network, part, device=device, batch_size=batch_size, autocast=autocast)
     losses = loss_function.per_sample(outputs, targets).double()
+    targets = without_weights(targets)
     measured = {"loss": float(losses.mean())}
     if len(losses) > 1:
         measured["loss_stderr"] = float(losses.std() / math.sqrt(len(losses)))
     if task.kind == "regression":
         outputs, targets = preprocessing.restore_targets(outputs), preprocessing.restore_targets(targets)
     return {**measured, **quick_metrics(outputs, targets, task)}
+
+
+class Announced:
+    """A part that is gone through once, told about: after its first second how long all of it will take, at the end what it took.
+
+    What is over in a moment is not told about.
+    """
+
+    def __init__(self, part: Any, tell: Callable[[Text], None]) -> None:
+        self.part, self.tell = part, tell
+
+    def __len__(self) -> int:
+        return len(self.part)
+
+    def batches(self, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
+        begun, done = time.perf_counter(), 0
+        measured = announced = False
+        for inputs, targets in self.part.batches(batch_size):
+            yield inputs, targets
+            done += len(inputs)
+            spent = time.perf_counter() - begun
+            if not measured and spent >= FIRST_SECOND:
+                measured, expected = True, spent / done * len(self)
+                announced = expected >= WORTH_SAYING
+                if announced:
+                    self.tell(text("expected: {usage}", usage=usage_sentence(expected, peak_memory_bytes())))
+        if announced:
+            self.tell(text("it took: {usage}", usage=usage_sentence(time.perf_counter() - begun, peak_memory_bytes())))
 
 
 class Subset:
@@ -74,8 +111,7 @@ class Subset:
 
 
 def evaluation_sample(part: Any, limit: int) -> Any:
-    """At most `limit` samples of the training part, the same at every epoch: a curve measured as the validation curve is measured."""
-    limit = min(limit, TRAIN_SAMPLE_LIMIT)
+    """At most `limit` samples of the training part, the same every time: a curve measured as the validation curve is measured."""
     if len(part) <= limit or not getattr(part, "ordered", True):
         return part
     chosen = torch.randperm(len(part), generator=torch.Generator().manual_seed(0))[:limit]

@@ -6,24 +6,40 @@ import datetime
 import sys
 from collections.abc import Mapping
 from dataclasses import replace
+from time import perf_counter
 from typing import Any
+
+import torch
 
 from pellucid import __version__, data
 from pellucid.core import options as option_table
 from pellucid.core.errors import DataError, InputError
 from pellucid.core.language import text
+from pellucid.core.records import Expectation, Notice
 from pellucid.core.system import environment
 from pellucid.networks.registry import check_custom, forward_once
 from pellucid.runs.directory import RunDirectory
-from pellucid.training.augmentation import build_augmentation
-from pellucid.training.construction import all_parameters, build_network, choose_device, network_name
+from pellucid.training.augmentation import build_augmentation, mirrors
+from pellucid.training.budget import Budget
+from pellucid.training.construction import (
+    Chosen,
+    all_parameters,
+    build_network,
+    choose_device,
+    initialize_from_data,
+    memory_format,
+    network_name,
+)
 from pellucid.training.cost import flops_per_sample, threads_for
+from pellucid.training.loop import loader_states, restore_loaders
 from pellucid.training.metrics import parse_condition
 from pellucid.training.progress import Progress
 from pellucid.training.randomness import own_random_state
 from pellucid.training.run import Run
-from pellucid.training.session import Session, keep_initial_state, loss_of
-from pellucid.training.settings import choose_settings
+from pellucid.training.session import Session, keep_initial_state, loss_of, parts_of
+from pellucid.training.settings import Settings, choose_settings
+from pellucid.training.summary import expectation_sentence
+from pellucid.training.width import FEWEST_PASSES, MOST_HALVINGS, OPTION, affordable_passes, narrower, width_notice
 
 
 def fit(
@@ -45,7 +61,7 @@ def fit(
     weight_decay: float | str = "auto",
     l1: float = 0.0,
     dropout: float | str = "auto",
-    label_smoothing: float = 0.0,
+    label_smoothing: float | str = "auto",
     class_weight: Any = None,
     clip: float | None = None,
     augment: str = "auto",
@@ -54,11 +70,15 @@ def fit(
     group: Any = None,
     time: Any = None,
     header: bool = True,
+    data_dir: Any = None,
     seed: int = 0,
     device: Any = "auto",
     precision: str = "auto",
     budget: float | str | None = None,
     checkpoint_interval: float | str = 30.0,
+    baselines: bool = True,
+    report: bool = True,
+    watch: bool = False,
     directory: Any = "runs",
     network_options: Mapping[str, Any] | None = None,
     **misspelled: Any,
@@ -97,6 +117,11 @@ class PlainProgress(Progress):
     def started(self, directory: Any) -> None:
         print(text("run: {path}", path=str(directory)), file=sys.stderr)
 
+    def expected(self, expectation: Expectation) -> None:
+        sentence = expectation_sentence(expectation)
+        if sentence is not None:
+            print(text("expected: {sentence}", sentence=sentence), file=sys.stderr)
+
     def epoch(self, row: Mapping[str, Any]) -> None:
         watched = row.get("validation") or row["train"]
         metrics = "  ".join(f"{name} {value:.4g}" for name, value in watched.items() if name != "loss_stderr")
@@ -106,11 +131,18 @@ class PlainProgress(Progress):
         print(file=sys.stderr)
 
 
-def train(source: Any, target: Any, options: Mapping[str, Any], progress: Progress) -> Run:
-    """`fit` with a watcher: what the command line calls. `options` need not be complete."""
+def train(source: Any, target: Any, options: Mapping[str, Any], progress: Progress, started: float | None = None) -> Run:
+    """`fit` with a watcher: what the command line calls. `options` need not be complete.
+
+    `started` is what time.perf_counter said when the command began: a budget counts from there. None: now.
+    """
+    started = perf_counter() if started is None else started
     resolved = option_table.resolve(options)
     device = choose_device(resolved["device"])
-    samples = data.read(source, target, task=resolved["task"], header=resolved["header"], group=resolved["group"], time=resolved["time"])
+    samples = data.read(
+        source, target, tell=progress.waiting,
+        **{name: resolved[name] for name in ("task", "header", "group", "time", "data_dir")},
+    )  # fmt: skip
     if samples.task is None:
         raise DataError(
             text("the data have no target"),
@@ -120,12 +152,29 @@ def train(source: Any, target: Any, options: Mapping[str, Any], progress: Progre
             else text("name the target: --target COLUMN, or fit(X, y)"),
         )
     prepared = data.prepare(samples, validation=resolved["validation"], test=resolved["test"], seed=resolved["seed"])
+    settings, chosen = plan(prepared, resolved, device)
+    if settings.budget is not None:
+        settings, chosen = narrowed(Budget(settings.budget, started), prepared, resolved, settings, chosen, device)
+    return train_prepared(samples, prepared, resolved, settings, chosen, device, progress, started)
+
+
+def plan(prepared: Any, resolved: Mapping[str, Any], device: torch.device) -> tuple[Settings, Chosen]:
+    """Every value that training will use, and the network with its first weights; what cannot be trained is refused here.
+
+    Raises:
+        OptionError, ModelError, DataError: as `fit`.
+    """
+    loaders = loader_states(parts_of(prepared))
     shape, count = tuple(prepared.input_shape), len(prepared.train)
     name = network_name(resolved["network"], shape, prepared.task, count)
-    settings = choose_settings(resolved, prepared.task, train_samples=count, input_shape=shape, network_name=name)
+    settings = choose_settings(resolved, prepared.task, train_samples=count, input_shape=shape, network_name=name,
+                               mirrorable=prepared.mirrorable, device=device)  # fmt: skip
     if settings.until:
         parse_condition(settings.until, prepared.task)
     build_augmentation(settings.augment, shape)
+    if "augment" in settings.chosen and mirrors(settings.augment):
+        summary = text("training images are also mirrored left to right; where left and right differ in meaning, write --augment shift")
+        prepared.notices = (*prepared.notices, Notice(kind="mirrored_images", summary=summary))
     loss = loss_of(settings, prepared)  # refuses what it cannot do before a directory is made
     with own_random_state(settings.seed):
         chosen = build_network(resolved["network"], resolved["network_options"], settings, prepared.task, shape, count)
@@ -133,11 +182,48 @@ def train(source: Any, target: Any, options: Mapping[str, Any], progress: Progre
             check = check_custom(chosen.network, prepared.train, outputs=chosen.description["outputs"], task=prepared.task)
             prepared.notices = (*prepared.notices, *check.notices)
             chosen.description["parameters"] = all_parameters(chosen.network)  # lazy layers have theirs since the check
+        else:
+            initialize_from_data(chosen.network, prepared.train)
         inputs, targets = next(prepared.train.batches(2))
         loss.check(forward_once(chosen.network, inputs), targets)
+        settings = replace(settings, memory_format=memory_format(chosen, device))
         if device.type == "cpu":
             settings = replace(settings, threads=threads_for(flops_per_sample(chosen.network, inputs), settings.batch_size))
+    restore_loaders(parts_of(prepared), loaders)  # a user's loader gives the batches that it would give in their own program
+    return settings, chosen
 
+
+def narrowed(
+    budget: Budget, prepared: Any, resolved: Mapping[str, Any], settings: Settings, chosen: Chosen, device: torch.device
+) -> tuple[Settings, Chosen]:
+    """The plan with a network as wide as the budget can pay for, where its width was left to us; run.json says which."""
+    customary, notices = chosen.description["options"].get(OPTION), prepared.notices
+    for _ in range(MOST_HALVINGS):
+        half = narrower(chosen, resolved)
+        if half is None or budget.left() <= 0:  # what cannot be trained at all is refused later, with the least that can
+            break
+        passes = affordable_passes(prepared, settings, chosen, device, budget)
+        if passes >= FEWEST_PASSES:
+            break
+        prepared.notices = notices  # planning says them again
+        given = {**(resolved["network_options"] or {}), OPTION: half}
+        settings, chosen = plan(prepared, {**resolved, "network_options": given}, device)
+    if chosen.description["options"].get(OPTION) != customary:
+        prepared.notices = (*prepared.notices, width_notice(chosen, customary))
+    return settings, chosen
+
+
+def train_prepared(
+    samples: Any,
+    prepared: Any,
+    resolved: Mapping[str, Any],
+    settings: Settings,
+    chosen: Chosen,
+    device: torch.device,
+    progress: Progress,
+    started: float,
+) -> Run:
+    """A run's directory, the training and its summary, from data that are ready and a network that is planned."""
     directory = RunDirectory.create(resolved["directory"], f"{samples.name}-{chosen.description['name']}")
     progress.started(directory.path)
     try:
@@ -146,7 +232,8 @@ def train(source: Any, target: Any, options: Mapping[str, Any], progress: Progre
             progress.notice(notice)
         session = Session(
             directory=directory, prepared=prepared, settings=settings, network=chosen.network, network_name=chosen.description["name"],
-            device=device, progress=progress, name=samples.name,
+            device=device, progress=progress, name=samples.name, samples=samples, started=started,
+            baselines=resolved["baselines"], report=resolved["report"], watch=resolved["watch"],
         )  # fmt: skip
         session.execute()
     except InputError:  # refused at the first step: a run that cannot be gone on with is no run
@@ -154,7 +241,7 @@ def train(source: Any, target: Any, options: Mapping[str, Any], progress: Progre
         raise
     finally:
         progress.close()
-    return Run(directory, network=chosen.network, prepared=prepared)
+    return Run(directory, network=chosen.network)
 
 
 def _columns_of(samples: Any) -> list[str]:
@@ -167,7 +254,7 @@ def _describe(directory: RunDirectory, samples: Any, prepared: Any, resolved: Ma
     """Everything known before the first step, in the order in which a reader of a torn run needs it; run.json last makes it a run."""
     directory.write_json("data.json", prepared.ledger.to_dict())
     directory.write_json("preprocessing.json", prepared.preprocessing.to_dict())
-    keep_initial_state(directory, chosen.network if chosen.custom else None, prepared)
+    keep_initial_state(directory, chosen.network if chosen.custom or hasattr(chosen.network, "initialize_from") else None, prepared)
     reference = dict(samples.reference) if samples.reference is not None else None
     directory.write_json(
         "run.json",

@@ -21,8 +21,10 @@ from pellucid.core.language import Text, text
 from pellucid.core.records import Task
 from pellucid.core.system import Signals
 from pellucid.runs.directory import RunDirectory
-from pellucid.training.augmentation import Augmentation
-from pellucid.training.evaluation import evaluate, evaluation_sample
+from pellucid.runs.in_memory import RunInMemory
+from pellucid.training.augmentation import Augmentation, Mixed
+from pellucid.training.budget import Timekeeper
+from pellucid.training.evaluation import TRAIN_SAMPLE_LIMIT, evaluate, evaluation_sample
 from pellucid.training.metrics import Condition
 from pellucid.training.progress import Progress, StepReport
 from pellucid.training.randomness import epoch_order, random_state, set_random_state
@@ -54,7 +56,7 @@ class Loop:
     task: Task
     preprocessing: Any
     schedule: Schedule
-    directory: RunDirectory
+    directory: RunDirectory | RunInMemory
     progress: Progress
     signals: Signals
     epochs: int
@@ -67,8 +69,9 @@ class Loop:
     clip: float | None = None
     augmentation: Augmentation | None = None
     autocast: torch.dtype | None = None
-    budget_seconds: float | None = None
+    timekeeper: Timekeeper | None = None  # only with a time budget
     checkpoint_interval: float = 30.0
+    keep: str = "best"  # "best": the weights with the lowest loss; "last": those after the last step, and the epochs are not measured
 
     epoch: int = 0  # epochs completed
     batch: int = 0  # batches of the present epoch completed
@@ -76,7 +79,9 @@ class Loop:
     best: Best = field(default_factory=Best)
     stopped: Text | None = None  # why training ended, for a person
     stop_kind: str = "epochs"  # the same for a program: "epochs", "until", "patience", "budget"
-    seconds: float = 0.0  # of earlier sessions
+    started: float | None = None  # the clock's reading when the command began; None: when training did
+    earlier_seconds: float = 0.0  # of earlier commands
+    seconds: float = 0.0  # of earlier sessions' training
     training_seconds: float = 0.0
     checkpoint_seconds: float = 0.0
     samples_seen: int = 0
@@ -88,28 +93,43 @@ class Loop:
     def run(self) -> None:
         """Train until every epoch is done or a reason to stop is met. Raises DivergenceError, Interrupted, MemoryShortage, ModelError."""
         self.begin_session()
-        network, loss_function, optimizer = self.network, self.loss_function, self.optimizer
-        parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
-        precision = torch.autocast(self.device.type, self.autocast) if self.autocast else nullcontext()
         while self.stopped is None:
-            network.train()
+            self.network.train()
             for inputs, targets in self._batches():
-                self.schedule.apply(optimizer, self.step)
-                with precision:
-                    output = network(inputs)  # forward
-                    loss = loss_function(output, targets)  # loss
-                if self.l1:
-                    loss = loss + self.l1 * l1_penalty(network)
-                loss.backward()  # backward
-                if self.clip is not None:
-                    clip_gradients(parameters, self.clip)
-                optimizer.step()  # update
-                optimizer.zero_grad()
+                self.schedule.apply(self.optimizer, self.step)
+                loss = self.update(inputs, targets)
                 self._count(loss, len(inputs))
+                if self._time_is_up():
+                    break
             self._end_epoch()
 
+    def update(self, inputs: Tensor, targets: Tensor) -> Tensor:
+        """One update with the present learning rate; gives the loss."""
+        with self._precision:
+            output = self.network(inputs)  # forward
+            loss = targets.loss(self.loss_function, output) if isinstance(targets, Mixed) else self.loss_function(output, targets)  # loss
+        if self.l1:
+            loss = loss + self.l1 * l1_penalty(self.network)
+        loss.backward()  # backward
+        if self.clip is not None:
+            clip_gradients(self._parameters, self.clip)
+        self.optimizer.step()  # update
+        self.optimizer.zero_grad()
+        return loss
+
+    def __post_init__(self) -> None:
+        self._parameters = [parameter for parameter in self.network.parameters() if parameter.requires_grad]
+        self._precision = torch.autocast(self.device.type, self.autocast) if self.autocast else nullcontext()
+
     def planned_steps(self) -> int:
-        return self.epochs * self.batches_per_epoch
+        return self.schedule.end if self.timekeeper is not None else self.epochs * self.batches_per_epoch
+
+    def planned_epochs(self) -> int:
+        return min(self.epochs, math.ceil(self.schedule.end / self.batches_per_epoch)) if self.timekeeper is not None else self.epochs
+
+    def _time_is_up(self) -> bool:
+        """Whether a budget's last update is made; without a budget the epochs end a training."""
+        return self.timekeeper is not None and self.step >= self.schedule.end
 
     @property
     def batches_per_epoch(self) -> int:
@@ -128,13 +148,16 @@ class Loop:
     def _batches(self) -> Iterator[tuple[Tensor, Tensor]]:
         """The batches of this epoch that are still to come, on the device and augmented."""
         done = self.batch
+        if done and self._time_is_up():  # resumed between the last step and the end of its epoch
+            return
         if self._ordered():
             order = epoch_order(len(self.train), self.seed, self.epoch)[: self._epoch_samples()]
-            order = order[done * self.batch_size :].to(getattr(self.train, "device", "cpu"))
+            order = order[done * self.batch_size :]
             if not len(order):  # resumed between an epoch's last step and its end: splitting nothing would give one empty batch
                 return
-            batches = self.train.batches(self.batch_size, order)
-        elif done:  # the loader draws its order from the random state: go back to the epoch's start, pass over what is done, come back
+            yield from self._ordered_batches(order)
+            return
+        if done:  # the loader draws its order from the random state: go back to the epoch's start, pass over what is done, come back
             now = random_state()
             set_random_state(self.epoch_random_state or now)
             batches = iter(self.train.batches(self.batch_size))
@@ -145,8 +168,26 @@ class Loop:
             self.epoch_random_state, self.epoch_loader_state = random_state(), self.train.state()
             batches = self.train.batches(self.batch_size)
         for inputs, targets in batches:
-            inputs, targets = inputs.to(self.device), targets.to(self.device)
-            yield (self.augmentation(inputs) if self.augmentation else inputs), targets
+            yield self.augmented(inputs.to(self.device), targets.to(self.device))
+
+    def _ordered_batches(self, order: Tensor) -> Iterator[tuple[Tensor, Any]]:
+        """The samples at the positions `order` (n,) of the training part, augmented before they are standardised where the part can."""
+        change, epoch = self.augmentation, self.epoch
+        places = iter(order.split(self.batch_size))  # on the CPU, where changes are drawn: asking a GPU for them would wait for it
+        order = order.to(getattr(self.train, "device", "cpu"))
+        if change is None or not getattr(self.train, "changeable", False):
+            for inputs, targets in self.train.batches(self.batch_size, order):
+                yield self.augmented(inputs.to(self.device), targets.to(self.device), next(places, None))
+            return
+        batches = self.train.batches(self.batch_size, order, lambda stored, _: change(stored, chosen=next(places), epoch=epoch))
+        for inputs, targets in batches:
+            yield change.finish(inputs.to(self.device), targets.to(self.device))
+
+    def augmented(self, inputs: Tensor, targets: Any, chosen: Tensor | None = None) -> tuple[Tensor, Any]:
+        """A batch on the device, changed as every training batch is; `chosen` are its positions in the training part, where known."""
+        if self.augmentation is None:
+            return inputs, targets
+        return self.augmentation.finish(self.augmentation(inputs, chosen=chosen, epoch=self.epoch), targets)
 
     # -- between steps ---------------------------------------------------------------------------------------------------------------
 
@@ -159,7 +200,9 @@ class Loop:
         self._sizes: list[int] = []
         self._recent = (0.0, 0)  # loss sum and samples since the last report
         self._next_look = self._session_start + min(LOOK_SECONDS, self.checkpoint_interval)
-        self._train_sample = evaluation_sample(self.train, limit=max(len(self.validation), 256))
+        self._train_sample = evaluation_sample(self.train, limit=min(max(len(self.validation), 256), TRAIN_SAMPLE_LIMIT))
+        if self.timekeeper is not None:
+            self.timekeeper.begin(self.step)
 
     def _count(self, loss: Tensor, samples: int) -> None:
         self.step += 1
@@ -177,6 +220,8 @@ class Loop:
         if self.signals.received:
             self.checkpoint()
             self.signals.raise_interrupted(self.directory.path)
+        if self.timekeeper is not None:
+            self.schedule = self.timekeeper.look(self.step, self.schedule)
         if now - self._last_checkpoint >= self.checkpoint_interval:
             self.checkpoint()
         self._next_look = time.perf_counter() + min(LOOK_SECONDS, self.checkpoint_interval)
@@ -207,14 +252,16 @@ class Loop:
         self.progress.step(
             StepReport(
                 epoch=self.epoch + 1,
-                epochs=self.epochs,
+                epochs=self.planned_epochs(),
                 step=self.step,
                 steps=self.planned_steps(),
                 loss=loss / max(samples, 1),
                 learning_rate=self.optimizer.param_groups[0]["lr"],
                 samples_per_second=samples / max(now - self._mark, 1e-9),
                 seconds=self.seconds + spent,
-                seconds_left=rate * max(self.planned_steps() - self.step, 0),
+                seconds_left=max(self.timekeeper.seconds_left(), 0.0)
+                if self.timekeeper is not None and self.timekeeper.fills(self.schedule)
+                else rate * max(self.planned_steps() - self.step, 0),
             )
         )
         self._mark = now
@@ -226,6 +273,10 @@ class Loop:
     def elapsed(self) -> float:
         """Seconds of all sessions so far."""
         return self.seconds + time.perf_counter() - self._session_start
+
+    def command_seconds(self) -> float:
+        """Seconds of all commands so far, reading and deciding included."""
+        return self.earlier_seconds + time.perf_counter() - (self.started if self.started is not None else self._session_start)
 
     def _divergence(self) -> DivergenceError:
         return DivergenceError(
@@ -253,18 +304,26 @@ class Loop:
         row: dict[str, Any] = {"epoch": self.epoch, "step": self.step, "learning_rate": self.optimizer.param_groups[0]["lr"]}
         running_loss = self.epoch_loss / max(self.epoch_samples, 1)
         row["train"] = {"running_loss": running_loss, "loss": running_loss}
-        if self._ordered():  # a second pass over a user's own loader would cost as much as the first
+        start = time.perf_counter()
+        if self._ordered() and self.keep == "best":  # a second pass over a user's own loader would cost as much as the first
             row["train"].update(self._measure(self._train_sample))
         if len(self.validation):
             row["validation"] = self._measure(self.validation)
+        if self.timekeeper is not None:
+            self.timekeeper.epoch_measured(time.perf_counter() - start)
         self.epoch_loss, self.epoch_samples, self.epoch_random_state = 0.0, 0, None
         watched = row.get("validation") or row["train"]
         if not math.isfinite(watched["loss"]) and not all(torch.isfinite(p).all() for p in self.network.parameters()):
             self.epoch_loss = watched["loss"]
             raise self._divergence()
-        if watched["loss"] < self.best.loss or not self.best.weights:
+        if self.keep == "last":
+            if watched["loss"] < self.best.loss:  # what patience looks at
+                self.best.loss, self.best.epoch = watched["loss"], self.epoch
+        elif watched["loss"] < self.best.loss or not self.best.weights:
             self.best, self._first_weights = Best(watched["loss"], self.epoch, _copied_state(self.network)), {}
         self.stopped = self._reason_to_stop(watched)
+        if self.keep == "last" and self.stopped is not None:
+            self.best, self._first_weights = Best(watched["loss"], self.epoch, _copied_state(self.network)), {}
         row["seconds"] = round(self.elapsed(), 3)
         self.directory.append_metrics(row)
         self.progress.epoch(row)
@@ -285,17 +344,20 @@ class Loop:
             return text("the condition {condition} was reached in epoch {epoch}", condition=str(self.until), epoch=self.epoch)
         if self.epoch >= self.epochs:
             self.stop_kind = "epochs"
-            return text("all {epochs} epochs are done", epochs=self.epochs)
+            return text("the one epoch is done") if self.epochs == 1 else text("all {epochs} epochs are done", epochs=self.epochs)
         if self.patience is not None and self.epoch - self.best.epoch >= self.patience:
-            self.stop_kind = "patience"
-            return text(
-                "no progress on the validation part for {patience} epochs (best: epoch {best})",
-                patience=self.patience,
-                best=self.best.epoch,
-            )
-        if self.budget_seconds is not None and self.elapsed() >= self.budget_seconds:
-            self.stop_kind = "budget"
-            return text("the time budget of {seconds:.0f} s is used up", seconds=self.budget_seconds)
+            schedule = self.timekeeper.wind_down(self.step, self.schedule) if self.timekeeper is not None else None
+            if schedule is None:
+                self.stop_kind = "patience"
+                return text(
+                    "no progress on the validation part for {patience} epochs (best: epoch {best})",
+                    patience=self.patience,
+                    best=self.best.epoch,
+                )
+            self.schedule = schedule
+        if self.timekeeper is not None and self._time_is_up():
+            self.stop_kind, reason = self.timekeeper.reason_to_stop(self.schedule)
+            return reason
         return None
 
     # -- checkpoints -----------------------------------------------------------------------------------------------------------------
@@ -318,6 +380,7 @@ class Loop:
             "stopped": self.stopped.to_dict() if self.stopped else None,
             "stop_kind": self.stop_kind,
             "seconds": self.elapsed(),
+            "command_seconds": self.command_seconds(),
             "training_seconds": self.training_seconds,
             "checkpoint_seconds": self.checkpoint_seconds,
             "samples_seen": self.samples_seen,
@@ -347,6 +410,7 @@ class Loop:
         self.best = Best(best["loss"], best["epoch"], best["weights"])
         self.stopped = Text.from_dict(state["stopped"]) if state["stopped"] else None
         self.stop_kind = state["stop_kind"]
+        self.earlier_seconds = state.get("command_seconds", state["seconds"])
         self.seconds, self.training_seconds = state["seconds"], state["training_seconds"]
         self.checkpoint_seconds, self.samples_seen = state["checkpoint_seconds"], state["samples_seen"]
         self.epoch_loss, self.epoch_samples = state["epoch_loss"], state["epoch_samples"]

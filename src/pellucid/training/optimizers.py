@@ -21,6 +21,7 @@ from torch.optim import Optimizer
 
 from pellucid.core.errors import ModelError, OptionError, OptionTypeError, did_you_mean
 from pellucid.core.language import text
+from pellucid.training.muon import Muon, muon_groups
 
 
 @dataclass(frozen=True)
@@ -73,6 +74,13 @@ OPTIMIZERS: dict[str, OptimizerEntry] = {
         "Loshchilov and Hutter 2019, algorithm 2",
         0.9,
         "betas",
+    ),
+    "muon": OptimizerEntry(
+        Muon,
+        r"v \leftarrow \mu v + g, \; U S V^T = g + \mu v, \; w \leftarrow w - \eta \lambda w - \eta U V^T \text{ (hidden layers)}",
+        "Jordan et al. 2024, kellerjordan.github.io/posts/muon",
+        0.95,
+        fused=False,
     ),
 }
 
@@ -137,6 +145,9 @@ def build_optimizer(
         )
     else:
         options[entry.momentum_name] = (momentum, 0.999) if entry.momentum_name == "betas" else momentum
+    if entry.constructor is Muon:
+        parameter_groups(network, weight_decay)  # refuses a network with nothing to train
+        return Muon(muon_groups(network, weight_decay), **options)
     groups = parameter_groups(network, weight_decay)
     sparse = any(getattr(module, "sparse", False) for module in network.modules())  # fused kernels do not take sparse gradients
     if entry.fused and not sparse:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pellucid.core.language import Text
-from pellucid.core.records import Notice
+from pellucid.core.records import Expectation, Notice
 
 if TYPE_CHECKING:
     from pellucid.training.summary import Summary
@@ -46,19 +46,26 @@ class Plan:
     parameters: int
     settings: Mapping[str, Any]  # every resolved option that training uses: epochs, batch_size, optimizer, ...
     chosen: tuple[str, ...]  # names of those settings that were "auto" and were chosen by us
+    columns: int | None = None  # of a table, that the network sees; `input_shape` counts the inputs into which they are encoded
 
 
 class Progress:
     """The events of one training, in this order; each may be overridden."""
 
+    def waiting(self, name: Text) -> None:
+        """Nothing is to be seen yet: the data are read, or downloaded. May come before `started`, many times."""
+
     def started(self, directory: Path) -> None:
-        """The run's directory exists. Always the first event."""
+        """The run's directory exists. Always the first event but for `waiting`."""
 
     def planned(self, plan: Plan) -> None:
         """The data are read and the settings chosen."""
 
     def decided(self, settings: Mapping[str, Any], chosen: tuple[str, ...]) -> None:
         """The learning rate and the number of epochs are known too; `chosen` names what was "auto"."""
+
+    def expected(self, expectation: Expectation) -> None:
+        """What the training will take, in time and in memory, is measured."""
 
     def notice(self, notice: Notice | Text) -> None:
         """Something about the data or the settings that the user should know."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from pellucid.data.samples import ResidentPart
 from pellucid.networks.registry import build, own_network
 from pellucid.runs.directory import RunDirectory
 from pellucid.training.construction import choose_device
-from pellucid.training.evaluation import outputs_of
+from pellucid.training.evaluation import Announced, outputs_of
 from pellucid.training.loop import load_weights
 from pellucid.training.losses import probabilities
 from pellucid.training.progress import Progress
@@ -29,6 +30,8 @@ from pellucid.training.randomness import own_random_state
 from pellucid.training.session import INITIAL, Session, measure
 from pellucid.training.settings import Settings
 from pellucid.training.summary import Summary
+
+Tell = Callable[[Text], None]  # what shows a sentence to a person
 
 
 @dataclass(frozen=True)
@@ -52,10 +55,10 @@ class Predictions:
         if self.labels is not None and self.probabilities is not None:
             columns[self.task.targets[0]] = self.labels
             for index, name in enumerate(self.task.classes):
-                columns[f"probability of {name}"] = [float(value) for value in self.probabilities[:, index]]
+                columns[f"probability of {name}"] = [float(f"{value:.6g}") for value in self.probabilities[:, index]]
         elif self.values is not None:
             for index, name in enumerate(self.task.targets):
-                columns[name] = [float(value) for value in self.values[:, index]]
+                columns[name] = [float(f"{value:.9g}") for value in self.values[:, index]]  # as many digits as float32 has
         return columns
 
 
@@ -98,10 +101,9 @@ class Run:
     (the same with intervals), `findings`, `notices`, `summary` (None until training is finished).
     """
 
-    def __init__(self, directory: RunDirectory, network: Any = None, prepared: Any = None) -> None:
+    def __init__(self, directory: RunDirectory, network: Any = None) -> None:
         self._directory = directory
         self._network = network  # a module, a factory, or None: build it from run.json
-        self._prepared = prepared
         self._model: nn.Module | None = None
         self._record = directory.read_json("run.json")
 
@@ -122,7 +124,7 @@ class Run:
         settings = dict(self._record["settings"])
         if "decisions" in self._directory.record_names():
             decisions = self._directory.read_record("decisions")
-            settings.update({name: decisions[name] for name in ("learning_rate", "epochs") if name in decisions})
+            settings.update({name: decisions[name] for name in ("learning_rate", "epochs", "batch_size") if name in decisions})
         return settings
 
     @property
@@ -205,16 +207,20 @@ class Run:
 
     # -- what a run can do -----------------------------------------------------------------------------------------------------------
 
-    def predict(self, inputs: Any, *, header: bool | None = None, batch_size: int = 512) -> Predictions:
+    def predict(
+        self, inputs: Any, *, header: bool | None = None, batch_size: int = 512, data_dir: Any = None, tell: Tell | None = None
+    ) -> Predictions:
         """Predict new samples: a path, an array, a frame, a data set; the run's own preprocessing is applied.
 
         `header` says whether a table's first line holds the column names; None: as in the table the run was trained on.
+        `data_dir` is where a published image set is looked for first (its official test part is taken); None: where fit looked.
+        `tell` is called with a sentence when it will take more than some seconds, and at the end.
 
         Raises:
             DataError: columns or shapes are not those the network was trained on.
         """
-        samples, tensor = self._new(inputs, header, "ignored")
-        outputs = self._outputs(tensor, batch_size)
+        samples, tensor = self._new(inputs, header, "ignored", data_dir)
+        outputs = self._outputs(tensor, batch_size, tell)
         skipped = tuple(f"{item.identifier}: {item.reason}" for item in samples.quarantined)
         if self.task.kind == "classification":
             chances = probabilities(outputs, self._record["settings"]["loss"], len(self.task.classes)).double().numpy()
@@ -224,14 +230,18 @@ class Run:
         values = self._preprocessing().restore_targets(outputs).double().reshape(len(outputs), -1).numpy()
         return Predictions(self.task, list(samples.identifiers), None, None, values, skipped, tuple(samples.notices))
 
-    def evaluate(self, data: Any, target: Any = None, *, header: bool | None = None) -> Evaluation:
+    def evaluate(
+        self, data: Any, target: Any = None, *, header: bool | None = None, data_dir: Any = None, tell: Tell | None = None
+    ) -> Evaluation:
         """Score the network on data with known targets, with 95 % intervals.
+
+        `header`, `data_dir` and `tell` as in `predict`.
 
         Raises:
             DataError: no target in the data, or columns and shapes are not those the network was trained on.
         """
         source = data if target is None else (data, target)
-        samples, tensor = self._new(source, header, "required")
+        samples, tensor = self._new(source, header, "required", data_dir)
         preprocessing = self._preprocessing()
         if samples.targets is None:
             raise DataError(
@@ -242,12 +252,22 @@ class Run:
         targets = preprocessing.targets(samples)
         part = ResidentPart(tensor, targets, np.arange(len(tensor)), preprocessing)
         view = _View(self.task, preprocessing)
-        scores = measure(self.model, part, view, self._record["settings"]["loss"], device=torch.device("cpu"))
+        scores = measure(
+            self.model,
+            Announced(part, tell) if tell is not None else part,
+            view,
+            self._record["settings"]["loss"],
+            device=torch.device("cpu"),
+        )
         skipped = tuple(f"{item.identifier}: {item.reason}" for item in samples.quarantined)
         return Evaluation(tuple(scores), len(tensor), skipped, tuple(samples.notices))
 
-    def resume(self, data: Any = None, target: Any = None, *, network: Any = None, progress: Progress | None = None) -> Run:
+    def resume(
+        self, data: Any = None, target: Any = None, *, network: Any = None, progress: Progress | None = None, started: float | None = None
+    ) -> Run:
         """Go on with an interrupted training, exactly where its last checkpoint was written.
+
+        A time budget goes on with what earlier commands have left of it; `started` is what time.perf_counter said when this one began.
 
         `data` (and `target`) are needed where the run was trained on data in memory; they are compared with the ledger.
 
@@ -261,10 +281,12 @@ class Run:
                 text("an interrupted training"),
                 text("start another with pellucid fit; pellucid runs lists what there is"),
             )
+        started = time.perf_counter() if started is None else started
         progress = progress if progress is not None else Progress()
         if network is not None:
             self._network = network
-        prepared = self._prepare_again(data, target)
+        samples = self._read_again(data, target)
+        prepared = self._split_again(samples)
         settings = self._settings_again()
         progress.started(self.directory)
         try:
@@ -275,34 +297,50 @@ class Run:
             session = Session(
                 directory=self._directory, prepared=prepared, settings=settings, network=module,
                 network_name=self._record["network"]["name"], device=choose_device(self.config["device"]), progress=progress,
-                name=self._record["data"]["name"],
+                name=self._record["data"]["name"], samples=samples,
+                baselines=bool(self.config.get("baselines", False)), started=started, report=bool(self.config.get("report", True)),
+                watch=bool(self.config.get("watch", False)),
             )  # fmt: skip
             session.execute()
         finally:
             progress.close()
-        return Run(self._directory, network=module, prepared=prepared)
+        return Run(self._directory, network=module)
+
+    def report(self) -> Path:
+        """Draw report.html into the run again, from its records alone, and return its path. Works for an unfinished run too."""
+        from pellucid.report import write  # the template engine is loaded when it is needed
+
+        return write(self._directory)
 
     # -- how ------------------------------------------------------------------------------------------------------------------------
 
     def _preprocessing(self) -> Any:
         return data.restore(self._directory.read_json("preprocessing.json"))
 
-    def _new(self, source: Any, header: bool | None, targets: str) -> tuple[Any, torch.Tensor]:
+    def _new(self, source: Any, header: bool | None, targets: str, data_dir: Any) -> tuple[Any, torch.Tensor]:
         preprocessing = self._preprocessing()
         header = bool(self.config["header"]) if header is None else header
-        samples = data.read_new(source, preprocessing, header=header, task=self.task, targets=targets)
+        stored = self.config.get("data_dir")
+        if data_dir is None and stored is not None and Path(stored).is_dir():
+            data_dir = stored
+        samples = data.read_new(source, preprocessing, header=header, task=self.task, targets=targets, data_dir=data_dir)
         if not len(samples):
             raise DataError(
                 text("the data have no samples"), text("at least one sample"), text("give a file with rows, or a folder with images")
             )
         return samples, preprocessing.inputs(samples)
 
-    def _outputs(self, inputs: torch.Tensor, batch_size: int) -> torch.Tensor:
-        part = ResidentPart(inputs, torch.zeros(len(inputs)), np.arange(len(inputs)), self._preprocessing())
+    def _outputs(self, inputs: torch.Tensor, batch_size: int, tell: Tell | None = None) -> torch.Tensor:
+        part: Any = ResidentPart(inputs, torch.zeros(len(inputs)), np.arange(len(inputs)), self._preprocessing())
+        part = Announced(part, tell) if tell is not None else part
         return outputs_of(self.model, part, device=torch.device("cpu"), batch_size=batch_size)[0]
 
     def _prepare_again(self, source: Any, target: Any) -> Any:
         """Read the same data again and rebuild the same split from the ledger."""
+        return self._split_again(self._read_again(source, target))
+
+    def _read_again(self, source: Any, target: Any) -> Any:
+        """The samples the run was trained on, from where they came or as they are given."""
         config = self.config
         if source is not None:
             samples = data.read(source, target, task=config["task"], header=config["header"], group=config["group"], time=config["time"])
@@ -314,6 +352,14 @@ class Run:
                 text("the same data again"),
                 text("give them: pellucid.load({path!r}).resume(data=(X, y))", path=str(self.directory)),
             )
+        return samples
+
+    def _split_again(self, samples: Any) -> Any:
+        """The parts of the run, from the ledger.
+
+        Raises:
+            DataError: the samples are not those of the run.
+        """
         ledger = Ledger.from_dict(self._directory.read_json("data.json"))
         difference = ledger.differences(samples)
         if difference is not None:
@@ -322,6 +368,7 @@ class Run:
                 text("the data that the run was trained on"),
                 text("restore the data, or start a new training with pellucid fit"),
             )
+        config = self.config
         return data.prepare(
             samples, validation=config["validation"], test=config["test"], seed=config["seed"], ledger=ledger,
             preprocessing=self._preprocessing(),

@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pellucid.core.language import Text, text
-from pellucid.core.records import Cost, Finding, Notice, Record, Score, Task
+from pellucid.core.records import Cost, Expectation, Finding, Notice, Record, Score, Task
+from pellucid.core.results import Baseline, Baselines, PartEvaluation
 from pellucid.diagnosis.curves import metric_word, part_word, shown
+from pellucid.training.baselines.models import baseline_word
 
+WORTH_SAYING = 5.0  # seconds: what takes less needs no announcement
 _SYMPTOM_WORDS = {"overfitting": text("overfitting"), "underfitting": text("underfitting"), "divergence": text("divergence")}
 
 
@@ -29,6 +32,9 @@ class Summary(Record):
     notices: tuple[Notice, ...] = ()
     stopped: Text  # why training ended
     next_steps: tuple[Text, ...] = ()  # commands and remedies, the most useful first
+    baselines: Baselines | None = None  # the comparison with classical models
+    details: tuple[Text, ...] = ()  # of the result, that the scores do not tell: sensitivity and specificity of two classes
+    told: tuple[Text, ...] = ()  # the result in words, for whoever reads the record without this program's trainings
 
     def score(self, part: str, name: str | None = None) -> Score | None:
         """The score of one part; the primary metric unless another is named."""
@@ -46,6 +52,7 @@ class Summary(Record):
         """Heading and sentences, in the order in which a person wants to know them."""
         told = [
             (text("Result"), result_sentences(self)),
+            (text("Baselines"), baseline_sentences(self.baselines) if self.baselines is not None else []),
             (text("Verdict"), [finding.summary for finding in self.findings]),
             (text("Cost"), cost_sentences(self.cost, self.stopped)),
             (text("Note"), [notice.summary for notice in self.notices]),
@@ -75,6 +82,8 @@ def summarize(
     stopped: Text,
     run: str,
     primary: str,
+    baselines: Baselines | None = None,
+    evaluation: PartEvaluation | None = None,
 ) -> Summary:
     """Put together what a training came to.
 
@@ -87,8 +96,10 @@ def summarize(
         stopped: why training ended.
         run: path of the run's directory.
         primary: the metric that is named first.
+        baselines: the comparison with classical models, where it was made.
+        evaluation: of the part whose score is named first.
     """
-    return Summary(
+    summary = Summary(
         run=run,
         task=task,
         primary=primary,
@@ -98,7 +109,10 @@ def summarize(
         notices=tuple(notices),
         stopped=stopped,
         next_steps=tuple(_next_steps(run, scores, findings, primary)),
+        baselines=baselines,
+        details=tuple(_two_classes(evaluation)) if evaluation is not None else (),
     )
+    return replace(summary, told=tuple(result_sentences(summary)))
 
 
 # -- the result --------------------------------------------------------------------------------------------------------------------------
@@ -111,6 +125,7 @@ def result_sentences(summary: Summary) -> list[Text]:
     if score is None:
         return [text("nothing was measured: no sample was held out and the training part has no score")]
     told = [_stated(score, part), _meaning(summary, score, part)]
+    told += summary.details
     trivial = summary.trivial
     if trivial is not None:
         told.append(_against_trivial(score, trivial))
@@ -121,23 +136,60 @@ def result_sentences(summary: Summary) -> list[Text]:
     return [sentence for sentence in told if sentence is not None]
 
 
+def _samples(count: int) -> Text:
+    return text("1 sample") if count == 1 else text("{count} samples", count=_grouped(count))
+
+
+def _epochs(count: int) -> Text:
+    return text("1 epoch") if count == 1 else text("{count} epochs", count=_grouped(count))
+
+
+def _steps(count: int) -> Text:
+    return text("1 step") if count == 1 else text("{count} steps", count=_grouped(count))
+
+
+def _two_classes(evaluation: PartEvaluation) -> list[Text]:
+    """Which class sensitivity, specificity and precision speak of; nothing where there are more classes."""
+    positive, sensitivity, specificity = evaluation.positive_class, evaluation.sensitivity, evaluation.specificity
+    precision = next((item.precision for item in evaluation.per_class if item.name == positive), None)
+    if sensitivity is None or specificity is None:
+        return []
+    other = next(item.name for item in evaluation.per_class if item.name != positive)
+    told = [
+        text(
+            "Of class {positive!r} {found} are recognised (sensitivity, {samples}), of class {other!r} {spared} (specificity, {others}).",
+            positive=positive, found=_with_interval(sensitivity), samples=_samples(sensitivity.samples),
+            other=other, spared=_with_interval(specificity), others=_samples(specificity.samples),
+        )
+    ]  # fmt: skip
+    if precision is not None:
+        told.append(text("Of the answers {positive!r} {right} are right (precision).", positive=positive, right=_with_interval(precision)))
+    return told
+
+
+def _with_interval(score: Score) -> Text | str:
+    if score.interval is None:
+        return shown(score.value)
+    return text("{value} [{low}, {high}]", value=shown(score.value), low=shown(score.interval.low), high=shown(score.interval.high))
+
+
 def _stated(score: Score, part: str) -> Text:
     if score.interval is None:
         return text(
-            "On the {part} ({samples} samples): {metric} {value}.",
+            "On the {part} ({samples}): {metric} {value}.",
             metric=metric_word(score.name),
             part=part_word(part),
             value=shown(score.value),
-            samples=_grouped(score.samples),
+            samples=_samples(score.samples),
         )
     return text(
-        "On the {part} ({samples} samples): {metric} {value}, 95 % interval [{low}, {high}].",
+        "On the {part} ({samples}): {metric} {value}, 95 % interval [{low}, {high}].",
         metric=metric_word(score.name),
         part=part_word(part),
         value=shown(score.value),
         low=shown(score.interval.low),
         high=shown(score.interval.high),
-        samples=_grouped(score.samples),
+        samples=_samples(score.samples),
     )
 
 
@@ -182,6 +234,42 @@ def _against_trivial(score: Score, trivial: float) -> Text:
     )
 
 
+# -- the baselines -----------------------------------------------------------------------------------------------------------------------
+
+
+def baseline_sentences(baselines: Baselines) -> list[Text]:
+    """Whether the network is better than classical models, what each of them reaches, and what was left out."""
+    told = [baselines.verdict]
+    measured = [_measured(baseline, baselines) for baseline in baselines.baselines if baseline.scores]
+    if measured:
+        metric = metric_word(baselines.primary)
+        told.append(
+            text("{metric} of all: {models}; {seconds} in all.", metric=metric, models=measured, seconds=duration(baselines.seconds))
+        )
+    skipped = [
+        text("{model} ({reason})", model=baseline_word(baseline.name, baselines.primary), reason=baseline.skipped)
+        for baseline in baselines.baselines
+        if baseline.skipped is not None
+    ]
+    if skipped:
+        told.append(text("Left out: {models}.", models=skipped))
+    return [*told, *(text("Note: {note}.", note=note) for note in baselines.notes)]
+
+
+def _measured(baseline: Baseline, baselines: Baselines) -> Text:
+    score = next((score for score in baseline.scores if score.name == baselines.primary), None)
+    value = shown(score.value) if score is not None else "-"
+    if baseline.train_samples < baselines.train_samples:
+        return text(
+            "{model} {value} (learnt from {samples} of {all} samples)",
+            model=baseline_word(baseline.name, baselines.primary),
+            value=value,
+            samples=_grouped(baseline.train_samples),
+            all=_grouped(baselines.train_samples),
+        )
+    return text("{model} {value}", model=baseline_word(baseline.name, baselines.primary), value=value)
+
+
 # -- the cost ----------------------------------------------------------------------------------------------------------------------------
 
 
@@ -189,10 +277,10 @@ def cost_sentences(cost: Cost, stopped: Text) -> list[Text]:
     """Time, size, operations, memory; and why training ended."""
     told = [
         text(
-            "{seconds} for {epochs} epochs ({steps} steps) on {device}; {stopped}.",
+            "{seconds} for {epochs} ({steps}) on {device}; {stopped}.",
             seconds=duration(cost.seconds),
-            epochs=cost.epochs,
-            steps=_grouped(cost.steps),
+            epochs=_epochs(cost.epochs),
+            steps=_steps(cost.steps),
             device=cost.device,
             stopped=stopped,
         )
@@ -205,7 +293,34 @@ def cost_sentences(cost: Cost, stopped: Text) -> list[Text]:
     if cost.checkpoint_seconds >= 0.02 * max(cost.seconds, 1e-9) and cost.checkpoint_seconds >= 1:
         sizes.append(text("{seconds} of the time for checkpoints", seconds=duration(cost.checkpoint_seconds)))
     told.append(text("{sizes}.", sizes=sizes))
+    if cost.expected_seconds is not None and max(cost.expected_seconds, cost.seconds) >= WORTH_SAYING:
+        expected: list[Text | str] = [duration(cost.expected_seconds)]
+        actual: list[Text | str] = [duration(cost.seconds)]
+        if cost.expected_memory_bytes and cost.peak_memory_bytes:
+            expected.append(_memory(cost.expected_memory_bytes))
+            actual.append(_memory(cost.peak_memory_bytes))
+        told.append(text("Before the first step {expected} were expected; it took {actual}.", expected=expected, actual=actual))
     return told
+
+
+def usage_sentence(seconds: float, memory_bytes: int | None) -> Text:
+    """Time and memory: 3 min 20 s, 1.1 GiB of memory."""
+    parts = [duration(seconds)]
+    if memory_bytes is not None:
+        parts.append(text("{amount} of memory", amount=_memory(memory_bytes)))
+    return text("{parts}", parts=parts)
+
+
+def expectation_sentence(expected: Expectation) -> Text | None:
+    """What is said before a training; None where it will be over in a moment."""
+    if expected.seconds < WORTH_SAYING:
+        return None
+    parts = [text("about {time}", time=duration(expected.seconds))]
+    if expected.memory_bytes is not None:
+        parts.append(text("{amount} of memory", amount=_memory(expected.memory_bytes)))
+    if expected.may_end_sooner:
+        parts.append(text("less where early stopping or a condition ends it sooner"))
+    return text("{parts}", parts=parts)
 
 
 def duration(seconds: float) -> Text:
