@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -13,6 +14,7 @@ from pellucid.core.records import Finding, Interval, Score
 from pellucid.diagnosis import registry
 from pellucid.diagnosis.curves import Curves
 from pellucid.diagnosis.noise import difference_interval, falling, interval_of, scatter
+from pellucid.diagnosis.observations import LayerSeries, Look, LossFacts, Observations
 from pellucid.diagnosis.registry import symptom, symptoms
 from pellucid.diagnosis.symptoms.underfitting import fall_at_end
 from pellucid.diagnosis.verdict import verdict
@@ -83,7 +85,7 @@ def test_power(name: str) -> None:
 
 
 def test_every_registered_symptom_has_a_case_that_shows_it() -> None:
-    ours = {name for name, function in symptoms().items() if function.__module__.startswith("pellucid.")}
+    ours = {name for name, function in symptoms(reads=Curves).items() if function.__module__.startswith("pellucid.")}
     assert ours == {kind for kind, *_ in SICK.values()}
 
 
@@ -171,13 +173,21 @@ def test_remedies_are_options_that_exist_and_are_not_in_use_already() -> None:
     assert "--augment shift" in said
     assert "--dropout 0.3" in said
     assert all(name.replace("-", "_") in BY_NAME for name in re.findall(r"--([a-z-]+)", said))
-    used = replace(images, settings={"augment": "shift", "dropout": 0.5, "weight_decay": 0.1})
+    shifted = replace(images, settings={"augment": "flip,shift:2", "without_effect": ["dropout", "weight_decay"]})
+    said = str(verdict(shifted)[0].remedy)
+    assert "--augment flip,shift:2,cutout" in said
+    assert "dropout" not in said
+    assert "weight-decay" not in said
+    used = replace(images, settings={"augment": "shift,cutout", "dropout": 0.5, "weight_decay": 0.1})
     said = str(verdict(used)[0].remedy)
     assert "augment" not in said
     assert "dropout" not in said
     assert "--weight-decay 1" in said
     linear = replace(simulate(GUESSING, 0), settings={"network": "logistic", "learning_rate": 0.1})
     assert "--network mlp" in str(verdict(linear)[0].remedy)
+    assert "--learning-rate auto" in str(verdict(linear)[0].remedy)
+    known = replace(linear, settings={"learning_rate": 0.12, "chosen": ["learning_rate"]})  # our own choice, not the user's
+    assert "--learning-rate" not in str(verdict(known)[0].remedy)
 
 
 # -- the registry -------------------------------------------------------------------------------------------------------------------------
@@ -271,3 +281,35 @@ def test_scores_without_an_interval() -> None:
     assert perfect is not None
     assert perfect.high == pytest.approx(1.0)
     assert perfect.low == pytest.approx(0.963, abs=5e-4)
+
+
+def test_each_symptom_gets_the_evidence_that_it_reads(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(registry, "_symptoms", dict(registry._symptoms))
+
+    @symptom("watched_only", reads=Observations)
+    def watched_only(seen: Observations) -> list[Finding]:
+        raise AssertionError("the verdict has no observations to give")
+
+    assert symptoms(reads=Observations)["watched_only"] is watched_only
+    assert "watched_only" not in symptoms(reads=Curves)
+    assert "overfitting" in symptoms(reads=Curves)
+    assert "overfitting" not in symptoms(reads=Observations)
+    assert not any(finding.symptom == "watched_only" for finding in verdict(simulate(Truth(), 0)))
+
+
+def test_a_symptom_of_unknown_evidence_is_refused() -> None:
+    with pytest.raises(OptionError, match="Curves or Observations"):
+        symptom("reads_tea_leaves", reads=dict)  # pyright: ignore[reportArgumentType]
+
+
+def test_observations_come_back_from_json() -> None:
+    seen = Observations(
+        model="Sequential",
+        steps=3,
+        looks=(Look(step=0, loss=1.5), Look(step=2, loss=None, alarm=True)),
+        layers=(LayerSeries(path="0", kind="Tanh", bounds=(-1.0, 1.0), mean=(0.1, None), silent=(0, 2)),),
+        loss=LossFacts(values=(1.5, None), broadcast=((32, 1), (32, 32))),
+        learning_rates=((0.1,), (0.01,)),
+    )
+    stored = json.dumps(seen.to_dict(), allow_nan=False)
+    assert Observations.from_dict(json.loads(stored)) == seen

@@ -70,8 +70,6 @@ class Curves(Record):
     train_loss: tuple[float, ...] = ()
     validation_loss: tuple[float, ...] = ()  # empty without a validation part
     validation_loss_stderr: tuple[float, ...] = ()  # standard error of that mean over the validation samples
-    train_metric: tuple[float, ...] = ()  # the primary metric
-    validation_metric: tuple[float, ...] = ()
     learning_rate: tuple[float, ...] = ()
     kept_epoch: int | None = None  # whose weights were kept; None: those of the last epoch
     stopped: str = "epochs"  # "epochs", "patience", "until", "budget" or "interrupted"
@@ -125,8 +123,6 @@ class Curves(Record):
             train_loss=_column(rows, "train", "loss") or _column(rows, "train", "running_loss"),
             validation_loss=_column(rows, "validation", "loss"),
             validation_loss_stderr=_column(rows, "validation", "loss_stderr"),
-            train_metric=_column(rows, "train", primary),
-            validation_metric=_column(rows, "validation", primary),
             learning_rate=tuple(float(row["learning_rate"]) for row in rows) if all("learning_rate" in row for row in rows) else (),
             kept_epoch=kept_epoch,
             stopped=stopped,

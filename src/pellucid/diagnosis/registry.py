@@ -6,6 +6,13 @@
     def slow_start(curves: Curves) -> list[Finding]:
         ...
 
+    @symptom("silent_layer", reads=Observations)
+    def silent_layer(seen: Observations) -> list[Finding]:
+        ...
+
+A symptom reads one kind of evidence: the curves and final scores of a training (`Curves`), or what was seen while it ran
+(`Observations`).
+
 A package that is installed beside Pellucid adds its own through an entry point of the group "pellucid.symptoms", name = function.
 """
 
@@ -14,25 +21,36 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from functools import cache
 from importlib.metadata import entry_points
+from typing import Any, TypeVar
 
 from pellucid.core.errors import OptionError
 from pellucid.core.language import text
 from pellucid.core.records import Finding
 from pellucid.diagnosis.curves import Curves
+from pellucid.diagnosis.observations import Observations
 
-Symptom = Callable[[Curves], Iterable[Finding] | None]
+Symptom = Callable[[Any], Iterable[Finding] | None]
+Evidence = type[Curves] | type[Observations]
 ENTRY_POINT_GROUP = "pellucid.symptoms"
 _symptoms: dict[str, Symptom] = {}
+_Registered = TypeVar("_Registered", bound=Symptom)
 
 
-def symptom(name: str) -> Callable[[Symptom], Symptom]:
-    """Register the decorated function under `name`. It takes `Curves` and gives findings, none when the symptom is not seen.
+def symptom(name: str, *, reads: Evidence = Curves) -> Callable[[_Registered], _Registered]:
+    """Register the decorated function under `name`. It takes evidence of the kind `reads` and gives findings, none when nothing is seen.
 
     Raises:
-        OptionError: another symptom has that name.
+        OptionError: another symptom has that name, or `reads` is no kind of evidence.
     """
+    if reads not in (Curves, Observations):
+        raise OptionError(
+            text("the symptom {name!r} reads {kind!r}", name=name, kind=getattr(reads, "__name__", str(reads))),
+            text("Curves or Observations"),
+            text("choose the evidence that the symptom needs"),
+        )
 
-    def register(function: Symptom) -> Symptom:
+    def register(function: _Registered) -> _Registered:
+        setattr(function, "reads", reads)  # noqa: B010 (an entry point names the function, and we must know what to give it)
         present = _symptoms.get(name)
         if present is not None and (present.__module__, present.__qualname__) != (function.__module__, function.__qualname__):
             raise OptionError(
@@ -46,11 +64,27 @@ def symptom(name: str) -> Callable[[Symptom], Symptom]:
     return register
 
 
-def symptoms() -> dict[str, Symptom]:
-    """Name -> function: ours first, in the order in which they were written down, then the others."""
-    from pellucid.diagnosis.symptoms import overfitting, underfitting  # noqa: F401  (registers ours)
+def symptoms(reads: Evidence | None = None) -> dict[str, Symptom]:
+    """Name -> function: ours first, in the order in which they were written, then the others; all, or those of one kind of evidence."""
+    from pellucid.diagnosis.symptoms import (  # noqa: F401  (registers ours)
+        activations,
+        gradients,
+        numbers,
+        overfitting,
+        ownership,
+        program,
+        step_size,
+        underfitting,
+        watched_fit,
+    )
 
-    return {**_symptoms, **{name: function for name, function in _from_packages().items() if name not in _symptoms}}
+    every = {**_symptoms, **{name: function for name, function in _from_packages().items() if name not in _symptoms}}
+    return {name: function for name, function in every.items() if reads is None or evidence_of(function) is reads}
+
+
+def evidence_of(function: Symptom) -> Evidence:
+    """What a symptom reads; curves where it does not say."""
+    return getattr(function, "reads", Curves)
 
 
 @cache
@@ -66,7 +100,7 @@ def _from_packages() -> dict[str, Symptom]:
 
 
 def _unloadable(name: str, value: str, error: Exception) -> Symptom:
-    def report(curves: Curves) -> list[Finding]:
+    def report(_: Any) -> list[Finding]:
         return [failed(name, error, where=value)]
 
     return report

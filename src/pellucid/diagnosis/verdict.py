@@ -20,7 +20,7 @@ def verdict(curves: Curves) -> tuple[Finding, ...]:
     A symptom of another package that fails is reported and does not stop the others.
     """
     findings: list[Finding] = []
-    for name, function in symptoms().items():
+    for name, function in symptoms(reads=Curves).items():
         try:
             findings.extend(function(curves) or ())
         except Exception as error:

@@ -256,14 +256,18 @@ def _remedy(curves: Curves, rise: Rise | None) -> Text:
     """Options that hold a network back and that this training has not used to the full."""
     options: list[str] = []
     settings = curves.settings
-    if len(curves.input_shape) == 3 and settings.get("augment", "none") in ("none", "auto"):
+    without_effect = settings.get("without_effect", ())  # options that this network or optimiser has no use for
+    augment = str(settings.get("augment", "none"))
+    if len(curves.input_shape) == 3 and augment in ("none", "auto"):
         options.append("--augment shift")
+    elif len(curves.input_shape) == 3 and "cutout" not in augment:
+        options.append(f"--augment {augment},cutout")
     weight_decay = settings.get("weight_decay", 0.0)
     weight_decay = float(weight_decay) if isinstance(weight_decay, (int, float)) else 0.0
-    if weight_decay < 0.3:
+    if weight_decay < 0.3 and "weight_decay" not in without_effect:
         options.append(f"--weight-decay {max(0.01, 10 * weight_decay):g}")
     dropout = settings.get("dropout", 0.0)
-    if isinstance(dropout, (int, float)) and dropout < 0.5:
+    if isinstance(dropout, (int, float)) and dropout < 0.5 and "dropout" not in without_effect:
         options.append(f"--dropout {0.3 if dropout < 0.3 else 0.5:g}")
     if rise is not None and not rise.harmless:
         options.append(f"--epochs {rise.best_epoch}")

@@ -20,6 +20,7 @@ from pellucid.diagnosis.registry import symptom
 from pellucid.diagnosis.symptoms.overfitting import NOTHING_LEARNT, generalisation_gap, validation_rise
 
 LEARNT_ALL = 0.97  # of the way to a perfect score on the training part: nothing much is left to learn
+MUCH_LEARNT = 0.9  # of the way: one or two epochs that came so far may have been enough
 STILL_LEARNING = 0.05  # of all that was learnt, gained in the last quarter: a decay exp(-t/T) stopped before t = 3 T
 LOSS_IMPROVED = 0.9  # of the trivial loss: the answers carry information even where the score does not show it
 LOSS_CONSTANT = 0.95  # of the trivial loss: the answers are all but constant
@@ -90,9 +91,11 @@ def still_falling(curves: Curves) -> list[Finding]:
     both at the end and before the rate sank to half of its largest value, and twice as much. Nothing is said when
     training was ended by its own success (early stopping, `until`), when the training part is learnt already, or when the network overfits.
     """
-    if curves.stopped in ("patience", "until") or len(curves.train_loss) < 3:
+    if curves.stopped in ("patience", "until"):
         return []
     share = None if curves.train is None else curves.share(curves.train.value)
+    if len(curves.train_loss) < 3:
+        return _too_short(curves, share)
     gap = generalisation_gap(curves)
     if (share is not None and share >= LEARNT_ALL) or (gap is not None and gap.material) or validation_rise(curves) is not None:
         return []
@@ -143,6 +146,43 @@ def still_falling(curves: Curves) -> list[Finding]:
                 "expected": {"share_of_last_quarter": f"<= {STILL_LEARNING}"},
             },
             remedy=text("train longer: --epochs {epochs}", epochs=_round_up(3 * epochs)),
+        )
+    ]
+
+
+def _too_short(curves: Curves, share: float | None) -> list[Finding]:
+    """One or two epochs have no curve whose end could be judged; where the training part is not learnt yet, more are worth trying."""
+    epochs = curves.epochs_done
+    if curves.train is None or share is None or share >= MUCH_LEARNT or not epochs:
+        return []
+    values = {"metric": metric_word(curves.primary), "train": shown(curves.train.value), "epochs": epochs}
+    if epochs == 1:
+        summary = text(
+            "Underfitting is likely: training ended after one epoch, {metric} on the training part itself is {train}, and whether the loss "
+            "was still falling cannot be told.",
+            **values,
+        )
+    else:
+        summary = text(
+            "Underfitting is likely: training ended after {epochs} epochs, {metric} on the training part itself is {train}, and whether "
+            "the loss was still falling cannot be told.",
+            **values,
+        )
+    return [
+        Finding(
+            symptom="underfitting",
+            level="advice",
+            confidence=0.6,
+            summary=summary,
+            evidence={
+                "metric": curves.primary,
+                "trivial": curves.trivial,
+                "epochs": epochs,
+                "train": curves.train.value,
+                "learnt_share": share,
+                "expected": {"epochs": ">= 3"},
+            },
+            remedy=text("train longer: --epochs {epochs}", epochs=max(10, _round_up(3 * epochs))),
         )
     ]
 
@@ -199,5 +239,6 @@ def _learn_more(curves: Curves) -> Text:
         options.append("--weight-decay 0")
     if isinstance(dropout, (int, float)) and dropout > 0.3:
         options.append("--dropout 0")
-    options.append("--learning-rate auto" if curves.settings.get("learning_rate", "auto") != "auto" else "--optimizer adamw")
+    automatic = curves.settings.get("learning_rate", "auto") == "auto" or "learning_rate" in curves.settings.get("chosen", ())
+    options.append("--optimizer adamw" if automatic else "--learning-rate auto")
     return text("try in this order: {options}; then a larger network, and inputs that say more about the target", options=options[:3])

@@ -1,0 +1,164 @@
+"""Units that no longer answer: ReLUs off for every input, sigmoids and tanhs at their bounds, an output that is always the same."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from pellucid.core.language import text
+from pellucid.core.records import Finding
+from pellucid.diagnosis.course import course_of, latest, numbers
+from pellucid.diagnosis.observations import LayerSeries, Observations
+from pellucid.diagnosis.registry import symptom
+
+LEAST_STEPS = 20  # updates
+LOOKS = 3  # in a row, before something is called lasting
+SILENT_SAMPLES = 100  # a unit that answers to 5 % of all inputs is silent for so many once in 169 times
+DEAD_ADVICE, DEAD_FAULT = 0.5, 0.9  # share of a layer's units
+SEVERAL = 8  # units, before half of them is more than chance in how they began
+SATURATED = 0.8  # share of entries within 1 % of a bound
+SAME = 1e-4  # deviation across samples over the size of the output
+
+
+@symptom("dead_relu", reads=Observations)
+def dead_relu(seen: Observations) -> list[Finding]:
+    """Units of a ReLU that gave 0 for every sample over several looks; nothing brings them back, their gradient is 0.
+
+    Sparse units are healthy: one counts as dead only when it was silent for many samples. The layer with the largest share is told.
+
+    Source: L. Lu et al., Dying ReLU and initialization: theory and numerical examples, 2019 (arXiv:1903.06733), section 2.
+    """
+    if seen.steps < LEAST_STEPS:
+        return []  # the first updates may wake a unit
+    shares = {layer: dead_share(layer) for layer in seen.layers if layer.rectifier and layer.silent}
+    lost = [layer for layer, share in shares.items() if share >= (DEAD_ADVICE if layer.units >= SEVERAL else DEAD_FAULT)]
+    worst = sorted(lost, key=lambda layer: -shares[layer])
+    if not worst:
+        return []
+    layer, share = worst[0], shares[worst[0]]
+    return [
+        Finding(
+            symptom="dead_relu",
+            level="fault" if share >= DEAD_FAULT else "advice",
+            confidence=0.95 if share >= DEAD_FAULT else 0.7,
+            where=layer.path,
+            summary=text(
+                "{share:.0f} % of the {units} units of {place} are dead: they gave 0 for every one of at least {samples} samples.",
+                share=100 * share,
+                units=layer.units,
+                place=place_of(layer),
+                samples=min((n for n, looks in zip(layer.silent_samples, layer.silent, strict=False) if looks >= LOOKS), default=0),
+            ),
+            evidence={
+                "dead_share": share,
+                "units": layer.units,
+                "layers": {one.path: shares[one] for one in worst},
+                "expected": {"dead_share": f"< {DEAD_ADVICE}"},
+            },
+            remedy=text(
+                "lower the learning rate, and initialise for ReLU (torch.nn.init.kaiming_normal_, biases 0); or use LeakyReLU or GELU"
+            ),
+        )
+    ]
+
+
+def dead_share(layer: LayerSeries) -> float:
+    """The share of units that were silent for LOOKS looks in a row and SILENT_SAMPLES samples."""
+    counted = list(zip(layer.silent, layer.silent_samples, strict=False))
+    dead = sum(looks >= LOOKS and samples >= SILENT_SAMPLES for looks, samples in counted)
+    return dead / len(counted) if counted else 0.0
+
+
+@symptom("saturation", reads=Observations)
+def saturation(seen: Observations) -> list[Finding]:
+    """Hidden sigmoid or tanh units that stay at their bounds, where their derivative is almost 0.
+
+    The last layer is left out: a classifier that is sure of its answers is at the bounds there.
+    """
+    hidden = [layer for layer in seen.layers if layer.bounds is not None and not _gives_the_output(seen, layer)]
+    stuck = [(layer, min(latest(layer.saturated, LOOKS))) for layer in hidden if len(latest(layer.saturated, LOOKS)) == LOOKS]
+    stuck = sorted(((layer, share) for layer, share in stuck if share >= SATURATED), key=lambda pair: -pair[1])
+    if not stuck:
+        return []
+    layer, share = stuck[0]
+    low, high = layer.bounds or (None, None)
+    course = course_of(seen)
+    learns = course is not None and course.fell() and course.learnt > 0.1
+    return [
+        Finding(
+            symptom="saturation",
+            level="advice" if learns else "fault",
+            confidence=0.7 if learns else 0.9,
+            where=layer.path,
+            summary=text(
+                "{share:.0f} % of the activations of {place} are at the bounds {low} and {high}, where almost no gradient passes.",
+                share=100 * share,
+                place=place_of(layer),
+                low=low,
+                high=high,
+            ),
+            evidence={
+                "saturated_share": share,
+                "layers": {one.path: value for one, value in stuck},
+                "expected": {"saturated_share": f"< {SATURATED}"},
+            },
+            remedy=text(
+                "scale the inputs to mean 0 and deviation 1, initialise with smaller weights (torch.nn.init.xavier_normal_), or use ReLU"
+            ),
+        )
+    ]
+
+
+def _gives_the_output(seen: Observations, layer: LayerSeries) -> bool:
+    """Whether this layer's result is the model's output."""
+    return layer.path == "" or layer is next((one for one in reversed(seen.layers) if one.path and one.side == "output"), None)
+
+
+def place_of(layer: LayerSeries) -> str:
+    """ "2 (ReLU)", or "fc2 (relu before it)"."""
+    if not layer.path:
+        return layer.kind
+    return f"{layer.path} ({layer.kind})" if layer.side == "output" else f"{layer.kind} -> {layer.path}"
+
+
+@symptom("constant_output", reads=Observations)
+def constant_output(seen: Observations) -> list[Finding]:
+    """The network gives the same output for all samples of a batch, look after look."""
+    output = seen.layer("")
+    if output is None or seen.several_models or len(seen.looks) < LOOKS + 1:
+        return []
+    spreads = relative_spread(output)
+    recent = spreads[-LOOKS:]
+    if len(recent) < LOOKS or max(recent) > SAME:
+        return []
+    classes = seen.targets.classes
+    if seen.targets.seen == "classes" and len(classes) < 2:
+        return []  # nothing to tell apart
+    return [
+        Finding(
+            symptom="constant_output",
+            level="fault",
+            confidence=0.9,
+            where="output",
+            summary=text(
+                "The network gives the same output for every sample: across a batch its outputs differ by {spread:.1g} of their size.",
+                spread=max(recent),
+            ),
+            evidence={"relative_spread": max(recent), "looks": len(recent), "expected": {"relative_spread": f"> {SAME}"}},
+            remedy=text(
+                "follow one sample from layer to layer to where samples become equal: dead or saturated units, weights of 0, or inputs far "
+                "from 0"
+            ),
+        )
+    ]
+
+
+def relative_spread(layer: LayerSeries) -> Sequence[float]:
+    """Per look: the deviation across samples over the root mean square of the activations."""
+    looks = zip(layer.sample_std, layer.mean, layer.std, strict=False)
+    return numbers(
+        tuple(
+            None if across is None or mean is None or std is None else across / max(math.hypot(mean, std), 1e-30)
+            for across, mean, std in looks
+        )
+    )

@@ -1,0 +1,168 @@
+"""Gradients that fade or grow on their way back through the layers."""
+
+from __future__ import annotations
+
+import math
+from statistics import median
+
+from pellucid.core.language import text
+from pellucid.core.records import Finding
+from pellucid.diagnosis.course import course_of, entry, numbers
+from pellucid.diagnosis.observations import Observations, ParameterSeries
+from pellucid.diagnosis.registry import symptom
+
+LAYERS = 3  # matrices that a network must have for "through the layers" to mean something
+FADED = 1e-4  # gradient per weight of the first layers over that of the last ones
+GROWN = 1e2  # gradient per activation of the first layer over that of the last, at the first step
+UNKNOWING = 10.0  # first cross-entropy over ln K
+SENSITIVE = 1e3  # relative change of the loss per relative change of one layer's weights
+
+
+def matrices(seen: Observations) -> list[ParameterSeries]:
+    """The trainable weights of layers, in the model's order: no biases, no factors of normalisations, no embeddings."""
+    embeddings = {layer.path for layer in seen.layers if layer.kind.startswith("Embedding")}
+    return [
+        weight for weight in seen.weights
+        if weight.trainable and len(weight.shape) >= 2 and weight.layer not in embeddings and numbers(weight.gradient)
+    ]  # fmt: skip
+
+
+def backward_ratio(seen: Observations) -> float | None:
+    """The gradient per weight in the first layer over that in the last: the median over the looks, the very first left out.
+
+    A last layer that starts at zero passes nothing back in the first step, therefore without it.
+    """
+    layers = matrices(seen)
+    if len(layers) < LAYERS:
+        return None
+    first, last = layers[0], layers[-1]
+    ratios = [
+        (a / math.sqrt(first.elements)) / (b / math.sqrt(last.elements))
+        for a, b in list(zip(first.gradient, last.gradient, strict=False))[1:]
+        if a is not None and b
+    ]
+    return median(ratios) if ratios else None
+
+
+def sensitivity(seen: Observations, looks: int = 3) -> float | None:
+    """The largest |g| |w| / L of a layer, median over the first looks: by what share the loss changes per share of that layer's weights."""
+    found: list[float] = []
+    for place, look in enumerate(seen.looks[:looks]):
+        if look.loss is None or look.loss <= 0:
+            continue
+        products = [
+            gradient * size / look.loss
+            for weight in matrices(seen)
+            if (gradient := entry(weight.gradient, place)) is not None and (size := entry(weight.weight, place)) is not None
+        ]
+        found += [max(products)] if products else []
+    return median(found) if found else None
+
+
+@symptom("vanishing_gradient", reads=Observations)
+def vanishing_gradient(seen: Observations) -> list[Finding]:
+    """The gradient per weight of the first layer is a tiny part of the last one's.
+
+    A fault where the network does not learn; where the loss falls all the same (an adaptive optimizer makes up for it), an advice.
+    Gradients that are tiny everywhere, as after the loss has become 0, are no sign of it: the ratio tells.
+
+    Source: X. Glorot and Y. Bengio, Understanding the difficulty of training deep feedforward neural networks, 2010, section 4.2.
+    """
+    ratio = backward_ratio(seen)
+    if ratio is None or ratio > FADED or ratio == 0.0:  # exactly 0: nothing comes back at all, which is another symptom
+        return []
+    layers, course = matrices(seen), course_of(seen)
+    learns = course is not None and course.fell() and course.learnt > 0.1
+    return [
+        Finding(
+            symptom="vanishing_gradient",
+            level="advice" if learns else "fault",
+            confidence=0.6 if learns else 0.9,
+            where=layers[0].name,
+            summary=text(
+                "The gradient vanishes on its way back through {layers} layers: per weight it is {ratio:.1g} times as large in {first} as "
+                "in {last}.",
+                layers=len(layers),
+                ratio=ratio,
+                first=layers[0].name,
+                last=layers[-1].name,
+            ),
+            evidence={"first_over_last": ratio, "layers": len(layers), "expected": {"first_over_last": f"> {FADED:g}"}},
+            remedy=text(
+                "use ReLU or GELU instead of sigmoid or tanh, initialise for it (torch.nn.init.kaiming_normal_), and add normalisation "
+                "layers or residual connections"
+            ),
+        )
+    ]
+
+
+@symptom("exploding_gradient", reads=Observations)
+def exploding_gradient(seen: Observations) -> list[Finding]:
+    """The gradient grows on its way back: at the first looks, before the steps could have done it.
+
+    Either the gradient with respect to the first layer's activations is a multiple of that of the last, or the loss changes a thousand
+    times as much as a layer's weights, or scores that have grown through the layers make the first cross-entropy a multiple of ln K.
+
+    Source: R. Pascanu, T. Mikolov and Y. Bengio, On the difficulty of training recurrent neural networks, 2013, section 2; the loss of a
+    network that knows nothing: A. Karpathy, CS231n notes, Neural networks 3, "Sanity checks".
+    """
+    course = course_of(seen)
+    growth, change = backward_growth(seen) or 0.0, sensitivity(seen) or 0.0
+    several = any(look.backwards > 1 for look in seen.looks[:1])  # a closure's later passes are not at the first weights
+    start = course.initial / course.guess if course is not None and course.guess and not several else 0.0
+    if growth < GROWN and change < SENSITIVE and start < UNKNOWING:
+        return []
+    layers = matrices(seen)
+    norm = next(iter(numbers(seen.gradients.raw_norm or seen.gradients.norm)), math.nan)
+    return [
+        Finding(
+            symptom="exploding_gradient",
+            level="fault",
+            confidence=0.9,
+            where=layers[0].name if layers else None,
+            summary=text(
+                "The gradient explodes: it is {growth:.3g} times as large in the first layer as in the last, and its norm at the first "
+                "step is {norm:.3g}.",
+                growth=growth,
+                norm=norm,
+            )
+            if growth >= GROWN
+            else text(
+                "The gradient explodes: the loss of the first step is {start:.3g} times that of guessing, so that the outputs are far too "
+                "large, and the gradient's norm is {norm:.3g}.",
+                start=start,
+                norm=norm,
+            )
+            if start >= UNKNOWING
+            else text(
+                "The gradient explodes: its norm is {norm:.3g} at the first step, and changing one layer's weights by 1 % changes the "
+                "loss by {change:.3g} %.",
+                norm=norm,
+                change=change,
+            ),
+            evidence={
+                "gradient_norm": norm,
+                "first_over_last": growth,
+                "sensitivity": change,
+                "loss_over_guessing": start,
+                "expected": {
+                    "first_over_last": f"< {GROWN:g}",
+                    "sensitivity": f"< {SENSITIVE:g}",
+                    "loss_over_guessing": f"about 1, < {UNKNOWING:g}",
+                },
+            },
+            remedy=text(
+                "initialise with smaller weights (torch.nn.init.kaiming_normal_, or orthogonal for recurrent ones), add normalisation "
+                "layers, and clip the gradient: torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)"
+            ),
+        )
+    ]
+
+
+def backward_growth(seen: Observations) -> float | None:
+    """At the first look that has it: the gradient per activation of the first layer over that of the last before the output."""
+    layers = [layer for layer in seen.layers if layer.path and layer.side == "output" and numbers(layer.gradient)]
+    if len(layers) < LAYERS:
+        return None
+    first, last = layers[0].gradient, layers[-1].gradient
+    return next((a / b for a, b in zip(first, last, strict=False) if a is not None and b), None)

@@ -1,0 +1,285 @@
+"""What the graph of a loss shows at the moment of its backward pass: which loss it is, against which targets, and what was done to it.
+
+A loss of PyTorch leaves one node with its arguments, `NllLossBackward0._saved_target`; one written out by hand leaves the nodes of its
+arithmetic. The walk goes from the loss towards the model and stops at the model's outputs, where these are known.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+
+NODES = 64  # visited at most
+KINDS = {
+    "NllLoss": "nll_loss",
+    "NllLoss2D": "nll_loss",
+    "NllLossNd": "nll_loss",
+    "MseLoss": "mse_loss",
+    "BinaryCrossEntropy": "binary_cross_entropy",
+    "BinaryCrossEntropyWithLogits": "binary_cross_entropy_with_logits",
+    "SmoothL1Loss": "smooth_l1_loss",
+    "HuberLoss": "huber_loss",
+    "KlDiv": "kl_div",
+    "SoftMarginLoss": "soft_margin_loss",
+    "MultiMarginLoss": "multi_margin_loss",
+    "MultilabelMarginLoss": "multilabel_margin_loss",
+    "CtcLoss": "ctc_loss",
+    "CudnnCtcLoss": "ctc_loss",
+}
+CLASSES = {"nll_loss", "multi_margin_loss"}  # their targets are class indices
+RESHAPING = {
+    "View", "UnsafeView", "Reshape", "ReshapeAlias", "Squeeze", "Unsqueeze", "Permute", "Transpose", "T", "Clone", "ToCopy", "Slice",
+    "Select", "Alias", "Expand", "Index",
+}  # fmt: skip
+SUM = 2  # PyTorch's number for reduction="sum"; 1 is the mean, 0 neither
+SQUASHING = {"Softmax": "softmax", "LogSoftmax": "log_softmax", "Sigmoid": "sigmoid"}
+APPLIES_ITSELF = {"cross_entropy": {"softmax", "log_softmax"}, "binary_cross_entropy_with_logits": {"sigmoid"}}
+
+
+@dataclass
+class LossGraph:
+    """What was read. Tensors among it are the program's own: read them, never keep them beyond the look."""
+
+    kind: str | None = None
+    nodes: tuple[str, ...] = ()
+    several: int = 0
+    summed: bool = False  # over the samples, not averaged
+    negated: bool = False
+    factor: float = 1.0
+    scaled: bool = False  # a tensor multiplies the loss at the top, as a gradient scaler does: another one at every step
+    broadcast: tuple[tuple[int, ...], tuple[int, ...]] | None = None
+    normalised: str | None = None
+    target: Tensor | None = None
+    targets: str | None = None  # "classes" or "values"
+    output_shape: tuple[int, ...] | None = None
+    reached: bool = False  # an output of the model was met
+    leaves: list[Tensor] = field(default_factory=list)  # that require gradients, met outside the model
+    _seen: list[Any] = field(default_factory=list)
+
+
+def name_of(node: Any) -> str:
+    """The operation behind a node of the graph: "NllLossBackward0" is "NllLoss"."""
+    return re.sub(r"Backward\d*$", "", node.name().rpartition("::")[2])
+
+
+def operation_of(node: Any) -> str:
+    """The same as the program calls it: "LogBackward0" is "log"."""
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name_of(node)).lower()
+
+
+def shape_of(node: Any) -> tuple[int, ...] | None:
+    """The shape of what the node's operation gave."""
+    if hasattr(node, "variable"):
+        return tuple(node.variable.shape)
+    metadata = getattr(node, "_input_metadata", None)
+    if not metadata:
+        return None
+    shape = getattr(metadata[0], "shape", None)
+    return None if shape is None else tuple(int(size) for size in shape)
+
+
+def before(node: Any) -> list[Any]:
+    return [other for other, _ in node.next_functions if other is not None]
+
+
+def read(loss: Tensor, outputs: Collection[Any] = ()) -> LossGraph:
+    """Walk up from `loss`. `outputs` are the nodes of the model's outputs; without them the walk ends after NODES nodes."""
+    graph = LossGraph()
+    top = loss.grad_fn
+    if top is None:
+        return graph
+    node = top if top in outputs else _factors(top, graph)
+    names: list[str] = []
+    waiting, seen = [node], {id(node)}
+    graph._seen.append(node)  # ids are those of living objects only
+    while waiting and len(names) < NODES:
+        node = waiting.pop(0)
+        if node in outputs:
+            graph.reached = True
+            continue
+        names.append(node.name())
+        if hasattr(node, "variable"):
+            graph.leaves.append(cast("Any", node).variable)
+            continue
+        _recognise(node, graph, outputs)
+        _spread(node, graph)
+        for other in before(node):
+            if id(other) not in seen:
+                seen.add(id(other))
+                graph._seen.append(other)
+                waiting.append(other)
+    graph.nodes = tuple(names[:24])
+    graph._seen.clear()
+    if graph.several == 0 and graph.kind is not None:
+        graph.several = 1
+    if graph.kind is None:
+        graph.negated = False  # minus something unknown is nothing to speak of
+    return graph
+
+
+def _factors(node: Any, graph: LossGraph) -> Any:
+    """Pass over what multiplies the whole loss at its top: a scaler's scale, 1 / accumulation, a sign."""
+    for depth in range(8):
+        name, parents = name_of(node), before(node)
+        if len(parents) != 1:
+            break
+        if name == "Neg":
+            graph.negated = not graph.negated
+        elif name in ("Mul", "Div") and shape_of(node) == () and isinstance(other := _other(node), Tensor) and other.numel() == 1:
+            value = float(other)
+            if value == 0 or (name == "Div" and node.next_functions[0][0] is None):
+                break
+            graph.factor *= value if name == "Mul" else 1 / value
+            if value < 0:
+                graph.negated, graph.factor = not graph.negated, abs(graph.factor)
+            graph.scaled |= depth == 0 and name == "Mul" and other.dtype != torch.float64  # a Python number is kept as float64
+        elif name not in ("ToCopy", "Clone", "View", "Squeeze"):
+            break
+        node = parents[0]
+    return node
+
+
+def _other(node: Any) -> Any:
+    """The constant operand of a product or quotient."""
+    try:
+        return node._saved_other if node.next_functions[0][0] is not None else node._saved_self
+    except (RuntimeError, AttributeError):  # freed, or not kept
+        return None
+
+
+def scale_of(loss: Tensor) -> Tensor | None:
+    """What a gradient scaler multiplied this loss with."""
+    node = loss.grad_fn
+    found = _other(node) if node is not None and name_of(node) == "Mul" else None
+    return found if isinstance(found, Tensor) and found.numel() == 1 else None
+
+
+def _recognise(node: Any, graph: LossGraph, outputs: Collection[Any]) -> None:
+    name = name_of(node)
+    kind = KINDS.get(name)
+    if kind is not None:
+        graph.several += 1
+        if graph.kind is not None:
+            return
+        target = _saved(node, "target")
+        graph.summed = _saved(node, "reduction") == SUM
+        above = _behind_reshaping(node, outputs)
+        if kind == "nll_loss" and above is not None and name_of(above) == "LogSoftmax" and above not in outputs:
+            kind = "cross_entropy"
+            _already_normalised(above, kind, graph, outputs)
+        elif kind in APPLIES_ITSELF:
+            _already_normalised(node, kind, graph, outputs)
+        graph.kind, graph.target, graph.targets = kind, target, "classes" if kind in CLASSES | {"cross_entropy"} else "values"
+        own = _saved(node, "self")
+        graph.output_shape = None if own is None else tuple(own.shape)
+    elif graph.kind is None and name in ("Mean", "Sum"):
+        _by_hand(node, graph, outputs)
+
+
+def _by_hand(node: Any, graph: LossGraph, outputs: Collection[Any]) -> None:
+    """mean((y - t)**2), mean(|y - t|), and cross-entropy against probabilities, which leave the nodes of their arithmetic."""
+    parents = before(node)
+    if len(parents) != 1 or parents[0] in outputs:
+        return
+    parent = parents[0]
+    name, above = name_of(parent), before(parent)
+    difference = bool(above) and name_of(above[0]) in ("Sub", "Rsub")
+    squared = (name == "Pow" and _saved(parent, "exponent") == 2) or (name == "Mul" and len(above) == 2 and above[0] is above[1])
+    if difference and squared:
+        graph.kind = "mse_loss"
+    elif difference and name == "Abs":
+        graph.kind = "l1_loss"
+    elif name == "Mul" and len(above) == 1 and name_of(above[0]) == "LogSoftmax" and name_of(node) == "Sum":
+        graph.kind = "cross_entropy"
+        graph.target, graph.targets = _other(parent), "values"
+        _already_normalised(above[0], graph.kind, graph, outputs)
+    if graph.kind is not None:
+        graph.several += 1
+        graph.output_shape = shape_of(above[0])
+
+
+def _already_normalised(node: Any, kind: str, graph: LossGraph, outputs: Collection[Any]) -> None:
+    """Whether the loss normalises what was normalised before."""
+    above = _behind_reshaping(node, ())
+    squashed = None if above is None else SQUASHING.get(name_of(above))
+    if squashed in APPLIES_ITSELF[kind]:
+        graph.normalised = squashed
+
+
+def _behind_reshaping(node: Any, outputs: Collection[Any]) -> Any:
+    """The node that computed this node's first argument, past views of it."""
+    parents = before(node)
+    while parents and name_of(parents[0]) in RESHAPING and parents[0] not in outputs:
+        parents = before(parents[0])
+    return parents[0] if parents else None
+
+
+def _spread(node: Any, graph: LossGraph) -> None:
+    """Whether this node spread a term over a larger shape: (N, 1) against (N,) becomes (N, N)."""
+    if graph.broadcast is not None or name_of(node) not in ("Expand", "Sub", "Rsub", "Mul"):
+        return
+    result, parents = shape_of(node), before(node)
+    shapes = [shape for shape in map(shape_of, parents) if shape is not None]
+    if result is None or not shapes or len(shapes) != len(parents):
+        return
+    smaller = max(shapes, key=_entries)
+    if len(smaller) > 0 and _entries(smaller) < _entries(result) and _entries(smaller) > 1:
+        graph.broadcast = smaller, result
+
+
+def _entries(shape: tuple[int, ...]) -> int:
+    entries = 1
+    for size in shape:
+        entries *= size
+    return entries
+
+
+def _saved(node: Any, name: str) -> Any:
+    try:
+        return getattr(node, f"_saved_{name}")
+    except (RuntimeError, AttributeError):  # freed, changed in place since, or not kept
+        return None
+
+
+def born(loss: Tensor, outputs: Collection[Any] = ()) -> Any:
+    """The node nearest to the model whose saved arguments are finite and whose result is not, or whose arguments forbid one; else None."""
+    if loss.grad_fn is None:
+        return None
+    order, seen, waiting = [], set[int](), [loss.grad_fn]
+    while waiting and len(order) < NODES:
+        node = waiting.pop(0)
+        if id(node) in seen or node in outputs:
+            continue
+        seen.add(id(node))
+        order.append(node)
+        waiting.extend(before(node))
+    return next((node for node in reversed(order) if _breaks(node)), None)
+
+
+def _breaks(node: Any) -> bool:
+    """Whether finite arguments of this node give something that is not finite."""
+    name = name_of(node)
+    own, other, result = _saved(node, "self"), _saved(node, "other"), _saved(node, "result")
+    if isinstance(own, Tensor) and not bool(own.isfinite().all()):
+        return False
+    if name in ("Log", "Log2", "Log10"):
+        return isinstance(own, Tensor) and bool((own <= 0).any())
+    if name == "Log1P":
+        return isinstance(own, Tensor) and bool((own <= -1).any())
+    if name in ("Div", "Reciprocal"):
+        below = other if name == "Div" else result
+        return isinstance(below, Tensor) and bool((below == 0).any() if name == "Div" else (~below.isfinite()).any())
+    if name in ("Exp", "Sqrt", "Rsqrt", "Exp2", "Expm1") or name.startswith("Norm"):
+        return isinstance(result, Tensor) and not bool(result.isfinite().all())
+    if name == "Pow":
+        exponent = _saved(node, "exponent")
+        if isinstance(own, Tensor) and isinstance(exponent, (int, float)):
+            return not bool(own.pow(exponent).isfinite().all())
+    if name in ("Acos", "Asin"):
+        return isinstance(own, Tensor) and bool((own.abs() > 1).any())
+    return False

@@ -1,0 +1,99 @@
+"""One parameter that stands for the model: whether a backward pass reached it, whether its gradient was cleared, whether it moved."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor, nn
+
+from pellucid.diagnosis.watch.fingerprints import Fingerprints
+
+CHECKED = 128  # intervals that are all checked
+
+
+class Probe:
+    """Told from the identity and version of one parameter's .grad: a version counts the writes into a tensor.
+
+    `intervals` counts stretches from one update to the next, `uncleared` those in which the gradient that the first update had used
+    was still there, untouched, when the second used it again.
+    """
+
+    def __init__(self, trainable: list[nn.Parameter]) -> None:
+        self.candidates = [*trainable[-1:], *trainable[:1], *trainable]  # the last is nearest to the loss
+        self.parameter: nn.Parameter | None = self.candidates[0] if self.candidates else None
+        self.intervals = self.uncleared = 0
+        self.misses = 0  # backward passes in a row that did not reach it
+        self._checking = False
+        self._cleared = True  # before the first update nothing has to be cleared
+        self._before: tuple[int, int] | None = None
+        self._after: tuple[int, int] | None = None
+        self._others: dict[int, tuple[int, int] | None] = {}
+        self._weight: Any = None
+
+    def backward_begins(self, updates: int) -> bool:
+        """Note the state of .grad. False where there is no parameter to look at."""
+        parameter = self.parameter
+        if parameter is None:
+            return False
+        gradient = parameter.grad
+        state = self._before = None if gradient is None else (id(gradient), gradient._version)
+        if not self._cleared:
+            if gradient is None or state != self._after:
+                self._cleared = True
+            elif (updates < 8 or gradient._version == 0) and not bool(gradient.any()):
+                self._cleared = True  # zeroed through .data, which counts no version
+        return True
+
+    def backward_ends(self) -> bool:
+        """Whether a gradient arrived; if so its state is remembered."""
+        parameter = self.parameter
+        assert parameter is not None
+        gradient = parameter.grad
+        state = None if gradient is None else (id(gradient), gradient._version)
+        if state == self._before and not self._find_another():
+            return False
+        self.misses = 0
+        self._after = _state(self.parameter)
+        return True
+
+    def _find_another(self) -> bool:
+        """No gradient arrived here: does one arrive elsewhere? Asked at the 1st, 2nd, 4th, 8th, ... miss."""
+        self.misses += 1
+        if self.misses & (self.misses - 1):
+            return False
+        known, self._others = self._others, {id(one): _state(one) for one in self.candidates}
+        if self.misses == 1 and self._after is not None:
+            return False  # it did arrive before, and the states of the others are old
+        arrived = [one for one in self.candidates if one is not self.parameter and self._others[id(one)] not in (None, known.get(id(one)))]
+        if arrived:
+            self.parameter = arrived[0]
+        return bool(arrived)
+
+    def updated(self, step: int) -> None:
+        """The weights have changed for the `step`-th time (from 0). After the first steps every 16th interval is checked."""
+        if self._checking and step:
+            self.intervals += 1
+            self.uncleared += not self._cleared
+        self._checking = step < CHECKED or not step & 15
+        self._cleared = not self._checking
+        if self._checking:  # read again: clipping has written into it since the backward pass
+            self._after = _state(self.parameter)
+
+    def keep_weight(self) -> None:
+        self._weight = _content(self.parameter)
+
+    def weight_moved(self) -> bool:
+        """Whether the parameter changed since `keep_weight`."""
+        return self.parameter is not None and _content(self.parameter) != self._weight
+
+
+def _state(parameter: nn.Parameter | None) -> tuple[int, int] | None:
+    gradient = None if parameter is None else parameter.grad
+    return None if gradient is None else (id(gradient), gradient._version)
+
+
+def _content(parameter: Tensor | None) -> Any:
+    """What tells of a change: version, memory, and, where that is cheap, the entries: writing through `.data` counts no version."""
+    if parameter is None or parameter.device.type == "meta":
+        return None
+    return parameter._version, parameter.data_ptr(), Fingerprints().of(parameter.detach())

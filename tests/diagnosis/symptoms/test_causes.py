@@ -1,0 +1,135 @@
+"""Roots and consequences, and traps for single symptoms that no whole program is needed for."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from pellucid.core.language import text
+from pellucid.core.records import Finding
+from pellucid.diagnosis.causes import EXPLAINS, NAMED, examine, explains, rooted
+from pellucid.diagnosis.observations import (
+    BatchFacts,
+    GradientFacts,
+    Look,
+    LossFacts,
+    ModeFacts,
+    NonFinite,
+    Observations,
+    OptimizerFacts,
+    ParameterSeries,
+    TargetFacts,
+)
+from pellucid.diagnosis.registry import symptoms
+
+
+def finding(symptom: str, level: str = "fault", **more: Any) -> Finding:
+    return Finding(symptom=symptom, level=level, summary=text("it is {symptom}", symptom=symptom), **more)
+
+
+def test_every_symptom_has_its_words_and_the_table_knows_no_others() -> None:
+    names = {name.removeprefix("watched_") for name in symptoms(reads=Observations)}
+    assert set(NAMED) == names
+    assert set(EXPLAINS) | set().union(*EXPLAINS.values()) <= names
+
+
+def test_nothing_explains_itself() -> None:
+    def reach(name: str, path: tuple[str, ...] = ()) -> None:
+        assert name not in path, path
+        for consequence in EXPLAINS.get(name, ()):
+            reach(consequence, (*path, name))
+
+    for name in EXPLAINS:
+        reach(name)
+
+
+def test_the_root_is_told_with_what_it_explains() -> None:
+    (root,) = rooted([finding("dead_relu", "advice", where="3"), finding("lr_too_high"), finding("nan")])
+    assert (root.symptom, root.level) == ("lr_too_high", "fault")
+    assert [(one["symptom"], one["where"]) for one in root.evidence["consequences"]] == [("dead_relu", "3"), ("nan", None)]
+    assert "dead ReLU units, NaN or infinity" in str(root.summary)
+    assert Finding.from_dict(root.to_dict()).evidence["consequences"][0]["summary"] == text("it is {symptom}", symptom="dead_relu")
+
+
+@pytest.mark.parametrize(
+    ("root", "other", "follows"),
+    [
+        (finding("lr_too_high"), finding("dead_relu"), True),
+        (finding("flipped_gradient"), finding("nan"), True),  # through steps that become too large
+        (finding("dead_relu"), finding("lr_too_high"), False),
+        (finding("lr_too_high", "advice"), finding("nan"), False),  # the lighter does not explain the graver
+        (finding("dead_relu"), finding("frozen_weights", cause="zero_gradient"), True),
+        (finding("dead_relu"), finding("frozen_weights", cause="detached"), False),
+        (finding("lr_too_high"), finding("dead_relu", "good"), False),
+        (finding("of another package"), finding("nan"), False),
+    ],
+)
+def test_what_explains_what(root: Finding, other: Finding, follows: bool) -> None:
+    assert explains(root, other) is follows
+
+
+def test_nothing_is_found_where_nothing_was_seen() -> None:
+    assert examine(Observations()) == ()
+
+
+LOOKS = tuple(Look(step=step, loss=1.0) for step in range(0, 60, 10))
+WEIGHT = ParameterSeries(name="0.weight", layer="0", shape=(4, 4), elements=16, owners=1, changed=True, weight=(1.0,) * 6,
+                         gradient=(0.1,) * 6, update=(1e-3,) * 6, ratio=(1e-3,) * 6)  # fmt: skip
+
+
+def seen(**more: Any) -> Observations:
+    defaults: dict[str, Any] = {
+        "steps": 60, "looks": LOOKS, "weights": (WEIGHT,), "optimizers": (OptimizerFacts(kind="SGD", steps=60, owned=1),),
+        "gradients": GradientFacts(norm=(0.1,) * 6, raw_norm=(0.1,) * 6, alignment=(1.0,) * 6, intervals=59),
+    }  # fmt: skip
+    return Observations(**{**defaults, **more})
+
+
+SORTED = TargetFacts(seen="classes", batches=10, samples=320, neighbours=310, equal_neighbours=300, expected_equal=103.0)
+FORGOTTEN = ParameterSeries(name="1.weight", layer="1", shape=(4, 4), elements=16, gradient=(0.1,) * 6, changed=False)
+
+
+@pytest.mark.parametrize(
+    ("observations", "expected"),
+    [
+        (seen(), set()),
+        # cleared once in four intervals is accumulation, not forgetting
+        (seen(gradients=GradientFacts(norm=(0.1,) * 6, intervals=59, uncleared=44)), set()),
+        (seen(gradients=GradientFacts(norm=(0.1,) * 6, intervals=59, uncleared=59)), {"missing_zero_grad"}),
+        # a mask of -inf, and a gradient that a scaler left out, end no training
+        (seen(nonfinite=NonFinite(step=3, where="forward", kind="inf", path="attention")), set()),
+        (seen(nonfinite=NonFinite(step=3, where="backward", kind="inf", path="0.weight")), set()),
+        (seen(nonfinite=NonFinite(step=3, where="weights", path="0.weight")), {"nan"}),
+        # a weight per class is spread to the shape of the outputs: no pairs of samples
+        (seen(loss=LossFacts(kind="mse_loss", broadcast=((10,), (32, 10)))), set()),
+        (seen(loss=LossFacts(kind="mse_loss", broadcast=((32, 1), (32, 32)))), {"shape_broadcast"}),
+        # classes in groups, in an order that changes, as samplers for losses over pairs make them
+        (seen(targets=SORTED, loss=LossFacts(kind="cross_entropy", target_shape=(32,))), set()),
+        (seen(targets=SORTED, loss=LossFacts(kind="cross_entropy", target_shape=(32,)),
+              batches=BatchFacts(period=10, repeats=50, steps=60)), {"no_shuffle"}),
+        # neighbouring pixels or tokens of one sample are no order of samples
+        (seen(targets=SORTED, loss=LossFacts(kind="cross_entropy", target_shape=(32, 8, 8)),
+              batches=BatchFacts(period=2, repeats=50, steps=60)), set()),
+        # one batch for all steps: a test whether the network can learn it by heart
+        (seen(batches=BatchFacts(period=1, repeats=59, steps=60)), set()),
+        (seen(batches=BatchFacts(period=10, repeats=50, steps=60)), {"no_shuffle"}),
+        # maximize of a reward is meant; of a known loss it is not
+        (seen(optimizers=(OptimizerFacts(kind="SGD", steps=60, owned=1, maximize=True),)), set()),
+        (seen(optimizers=(OptimizerFacts(kind="SGD", steps=60, owned=1, maximize=True),), loss=LossFacts(kind="mse_loss")),
+         {"flipped_gradient"}),
+        # minus a loss that is maximised again is minimised
+        (seen(optimizers=(OptimizerFacts(kind="SGD", steps=60, owned=1, maximize=True),),
+              loss=LossFacts(kind="mse_loss", negated=True)), set()),
+        # evaluation in training mode where nothing depends on the mode, or of a generator whose samples a critic wants
+        (seen(modes=ModeFacts(training_forwards=60, evaluation_forwards=20, evaluation_in_train=20)), set()),
+        (seen(modes=ModeFacts(training_forwards=60, evaluation_forwards=20, evaluation_in_train=20, dependent=("1",)),
+              several_models=True), set()),
+        (seen(modes=ModeFacts(training_forwards=60, evaluation_forwards=20, evaluation_in_train=20, dependent=("1",))), {"wrong_mode"}),
+        # frozen on purpose, and forgotten
+        (seen(weights=(WEIGHT, ParameterSeries(name="1.weight", layer="1", trainable=False, changed=False))), set()),
+        (seen(weights=(WEIGHT, FORGOTTEN), unowned=("1.weight",)), {"unowned_parameters"}),
+    ],
+)  # fmt: skip
+def test_traps(observations: Observations, expected: set[str]) -> None:
+    assert {one.symptom for one in examine(observations)} == expected

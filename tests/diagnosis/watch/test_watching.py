@@ -1,0 +1,287 @@
+"""How watching begins and ends: bad input, copies, failures of the loop and our own, a forgotten watcher, compiled and parallel models."""
+
+from __future__ import annotations
+
+import copy
+import gc
+import pickle
+import subprocess
+import sys
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.optim.optimizer import _global_optimizer_pre_hooks
+
+import pellucid
+from pellucid.core.errors import InputError, ModelError, OptionError, OptionTypeError
+from pellucid.core.language import text, use_language
+from pellucid.core.records import Finding
+from pellucid.diagnosis import registry
+from pellucid.diagnosis.observations import Observations
+from pellucid.diagnosis.watch import attachment, looking
+from pellucid.diagnosis.watch.watcher import Watcher
+
+INPUTS, TARGETS = torch.randn(32, 8, generator=torch.Generator().manual_seed(0)), torch.arange(32) % 3
+
+
+def network() -> nn.Sequential:
+    return nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 3))
+
+
+def steps(model: nn.Module, count: int = 6, optimizer: torch.optim.Optimizer | None = None) -> None:
+    optimizer = optimizer or torch.optim.SGD(model.parameters(), 0.1)
+    for _ in range(count):
+        loss = F.cross_entropy(model(INPUTS), TARGETS)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+
+
+def hooks_of(model: nn.Module) -> int:
+    return sum(len(hooks) for module in model.modules() for hooks in (module._forward_hooks, module._forward_pre_hooks))
+
+
+@pytest.fixture(autouse=True)
+def _clean() -> Any:
+    backward = torch.autograd.backward
+    yield
+    assert attachment.attached() == 0
+    assert torch.autograd.backward is backward
+    assert not _global_optimizer_pre_hooks
+
+
+def _twice() -> None:
+    model = network()
+    with pellucid.watch(model):
+        pellucid.watch(model)
+
+
+BAD: dict[str, tuple[Callable[[], Any], type[InputError], str]] = {
+    "not a module": (lambda: pellucid.watch("resnet"), OptionTypeError, "str"),  # pyright: ignore[reportArgumentType]
+    "a function as a loss": (lambda: pellucid.watch(network(), loss=F.cross_entropy), OptionTypeError, "CrossEntropyLoss"),  # pyright: ignore
+    "not an optimizer": (lambda: pellucid.watch(network(), 0.1), OptionTypeError, "float"),  # pyright: ignore[reportArgumentType]
+    "another model's optimizer": (lambda: pellucid.watch(network(), torch.optim.SGD(network().parameters(), 0.1)), OptionError, "SGD"),
+    "nothing to train": (lambda: pellucid.watch(network().requires_grad_(False)), ModelError, "requires_grad"),
+    "no parameters": (lambda: pellucid.watch(nn.ReLU()), ModelError, "requires_grad"),
+    "twice": (_twice, ModelError, "already"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_input(name: str) -> None:
+    call, kind, words = BAD[name]
+    with pytest.raises(kind, match=words) as caught:
+        call()
+    assert caught.value.expected
+    assert caught.value.do
+
+
+def test_a_closed_watcher_keeps_what_it_found_and_cannot_begin_again() -> None:
+    model = network()
+    watcher = Watcher(model, announce=False)
+    steps(model)
+    watcher.close()
+    watcher.close()
+    seen = watcher.observations
+    steps(model)
+    assert watcher.observations.steps == seen.steps == 6
+    assert "closed" in repr(watcher)
+    with pytest.raises(OptionError, match="closed"), watcher:
+        pass
+    with pellucid.watch(model) as again:  # a new one may follow
+        steps(model, 3)
+        assert again.observations.steps == 3
+
+
+def test_everything_goes_when_the_loop_raises() -> None:
+    model = network()
+
+    def loop() -> None:
+        with pellucid.watch(model):
+            steps(model, 3)
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        loop()
+    assert hooks_of(model) == 0
+
+
+class Fragile(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer, self.breaks = nn.Linear(8, 3), False
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        hidden = self.layer(inputs)
+        if self.breaks:
+            raise ValueError("in the middle of a forward pass")
+        return hidden
+
+
+def test_a_forward_pass_that_raises_during_a_look_is_survived() -> None:
+    model = Fragile()
+    with Watcher(model, announce=False) as watcher:
+        model.breaks = True
+        for _ in range(2):
+            with pytest.raises(ValueError, match="middle"):
+                model(INPUTS)
+        model.breaks = False
+        steps(model, 5)
+        assert watcher.observations.steps == 5
+        assert watcher.observations.looks_made >= 2
+    assert hooks_of(model) == 0
+
+
+def test_a_backward_pass_that_raises_is_survived() -> None:
+    model = network()
+    with Watcher(model, announce=False) as watcher:
+        steps(model, 2)
+        loss = F.cross_entropy(model(INPUTS), TARGETS)
+        loss.backward()
+        with pytest.raises(RuntimeError, match="second time"):
+            loss.backward()
+        steps(model, 3)
+        assert watcher.observations.steps == 5
+        assert not watcher._recorder.failed
+
+
+def test_forgetting_the_watcher_ends_it() -> None:
+    model = network()
+    watcher = Watcher(model, announce=False)
+    steps(model, 3)
+    del watcher
+    gc.collect()
+    assert hooks_of(model) == 0
+    assert attachment.attached() == 0
+
+
+def test_a_watcher_that_is_not_kept_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+    pellucid.watch(network())
+    gc.collect()
+    assert "watcher = pellucid.watch(model)" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("duplicate", [copy.deepcopy, lambda model: pickle.loads(pickle.dumps(model))], ids=["deepcopy", "pickle"])
+@pytest.mark.parametrize("when", ["before", "in a look"])
+def test_copies_of_a_watched_model_are_not_watched(duplicate: Callable[[nn.Module], nn.Module], when: str) -> None:
+    model = network()
+    with Watcher(model, announce=False) as watcher:
+        if when == "in a look":
+            model(INPUTS)
+        other = duplicate(model)
+        steps(other, 3)
+        assert watcher.observations.steps == 0
+        steps(model, 2)
+        assert watcher.observations.steps == 2
+    assert torch.equal(other(INPUTS[:1]).isfinite(), torch.ones(1, 3, dtype=torch.bool))
+
+
+def test_a_pickled_model_needs_no_pellucid_to_load(tmp_path: Path) -> None:
+    model = network()
+    with Watcher(model, announce=False):
+        torch.save(model, tmp_path / "model.pt")
+    assert b"pellucid" not in (tmp_path / "model.pt").read_bytes()
+
+
+def test_our_own_failure_is_one_warning_and_the_training_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> None:
+        raise LookupError("a bug of ours")
+
+    monkeypatch.setattr(looking, "finish", broken)
+    model = network()
+    twin = copy.deepcopy(model)
+    steps(twin)
+    watcher = Watcher(model, announce=False)
+    with pytest.warns(RuntimeWarning, match="a bug of ours") as said:
+        steps(model)
+    assert len(said) == 1
+    assert all(torch.equal(a, b) for a, b in zip(model.parameters(), twin.parameters(), strict=True))
+    assert hooks_of(model) == 0
+    assert watcher.closed
+
+
+def test_a_watcher_is_not_copied() -> None:
+    with Watcher(network(), announce=False) as watcher, pytest.raises(OptionTypeError, match="to_dict"):
+        copy.deepcopy(watcher)
+
+
+def test_findings_are_printed_once_in_the_users_language(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def always(seen: Observations) -> list[Finding]:
+        return [Finding(symptom="always", summary=text("the loss is {value}", value=1), level="fault", remedy=text("loss"))]
+
+    always.reads = Observations  # pyright: ignore[reportFunctionMemberAccess]
+    monkeypatch.setattr(registry, "_symptoms", {"always": always})
+    model = network()
+    with use_language("en"), pellucid.watch(model) as watcher:
+        steps(model, 40)
+        assert [finding.symptom for finding in watcher.findings] == ["always"]
+    said = capsys.readouterr().err
+    assert said.count("the loss is 1") == 1
+    assert "step" in said
+
+
+def test_two_watchers_see_their_own_models() -> None:
+    first, second = network(), network()
+    with Watcher(first, announce=False) as a, Watcher(second, announce=False) as b:
+        one, two = F.cross_entropy(first(INPUTS), TARGETS), F.cross_entropy(second(INPUTS), TARGETS)
+        (3 * one).backward()
+        two.backward()
+        torch.optim.SGD(second.parameters(), 0.1).step()
+        assert (a.observations.steps, b.observations.steps) == (0, 1)
+        torch.optim.SGD(first.parameters(), 0.1).step()
+        assert a.observations.loss.values == pytest.approx([one.item()], rel=1e-5)
+        assert b.observations.loss.values == pytest.approx([two.item()], rel=1e-5)
+
+
+def test_a_compiled_model_degrades_and_says_so() -> None:
+    model = network()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        compiled = torch.compile(model, backend="eager")
+        with Watcher(compiled, announce=False) as watcher:
+            steps(compiled, 5)
+            seen = watcher.observations
+    assert seen.compiled
+    assert seen.steps == 5
+    assert seen.gradients.norm[-1] is not None
+    assert any("compiled" in str(note) for note in seen.unseen)
+    torch._dynamo.reset()
+
+
+DISTRIBUTED = """
+import torch, torch.distributed as distributed, torch.nn.functional as F
+from torch import nn
+from pellucid.diagnosis.watch.watcher import Watcher
+distributed.init_process_group("gloo", init_method="file://{store}", rank=0, world_size=1)
+ends = []
+for watched in (False, True):
+    torch.manual_seed(0)
+    model = nn.parallel.DistributedDataParallel(nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 3)))
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    watcher = Watcher(model, announce=False) if watched else None
+    for _ in range(6):
+        loss = F.cross_entropy(model(torch.randn(16, 8)), torch.randint(3, (16,)))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    ends.append([parameter.detach().clone() for parameter in model.parameters()])
+assert all(torch.equal(a, b) for a, b in zip(*ends)), "the weights differ"
+assert watcher.observations.steps == 6 and watcher.observations.looks_made >= 3
+assert watcher.observations.weights[0].owners == 1
+watcher.close()
+distributed.destroy_process_group()
+print("equal")
+"""
+
+
+@pytest.mark.slow
+def test_distributed_data_parallel(tmp_path: Path) -> None:
+    code = DISTRIBUTED.replace("{store}", str(tmp_path / "store"))
+    done = subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, timeout=240, check=False)
+    assert done.stdout.strip().endswith("equal"), done.stderr
