@@ -1,4 +1,4 @@
-"""The Chinese catalogue: extract every `text("...")` of the package, store translations, compile, check.
+"""The Chinese catalogue: extract every `text("...")` of the package and its page templates, store translations, compile, check.
 
     python tools/catalogue.py update               sentences of the source -> pellucid.po; translations kept, unused ones dropped
     python tools/catalogue.py missing              the sentences without a translation, as JSON to fill in
@@ -24,10 +24,12 @@ from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
 
+import jinja2
 from babel.messages.catalog import Catalog
 from babel.messages.extract import extract_python
 from babel.messages.mofile import write_mo
 from babel.messages.pofile import read_po, write_po
+from jinja2 import nodes
 
 from chinese_prose import faults
 
@@ -89,26 +91,51 @@ def read_source(package: Path) -> Source:
         for node in ast.walk(tree):
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "text":
                 source.faults.extend(f"{where}:{node.lineno}: {fault}" for fault in _call_faults(node))
+    for path in sorted(package.rglob("templates/*.html")):
+        _read_template(path, path.relative_to(package.parent), source)
     return source
+
+
+def _read_template(path: Path, where: Path, source: Source) -> None:
+    """The calls of `text` in a jinja template, which read as they do in Python."""
+    try:
+        tree = jinja2.Environment().parse(path.read_text(encoding="utf-8"))
+    except jinja2.TemplateSyntaxError as error:
+        source.faults.append(f"{where}:{error.lineno}: {error.message}")
+        source.complete = False
+        return
+    for call in tree.find_all(nodes.Call):
+        if isinstance(call.node, nodes.Name) and call.node.name == "text":
+            first = call.args[0].value if call.args and isinstance(call.args[0], nodes.Const) else None
+            found = list(_sentence_faults(first, {keyword.key for keyword in call.kwargs}))
+            source.faults.extend(f"{where}:{call.lineno}: {fault}" for fault in found)
+            if isinstance(first, str):
+                source.sentences.add(first)
 
 
 def _call_faults(call: ast.Call) -> Iterator[str]:
     first = call.args[0] if call.args else None
-    if not (isinstance(first, ast.Constant) and isinstance(first.value, str)):
+    literal = first.value if isinstance(first, ast.Constant) else None
+    yield from _sentence_faults(literal, {keyword.arg for keyword in call.keywords})
+
+
+def _sentence_faults(sentence: object, given: set[str | None]) -> Iterator[str]:
+    """What is wrong with a call text(sentence, name=...) that gives these names."""
+    if not isinstance(sentence, str):
         yield "the first argument of text() must be one literal sentence: choose between whole calls, not between strings"
         return
     try:
-        names = placeholders(first.value)
+        names = placeholders(sentence)
     except ValueError as error:
-        yield f"{first.value!r}: {error}; write {{{{ and }}}} for braces that are meant"
+        yield f"{sentence!r}: {error}; write {{{{ and }}}} for braces that are meant"
         return
-    given = {keyword.arg for keyword in call.keywords}
     if None in given:  # **values: known only when it runs
         return
-    for name in sorted(names - given):
-        yield f"{first.value!r}: no value for {{{name}}}"
-    for name in sorted(given - names):  # a value nobody reads is a sentence somebody forgot to finish
-        yield f"{first.value!r}: {name} is given and not used"
+    known = {name for name in given if name is not None}
+    for name in sorted(names - known):
+        yield f"{sentence!r}: no value for {{{name}}}"
+    for name in sorted(known - names):  # a value nobody reads is a sentence somebody forgot to finish
+        yield f"{sentence!r}: {name} is given and not used"
 
 
 def po_of(package: Path) -> Path:

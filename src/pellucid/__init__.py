@@ -12,6 +12,8 @@ if TYPE_CHECKING:  # what the lazy names are, for type checkers and editors
     from pellucid.core import errors
     from pellucid.derivation.check_rule import check_rule
     from pellucid.derivation.derive import derive
+    from pellucid.diagnosis.watch.watcher import watch
+    from pellucid.training.estimators import NetworkClassifier, NetworkRegressor
     from pellucid.training.fit import fit
     from pellucid.training.run import Run, load
 
@@ -21,11 +23,14 @@ _HOME = {  # public name -> the module it lives in
     "fit": "pellucid.training.fit",
     "load": "pellucid.training.run",
     "Run": "pellucid.training.run",
+    "NetworkClassifier": "pellucid.training.estimators",
+    "NetworkRegressor": "pellucid.training.estimators",
     "derive": "pellucid.derivation.derive",
     "check_rule": "pellucid.derivation.check_rule",
+    "watch": "pellucid.diagnosis.watch.watcher",
     "errors": "pellucid.core.errors",
 }
-__all__ = ["Run", "check_rule", "derive", "errors", "fit", "load"]
+__all__ = ["NetworkClassifier", "NetworkRegressor", "Run", "check_rule", "derive", "errors", "fit", "load", "watch"]
 
 
 def __getattr__(name: str) -> Any:

@@ -26,8 +26,8 @@ def call(capsys: pytest.CaptureFixture[str]) -> Callable[..., Called]:
 @pytest.fixture(scope="module", params=["iris", "diabetes"])
 def run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> str:
     folder = tmp_path_factory.mktemp("trained") / "runs"
-    options = ["--network-option", "hidden=4", "--epochs", "2", "--directory", str(folder), "--language", "en"]
-    assert main.run(["fit", request.param, *options]) == 0
+    options = ["--network-option", "hidden=4", "--epochs", "2", "--no-baselines", "--no-report", "--directory", str(folder)]
+    assert main.run(["fit", request.param, *options, "--language", "en"]) == 0
     return str(next(path for path in folder.iterdir() if path.is_dir()))
 
 

@@ -78,7 +78,7 @@ def test_help_of_fit_shows_every_option_with_default_and_range(call: Callable[..
         for choice in row.choices:
             assert choice in flat
     assert "above 0; at most 1000; default auto" in flat
-    assert "at least 0; below 1; default 0" in flat
+    assert "at least 0; at most 100; default 0" in flat
     assert "default 30 s" in flat
 
 

@@ -188,3 +188,24 @@ def test_regression_and_a_network_without_validation(monkeypatch: pytest.MonkeyP
     assert "regression: price" in written
     assert "(90 training)" in written
     assert re.search("loss 0.5000, training R.? 0.7100", written)
+
+
+def test_a_long_wait_is_heard_of_and_a_short_one_leaves_no_trace(monkeypatch):
+    """A download in a terminal rewrites one line; in a pipe it says something every ten seconds, a quick reading nothing."""
+    now = [100.0]
+    monkeypatch.setattr(module.time, "monotonic", lambda: now[0])
+    written = []
+    for terminal in (False, True):
+        stream = Stream(terminal=terminal)
+        monkeypatch.setattr(sys, "stderr", stream)
+        progress = TerminalProgress(Output("stderr"))
+        for done in range(26):
+            progress.waiting(text("downloading {name}: {done:.1f} of {size:.1f} MB", name="a.gz", done=float(done), size=25.0))
+            now[0] += 1.0
+        progress.started(Path("runs/a"))
+        written.append(stream.written())
+    piped, shown = written
+    assert [line.split()[3] for line in piped.splitlines()[:-1]] == ["10.0", "20.0"]
+    assert piped.splitlines()[-1].split()[-1] == "runs/a"
+    assert "\n" not in shown[: shown.index("25.0 of")]
+    assert "runs/a" in shown

@@ -148,3 +148,16 @@ def test_several_people_at_once_lose_nothing(catalogue: ModuleType, package: Pat
         running.append(subprocess.Popen([sys.executable, TOOLS / "catalogue.py", "translate", file, "--package", package]))
     assert [process.wait(timeout=60) for process in running] == [0] * len(sentences)
     assert catalogue.read_translations(catalogue.po_of(package)) == {sentence: f"句子 {index}" for index, sentence in enumerate(sentences)}
+
+
+def test_page_templates_are_read_as_python_is(catalogue: ModuleType, package: Path) -> None:
+    (package / "templates").mkdir()
+    page = package / "templates" / "page.html"
+    page.write_text('{% for n in names %}{{ text("hello {name}", name=n) | both }}{% endfor %}{{ text("end") }}', encoding="utf-8")
+    assert set(catalogue.update(package)) == {*GOOD, "hello {name}", "end"}
+    page.write_text('{{ text("hello {name}") }}{{ text(word) }}{{ text("end", name=1) }}', encoding="utf-8")
+    found = [fault for fault in catalogue.read_source(package).faults if "page.html:1" in fault]
+    assert len(found) == 3
+    assert any("no value for {name}" in fault for fault in found)
+    assert any("must be one literal sentence" in fault for fault in found)
+    assert any("given and not used" in fault for fault in found)

@@ -16,8 +16,8 @@ from pellucid.cli.session import Session
 from pellucid.core.errors import InputError, OptionError, did_you_mean
 from pellucid.core.language import Text, language, text
 
-EMBEDDED = ("digits", "iris", "wine", "breast-cancer", "diabetes")
-COMMANDS = ("fit", "predict", "evaluate", "runs", "resume", "data", "derive")  # a file of the same name in commands/
+EMBEDDED = ("digits", "iris", "wine", "breast-cancer", "diabetes", "cifar10", "mnist", "fashion-mnist")
+COMMANDS = ("fit", "predict", "evaluate", "runs", "resume", "report", "data", "derive")  # a file of the same name in commands/
 
 _LEFT = 31  # columns of the option names in --help
 
@@ -198,7 +198,7 @@ class Group(click.Group):
         for option in self.get_params(ctx):
             if option.name != "traceback":  # the first screen is for the first day
                 lines += _option_lines(option, columns)
-        lines += ["", *wrap(str(text("pellucid COMMAND --help describes a command and all its options.")), columns)]
+        lines += [*wrap(str(text("pellucid COMMAND --help describes a command and all its options.")), columns)]
         formatter.write("\n".join(lines) + "\n")
 
 

@@ -17,6 +17,7 @@ from pellucid.cli.session import Session, language_of, session_of
 from pellucid.cli.terminal import prepare_streams
 from pellucid.core.errors import PellucidError, StorageError
 from pellucid.core.language import LOCALE_DIRECTORY, Text, language, text, use_language
+from pellucid.core.system import process_start
 
 if TYPE_CHECKING:
     import click
@@ -24,9 +25,11 @@ if TYPE_CHECKING:
 
 def run(arguments: Sequence[str] | None = None) -> int:
     """Do what the command line asks and return the exit code. Nothing of the process is changed for good but its two streams."""
+    started = process_start() if arguments is None else None
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     prepare_streams()
     session = session_of(arguments)
+    session.started = started
     wrong: PellucidError | None = None
     try:
         chosen = language_of(arguments)

@@ -39,6 +39,7 @@ VALUE_NAMES: dict[str, Text] = {  # what stands for the value in --help
     "FOLDER": text("FOLDER"),
     "TIME": text("TIME"),
     "NAME=VALUE": text("NAME=VALUE"),
+    "NAMES": text("NAMES"),
 }
 
 # What people type who come from another library.

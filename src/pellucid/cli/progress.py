@@ -11,7 +11,7 @@ from pellucid.cli.layout import clock, count, duration, fill, listing, number, o
 from pellucid.cli.names import metric_name, part_name, task_name
 from pellucid.cli.terminal import Output, styled
 from pellucid.core.language import Text, text
-from pellucid.core.records import Notice
+from pellucid.core.records import Expectation, Notice
 from pellucid.training.progress import Plan, Progress, StepReport
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 LABEL = 11  # columns of the labels on the left
 SECONDS_BETWEEN_LINES = 1.0  # in a pipe
 SECONDS_BETWEEN_PICTURES = 0.1  # in a terminal
+SECONDS_BETWEEN_WAITS = 10.0  # in a pipe
 
 
 class TerminalProgress(Progress):
@@ -43,10 +44,18 @@ class TerminalProgress(Progress):
         self._notices: list[Text] = []
         self._closed = False
         self._waiting = 0  # columns of a line that will be written over
+        self._told_waiting = 0.0  # when a pipe last heard what is waited for
 
     def waiting(self, name: Text) -> None:
-        """In a terminal, a word while nothing can be shown yet; the next line takes its place."""
+        """In a terminal, a word while nothing can be shown yet, which the next line replaces; in a pipe, now and then a line."""
+        now = time.monotonic()
+        if not self.output.live:
+            self._told_waiting = self._told_waiting or now
+            if now - self._told_waiting >= SECONDS_BETWEEN_WAITS:
+                self._told_waiting = now
+                self._labelled(text("Now"), str(name))
         if self.output.live:
+            self._end_waiting()
             line = f"{name} ..."
             self._waiting = width_of(line)
             self.output.console.print(styled((line, "dim")), end="\r", soft_wrap=True)
@@ -70,6 +79,13 @@ class TerminalProgress(Progress):
 
     def decided(self, settings: Mapping[str, Any], chosen: tuple[str, ...]) -> None:
         self._labelled(text("Chosen"), str(_decisions(settings, chosen)))
+
+    def expected(self, expectation: Expectation) -> None:
+        from pellucid.training.summary import expectation_sentence
+
+        sentence = expectation_sentence(expectation)
+        if sentence is not None:
+            self._labelled(text("Expected"), str(sentence))
 
     def notice(self, notice: Notice | Text) -> None:
         self._notices.append(notice.summary if isinstance(notice, Notice) else notice)
@@ -242,9 +258,7 @@ def plan_lines(plan: Plan) -> list[tuple[Text, Text | str]]:
         goal = text("{task}: {count} classes ({names})", task=task_name(plan.task), count=len(plan.outputs), names=listing(plan.outputs))
     else:
         goal = text("{task}: {names}", task=task_name(plan.task), names=listing(plan.outputs))
-    data = text(
-        "{name}: {total} samples of {shape} ({parts})", name=plan.name, total=count(total), shape=shape_of(plan.input_shape), parts=parts
-    )
+    data = text("{name}: {total} samples of {shape} ({parts})", name=plan.name, total=count(total), shape=_shape(plan), parts=parts)
     return [
         (text("Data"), data),
         (text("Task"), goal),
@@ -253,10 +267,20 @@ def plan_lines(plan: Plan) -> list[tuple[Text, Text | str]]:
     ]
 
 
+def _shape(plan: Plan) -> Text:
+    """A table by its columns, where its inputs are more."""
+    if plan.columns is None or plan.columns == plan.input_shape[0]:
+        return shape_of(plan.input_shape)
+    inputs = count(plan.input_shape[0])
+    if plan.columns == 1:
+        return text("1 column, encoded as {inputs} inputs", inputs=inputs)
+    return text("{columns} columns, encoded as {inputs} inputs", columns=count(plan.columns), inputs=inputs)
+
+
 def shape_of(shape: Sequence[int]) -> Text:
     """One sample's shape in words."""
     if len(shape) == 1:
-        return text("{count} features", count=count(shape[0]))
+        return text("1 feature") if shape[0] == 1 else text("{count} features", count=count(shape[0]))
     if len(shape) == 3:
         return text("{height} x {width} pixels, channels: {channels}", channels=shape[0], height=shape[1], width=shape[2])
     return text("shape {shape}", shape=" x ".join(str(length) for length in shape))

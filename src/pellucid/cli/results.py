@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pellucid.cli.layout import count, fill, number, one_line, width_of, wrap
@@ -10,6 +11,7 @@ from pellucid.cli.names import metric_name
 from pellucid.cli.terminal import Output
 from pellucid.core.language import text
 from pellucid.core.records import Finding, Score
+from pellucid.core.results import Baselines
 
 if TYPE_CHECKING:
     from pellucid.training.run import Evaluation, Run
@@ -27,6 +29,8 @@ def show_result(output: Output, run: Run, *, notes: bool = True) -> None:
         told = {str(notice.summary) for notice in summary.notices}
         sections = [(heading, sentences) for heading, sentences in sections if not set(sentences) <= told]
     sections.append((str(text("Run")), [str(run.directory)]))
+    if (report := report_of(run)) is not None:
+        sections.append((str(text("Report")), [str(report)]))
     left = max(11, *(width_of(heading) + 2 for heading, _ in sections))
     marks = {str(finding.summary): _MARKS.get(finding.level, _MARKS["advice"]) for finding in summary.findings}
     output.line("")
@@ -44,6 +48,12 @@ def show_result(output: Output, run: Run, *, notes: bool = True) -> None:
                 output.line(" " * left, (line, emphasis))
 
 
+def report_of(run: Run) -> Path | None:
+    """Where the run's report is, if it was drawn."""
+    path = run.directory / "report.html"
+    return path if path.is_file() else None
+
+
 def fit_answer(run: Run) -> dict[str, Any]:
     """What `fit --json` and `resume --json` print."""
     summary = run.summary
@@ -51,6 +61,7 @@ def fit_answer(run: Run) -> dict[str, Any]:
         part: {score.name: [score.interval.low, score.interval.high] for score in scores if score.interval is not None}
         for part, scores in run.scores.items()
     }
+    baselines = summary.baselines if summary is not None else None
     return {
         "run": str(run.directory),
         "task": run.task.kind,
@@ -59,6 +70,22 @@ def fit_answer(run: Run) -> dict[str, Any]:
         "findings": [_finding(finding) for finding in run.findings],
         "notices": [{"kind": notice.kind, "where": notice.where, "summary": str(notice.summary)} for notice in run.notices],
         "cost": {name: value for name, value in summary.cost.to_dict().items() if name != "format"} if summary is not None else None,
+        "baselines": _comparison(baselines) if baselines is not None else None,
+        "report": str(report) if (report := report_of(run)) is not None else None,
+    }
+
+
+def _comparison(baselines: Baselines) -> dict[str, Any]:
+    """Model -> its score in the primary metric, and whether the network beats the best of them."""
+    scores = {baseline.name: {score.name: score.value for score in baseline.scores} for baseline in baselines.baselines}
+    return {
+        "conclusion": baselines.conclusion,
+        "verdict": str(baselines.verdict),
+        "best": baselines.best,
+        "metric": baselines.primary,
+        "models": {name: values.get(baselines.primary) for name, values in scores.items()},
+        "skipped": {baseline.name: str(baseline.skipped) for baseline in baselines.baselines if baseline.skipped is not None},
+        "seconds": baselines.seconds,
     }
 
 
@@ -76,7 +103,8 @@ def _finding(finding: Finding) -> dict[str, Any]:
 
 
 def show_evaluation(output: Output, evaluation: Evaluation) -> None:
-    output.line(str(text("{count} samples", count=count(evaluation.samples))))
+    samples = text("1 sample") if evaluation.samples == 1 else text("{count} samples", count=count(evaluation.samples))
+    output.line(str(samples))
     output.line("")
     show_scores(output, evaluation.scores)
 

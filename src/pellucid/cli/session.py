@@ -12,7 +12,7 @@ from typing import Any
 
 from pellucid.cli.terminal import Output, can_write_chinese
 from pellucid.core.errors import OptionError
-from pellucid.core.language import LANGUAGES, language_of_environment, text
+from pellucid.core.language import LANGUAGES, Text, language_of_environment, text
 
 
 @dataclass
@@ -20,14 +20,14 @@ class Session:
     """One call of the program."""
 
     json: bool = False  # standard output holds one JSON object, all else goes to standard error
+    started: float | None = None  # what time.perf_counter said when the process began; None: the process is not ours alone
     traceback: bool = False  # show where an unexpected error came from
     out: Output = field(default_factory=lambda: Output("stdout"))
     err: Output = field(default_factory=lambda: Output("stderr"))
 
-    @property
-    def talk(self) -> Output:
-        """Where sentences for a person go when they are the answer: standard output, unless JSON is there."""
-        return self.err if self.json else self.out
+    def tell(self, sentence: Text) -> None:
+        """Something for a person beside the answer: standard error."""
+        self.err.prose(str(sentence))
 
     def write_json(self, answer: Mapping[str, Any]) -> None:
         """The one JSON object. NaN and infinity, which JSON does not have, become null."""

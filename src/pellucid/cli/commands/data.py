@@ -9,13 +9,19 @@ from pellucid.core.language import text
 from pellucid.core.options import BY_NAME
 
 
-def _data(session: Session, source: str, target: str | None, task: str | None, header: bool | None) -> None:
+def _data(session: Session, source: str, target: str | None, task: str | None, header: bool | None, data_dir: str | None) -> None:
     kind: str = BY_NAME["task"].check("auto" if task is None else task)
 
     from pellucid import data
     from pellucid.cli.description import show_description
+    from pellucid.cli.progress import TerminalProgress
 
-    description = data.describe(data.read(source, target, task=kind, header=True if header is None else header))
+    progress = TerminalProgress(session.err)
+    try:
+        samples = data.read(source, target, task=kind, header=header is not False, data_dir=data_dir, tell=progress.waiting)
+    finally:
+        progress.close()
+    description = data.describe(samples)
     if session.json:
         session.write_json(description.to_dict())
     else:
@@ -39,6 +45,7 @@ command = Command(
         ),
         TableOption(BY_NAME["task"]),
         TableOption(BY_NAME["header"]),
+        TableOption(BY_NAME["data_dir"]),
     ],
     word="查看数据",
     short=text("what the data look like before training"),

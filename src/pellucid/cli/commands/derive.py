@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 from pellucid.cli.command import Command, GroupedOption, NamedArgument
@@ -26,9 +27,12 @@ def _derive(session: Session, run: str, example: int, output: str | None, notati
             text("notation {name!r}", name=notation), text("one of {names}", names=list(NOTATIONS)), did_you_mean(notation, NOTATIONS)
         )
 
+    from pellucid.core.system import peak_memory_bytes
     from pellucid.training.derived import derive_run
     from pellucid.training.run import load
+    from pellucid.training.summary import WORTH_SAYING, usage_sentence
 
+    begun = time.perf_counter()
     made = derive_run(load(run), example, notation=notation)
     derivation = made.derivation
     if output is not None:
@@ -40,6 +44,9 @@ def _derive(session: Session, run: str, example: int, output: str | None, notati
         else:
             Path(output).write_text(derivation.to_text(), encoding="utf-8")
     check = derivation.check()
+    seconds = time.perf_counter() - begun
+    if seconds >= WORTH_SAYING:
+        session.tell(text("it took: {usage}", usage=usage_sentence(seconds, peak_memory_bytes())))
     if session.json:
         session.write_json(
             {

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from pellucid.cli.command import Command, GroupedOption, NamedArgument
+from pellucid.cli.parameters import TableOption
 from pellucid.cli.session import Session
 from pellucid.core.language import text
+from pellucid.core.options import BY_NAME
 
 
-def _evaluate(session: Session, run: str, source: str, header: bool | None) -> None:
+def _evaluate(session: Session, run: str, source: str, header: bool | None, data_dir: str | None) -> None:
     from pellucid.cli import predictions, results
     from pellucid.training.run import load
 
     trained = load(run)
-    evaluation = trained.evaluate(source, header=header)
+    evaluation = trained.evaluate(source, header=header, data_dir=data_dir, tell=session.tell)
     predictions.tell_skipped(session.err, evaluation.skipped)
     predictions.tell_notices(session.err, evaluation.notices)
     if session.json:
@@ -33,6 +35,7 @@ command = Command(
             "--header/--no-header", default=None,
             says=text("the table's first line holds the column names (default: as the run's own data)"), group="data",
         ),
+        TableOption(BY_NAME["data_dir"]),
     ],
     word="评估",
     short=text("measure a trained network on other data with known answers"),

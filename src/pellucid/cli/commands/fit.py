@@ -25,13 +25,15 @@ def _fit(session: Session, source: str | None, target: str | None, config: str |
 
     from pellucid.cli.progress import TerminalProgress
     from pellucid.cli.results import fit_answer, show_result
+    from pellucid.core.memory import keep_freed_memory
 
+    keep_freed_memory()  # before torch takes any
     progress = TerminalProgress(session.err)
     progress.waiting(text("reading the data"))
     try:
         from pellucid.training.fit import train  # torch: a second or two, so only now that the arguments are right
 
-        run = train(source, target, options, progress)
+        run = train(source, target, options, progress, session.started)
     finally:
         progress.close()
     if session.json:

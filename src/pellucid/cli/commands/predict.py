@@ -5,14 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 
 from pellucid.cli.command import Command, GroupedOption, NamedArgument
+from pellucid.cli.parameters import TableOption
 from pellucid.cli.session import Session
 from pellucid.core.errors import OptionError, did_you_mean
 from pellucid.core.language import text
+from pellucid.core.options import BY_NAME
 
 FORMATS = (".csv", ".jsonl")
 
 
-def _predict(session: Session, run: str, source: str, output: str | None, header: bool | None) -> None:
+def _predict(session: Session, run: str, source: str, output: str | None, header: bool | None, data_dir: str | None) -> None:
     if output is not None and Path(output).suffix.lower() not in FORMATS:
         raise OptionError(
             text("the output file is {path!r}", path=output),
@@ -23,7 +25,7 @@ def _predict(session: Session, run: str, source: str, output: str | None, header
     from pellucid.cli import predictions
     from pellucid.training.run import load
 
-    answer = load(run).predict(source, header=header)
+    answer = load(run).predict(source, header=header, data_dir=data_dir, tell=session.tell)
     predictions.tell_skipped(session.err, answer.skipped)
     predictions.tell_notices(session.err, answer.notices)
     if output is not None:
@@ -51,6 +53,7 @@ command = Command(
             "--header/--no-header", default=None,
             says=text("the table's first line holds the column names (default: as the run's own data)"), group="data",
         ),
+        TableOption(BY_NAME["data_dir"]),
     ],
     word="预测",
     short=text("predict new samples with a trained network"),

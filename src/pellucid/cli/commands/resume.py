@@ -10,13 +10,15 @@ from pellucid.core.language import text
 def _resume(session: Session, run: str) -> None:
     from pellucid.cli.progress import TerminalProgress
     from pellucid.cli.results import fit_answer, show_result
+    from pellucid.core.memory import keep_freed_memory
 
+    keep_freed_memory()  # before torch takes any
     progress = TerminalProgress(session.err)
     progress.waiting(text("reading the data"))
     try:
         from pellucid.training.run import load
 
-        finished = load(run).resume(progress=progress)
+        finished = load(run).resume(progress=progress, started=session.started)
     finally:
         progress.close()
     if session.json:

@@ -1,0 +1,152 @@
+"""Numbers, quantities and names as the report writes them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from pellucid.core.language import Text, text
+from pellucid.core.records import Interval, Score
+from pellucid.diagnosis.curves import METRIC_WORDS, shown
+
+THIN = "\u202f"  # narrow no-break space, between groups of three digits
+
+PART_NAMES = {"train": text("training part"), "validation": text("validation part"), "test": text("test part")}
+TASK_NAMES = {"classification": text("classification"), "regression": text("regression")}
+DATA_KINDS = {"table": text("a table"), "images": text("images"), "array": text("an array"), "torch": text("a torch data set")}
+COLUMN_KINDS = {
+    "numeric": text("numeric"),
+    "boolean": text("boolean"),
+    "categorical": text("categorical"),
+    "date": text("date"),
+    "text": text("text"),
+    "identifier": text("identifier"),
+    "constant": text("constant"),
+    "nested": text("nested"),
+}
+UNUSED_COLUMNS = ("identifier", "constant", "nested")  # kinds that no network sees
+BASELINE_NAMES = {
+    "constant": text("a constant answer"),
+    "linear": text("logistic regression"),
+    "decision_tree": text("a decision tree"),
+    "random_forest": text("a random forest"),
+    "gradient_boosting": text("gradient boosting"),
+    "svm": text("a support vector machine"),
+}
+OPTIMIZER_NAMES = {
+    "sgd": "SGD",
+    "momentum": text("SGD with momentum"),
+    "nesterov": text("SGD with Nesterov momentum"),
+    "adagrad": "Adagrad",
+    "rmsprop": "RMSProp",
+    "adam": "Adam",
+    "adamw": "AdamW",
+}
+SCHEDULE_NAMES = {
+    "constant": text("a constant rate"),
+    "step": text("a rate divided by ten after each third of the steps"),
+    "cosine": text("cosine decay"),
+    "one_cycle": text("the one-cycle schedule"),
+    "warmup": text("linear warm-up and linear decay"),
+    "linear": text("linear decay"),
+}
+LOSS_NAMES = {
+    "cross_entropy": text("cross-entropy loss"),
+    "binary_cross_entropy": text("binary cross-entropy loss"),
+    "mse": text("mean squared error"),
+    "mae": text("mean absolute error"),
+    "huber": text("Huber loss"),
+}
+_MORE_METRICS = {"ece": text("expected calibration error"), "sensitivity": text("sensitivity"), "specificity": text("specificity")}
+
+
+def metric_name(name: str) -> Text | str:
+    return METRIC_WORDS.get(name) or _MORE_METRICS.get(name) or name.replace("_", " ")
+
+
+def baseline_name(name: str, primary: str) -> Text | str:
+    """What a person calls a classical model; `primary` is the metric it is measured in."""
+    if name == "linear" and primary == "r2":
+        return text("ridge regression")
+    return BASELINE_NAMES.get(name) or name.replace("_", " ")
+
+
+def named(names: dict[str, Text] | dict[str, Text | str], name: object) -> Text | str:
+    """The name for a person; one that is not ours (a user's own object, a later version's word) stands for itself."""
+    return names.get(str(name), str(name).removeprefix("python:"))
+
+
+def grouped(count: float) -> str:
+    """12345678 as 12 345 678: the same in every language."""
+    return f"{count:,.0f}".replace(",", THIN)
+
+
+def value(number: float | None, beside: float | None = None) -> str:
+    """A score or a loss; "-" where there is none."""
+    if number is None or math.isnan(number):
+        return "–"
+    written = shown(number, beside)
+    if written.startswith("-") and not written.strip("-0."):  # a negative number too small for its decimals
+        written = written[1:]
+    return written.replace(" ", THIN).replace("-", "−")
+
+
+def difference(number: float, beside: float) -> str:
+    """With its sign, in the decimals of the score it belongs to."""
+    return ("+" if number >= 0 else "") + value(number, beside)
+
+
+def interval(of: Interval | None, beside: float | None = None) -> str:
+    return "" if of is None else f"[{value(of.low, beside)}, {value(of.high, beside)}]"
+
+
+def stated(score: Score | None) -> str:
+    """0.975 [0.962, 0.985]"""
+    return "–" if score is None else f"{value(score.value)} {interval(score.interval, score.value)}".strip()
+
+
+def shape(sizes: Sequence[int] | None) -> str:
+    return "–" if sizes is None else " × ".join(str(size) for size in sizes) or "1"
+
+
+def scaled(amount: float | None, unit: str) -> str:
+    """1.23e9 with the unit FLOP as 1.23 GFLOP."""
+    if amount is None or not math.isfinite(amount):
+        return "–"
+    for prefix, size in (("E", 1e18), ("P", 1e15), ("T", 1e12), ("G", 1e9), ("M", 1e6), ("k", 1e3)):
+        if abs(amount) >= size:
+            return f"{amount / size:.3g} {prefix}{unit}"
+    return f"{amount:.3g} {unit}".strip()
+
+
+def memory(amount: float | None) -> str:
+    if amount is None:
+        return "–"
+    for name, size in (("TiB", 2**40), ("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10)):
+        if amount >= size:
+            return f"{amount / size:.1f} {name}" if amount < 10 * size else f"{amount / size:.0f} {name}"
+    return f"{amount:.0f} B"
+
+
+def seconds(amount: float | None) -> str:
+    """A measured time in seconds, for columns of numbers: 0.004, 1.25, 873."""
+    if amount is None:
+        return "–"
+    return f"{amount:.3f}" if amount < 1 else f"{amount:.2f}" if amount < 10 else f"{amount:.1f}" if amount < 100 else grouped(amount)
+
+
+def duration(amount: float) -> Text:
+    """A time as a person says it: 0.8 s, 12 s, 3 min 20 s, 2 h 5 min."""
+    if amount < 9.95:
+        return text("{seconds:.1f} s", seconds=amount)
+    whole = round(amount)
+    if whole < 60:
+        return text("{seconds} s", seconds=whole)
+    if whole < 3600:
+        return text("{minutes} min {seconds} s", minutes=whole // 60, seconds=whole % 60)
+    return text("{hours} h {minutes} min", hours=whole // 3600, minutes=whole % 3600 // 60)
+
+
+def rate(number: float | None) -> str:
+    """A learning rate: 0.002, 1.5e-05."""
+    return "–" if number is None else f"{number:.3g}"
