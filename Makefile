@@ -41,7 +41,7 @@ test: $(VENV)/.developer $(VENV)/.catalogues
 	  echo "the tests took $$seconds s; they may take $(TEST_SECONDS) s (the ten slowest stand above)" >&2; exit 1; \
 	fi
 
-test-slow: $(VENV)/.developer $(VENV)/.catalogues
+test-slow: $(VENV)/.frameworks $(VENV)/.catalogues
 	@$(BIN)/python -m pytest -m slow --durations=10 --timeout=1200
 
 check: $(VENV)/.developer $(VENV)/.catalogues
@@ -62,8 +62,12 @@ catalogue: $(VENV)/.developer
 	$(BIN)/python tools/catalogue.py update
 	$(BIN)/python tools/catalogue.py missing
 
+# All of them, whatever one of them misses; what was missed is named at the end.
 benchmark: $(VENV)/.developer $(VENV)/.catalogues
-	@for script in $$(grep -l __main__ benchmarks/*.py); do echo "== $$script"; $(BIN)/python "$$script"; done
+	@missed=""; for script in $$(grep -l __main__ benchmarks/*.py); do \
+	  echo "== $$script"; $(BIN)/python "$$script" || missed="$$missed $$script"; \
+	done; \
+	if [[ -n $$missed ]]; then echo "these missed an aim or failed:$$missed" >&2; exit 1; fi
 
 clean:
 	rm -rf $(VENV) build dist .pytest_cache .ruff_cache .import_linter_cache .hypothesis
@@ -86,6 +90,12 @@ $(VENV)/.installed: $(VENV)/.created pyproject.toml constraints.txt hatch_build.
 $(VENV)/.developer: $(VENV)/.installed
 	@$(GROUP) test check > $(VENV)/developer-requirements.txt
 	@$(PIP) install --quiet --constraint constraints.txt --requirement $(VENV)/developer-requirements.txt
+	@touch $@
+
+# Lightning, skorch, transformers, Keras: their loops are watched in the slow tests.
+$(VENV)/.frameworks: $(VENV)/.developer
+	@$(GROUP) frameworks > $(VENV)/frameworks-requirements.txt
+	@$(PIP) install --quiet --constraint constraints.txt --requirement $(VENV)/frameworks-requirements.txt
 	@touch $@
 
 # Sentences changed since the installation: compile them again, with Babel where it is there, else by installing again.

@@ -21,9 +21,14 @@ _FIGURES = {
         "epochs": r"stopped after at most ({number}) epochs",
         "duplicates": r"({number}) duplicate samples?",
         "equal": r"({number}) tensors equal after resuming",
+        "losses": r"({number}) losses equal to the plain loop's",
         "finding": r"verdict: (overfitting|underfitting)",
         "gradient_error": r"largest gradient error below (1e-\d+)",
         "final_loss": r"final loss below ({number})",
+        "models.decision_tree": r"decision tree ({number}) ± ({number})",
+        "models.random_forest": r"random forest ({number}) ± ({number})",
+        "models.svm": r"SVM ({number}) ± ({number})",
+        "conclusion": r"the network is (better|no better|worse) than the best of them",
     },
     "zh": {
         "test.accuracy": r"测试准确率 ({number}) ± ({number})",
@@ -34,17 +39,25 @@ _FIGURES = {
         "epochs": r"至多 ({number}) 轮即停止",
         "duplicates": r"({number}) 个重复样本",
         "equal": r"续训后 ({number}) 个张量全部相同",
+        "losses": r"({number}) 个损失与普通循环的相等",
         "finding": r"结论：(过拟合|欠拟合)",
         "gradient_error": r"最大梯度误差小于 (1e-\d+)",
         "final_loss": r"最终损失小于 ({number})",
+        "models.decision_tree": r"决策树 ({number}) ± ({number})",
+        "models.random_forest": r"随机森林 ({number}) ± ({number})",
+        "models.svm": r"支持向量机 ({number}) ± ({number})",
+        "conclusion": r"网络(优于|不优于|不如)其中最好的",
     },
 }
-_SYMPTOMS = {"过拟合": "overfitting", "欠拟合": "underfitting"}
+_WORDS = {  # what is said, as the program's answer has it
+    "过拟合": "overfitting", "欠拟合": "underfitting",
+    "no better": "not_shown", "优于": "better", "不优于": "not_shown", "不如": "worse",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Figure:
-    """One stated figure: `value` within `spread`, or a symptom's name."""
+    """One stated figure: `value` within `spread`, or a word of the verdict."""
 
     name: str
     value: float | str
@@ -98,8 +111,8 @@ def figures(result: str, language: str) -> tuple[Figure, ...]:
             match = re.fullmatch(pattern.replace("{number}", r"[\d,.]+"), part)
             if match:
                 first, *rest = match.groups()
-                if name == "finding":
-                    found.append(Figure(name, _SYMPTOMS.get(first, first)))
+                if name in ("finding", "conclusion"):
+                    found.append(Figure(name, _WORDS.get(first, first)))
                 else:
                     found.append(Figure(name, _number(first), _number(rest[0]) if rest else 0.0))
                 break

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -57,8 +58,10 @@ def test_a_figure_nobody_could_check_is_refused() -> None:
         figures("test accuracy 0.95 ± 0.02; very good", "en")
 
 
-def answer_of(command: str, capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
-    """Run one command and give what its figures are read from."""
+def answer_of(row: Row, capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
+    """Run the row's command, but for what the row states nothing about, and give what its figures are read from."""
+    command = row.command
+    assert command is not None
     program, *arguments = shlex.split(command)
     if program == "python":
         done = subprocess.run(
@@ -74,16 +77,22 @@ def answer_of(command: str, capsys: pytest.CaptureFixture[str]) -> dict[str, Any
         table = [float(number) for number in re.findall(r"(\d\.\d+)$", done.stdout, flags=re.MULTILINE)]
         error = re.search(r"largest gradient error (\d\.\de-\d+)", done.stdout)
         loss = re.search(r"final loss (\d\.\d+)", done.stdout)
+        losses = re.search(r"(\d+) losses equal bit for bit", done.stdout)
         equal = re.search(r"all (\d+) tensors equal .*: True", done.stdout)
         return {
             "metrics": {"test": {"accuracy": accuracies[0] if accuracies else None}},
             "best": {"accuracy": max(table, default=None)},
             "equal": int(equal[1]) if equal else None,
+            "losses": int(losses[1]) if losses else None,
             "gradient_error": float(error[1]) if error else None,
             "final_loss": float(loss[1]) if loss else None,
         }
     from pellucid.cli.main import run
 
+    if arguments[0] == "fit":
+        arguments.append("--no-report")
+        if not any(figure.name.startswith(("models.", "conclusion")) for figure in row.figures):
+            arguments.append("--no-baselines")
     assert run([*arguments, "--json"]) == 0
     return json.loads(capsys.readouterr().out)
 
@@ -94,23 +103,52 @@ def measured(answer: dict[str, Any], name: str) -> Any:
     if name.startswith(("cost.", "best.")):
         part, _, key = name.partition(".")
         return answer[part][key]
+    if name.startswith("models."):
+        return answer["baselines"]["models"][name.removeprefix("models.")]
+    if name == "conclusion":
+        return answer["baselines"]["conclusion"]
     if name == "epochs":
         return answer["cost"]["epochs"]
     return answer[name]
 
 
-SLOW = ("pellucid fit digits", "python examples/exact_resume.py")  # the demonstration itself; three processes, one after the other
-COMMANDS = [pytest.param(row, id=row.subject, marks=[pytest.mark.slow] if row.command in SLOW else []) for row in ENGLISH if row.command]
+SLOW = (
+    "pellucid fit digits",  # the demonstration itself
+    "python examples/compare_optimizers.py",
+    "python examples/own_network.py",
+    "python examples/own_dataset.py",
+    "python examples/exact_resume.py",  # three processes, one after the other
+    "python examples/cifar10_pellucid.py --epochs 2",  # 200,000 images
+)
+
+
+def uses_shared_data(command: str) -> bool:
+    return "cifar10" in command or ".csv" in command
+
+
+COMMANDS = [
+    pytest.param(
+        row, id=row.subject,
+        marks=[*([pytest.mark.slow] if row.command in SLOW else []), *([pytest.mark.shared_data] if uses_shared_data(row.command) else [])],
+    )
+    for row in ENGLISH if row.command
+]  # fmt: skip
 
 
 @pytest.mark.parametrize("row", COMMANDS)
-def test_the_command_reproduces_its_figures(row: Row, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+def test_the_command_reproduces_its_figures(
+    row: Row, capsys: pytest.CaptureFixture[str], tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
     assert row.command is not None
-    answer = answer_of(row.command, capsys)
+    for table in re.findall(r"\S+\.csv", row.command):
+        shutil.copy(request.getfixturevalue("shared_data") / "tabular" / table, table)
+    answer = answer_of(row, capsys)
     for figure in row.figures:
         if figure.name == "finding":
             seen = [finding["symptom"] for finding in answer["findings"] if finding["level"] != "good"]
             assert figure.value in seen
+        elif figure.name == "conclusion":
+            assert measured(answer, figure.name) == figure.value
         elif figure.name in ("epochs", "gradient_error", "final_loss"):
             assert measured(answer, figure.name) <= figure.value
         else:

@@ -1,0 +1,19 @@
+"""The programs in docs/watch.md and its Chinese pair run as they stand."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+DOCUMENTS = Path(__file__).resolve().parents[2] / "docs"
+
+
+@pytest.mark.parametrize("name", ["watch.md", "watch.zh-CN.md"])
+def test_programs_run(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    programs = re.findall(r"```python\n(.*?)```", (DOCUMENTS / name).read_text(encoding="utf-8"), flags=re.DOTALL)
+    assert len(programs) == 1
+    exec(compile(programs[0], name, "exec"), {"__name__": "__main__"})
+    assert "40 steps watched" in capsys.readouterr().out
+    assert Path("watch.html").stat().st_size > 5000
