@@ -106,6 +106,29 @@ class Score(Record):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Change(Record):
+    """One concrete change of a training, that can be applied to an Experiment: a kind known to `diagnosis.remedies`, and its values."""
+
+    kind: str  # "learning_rate", "optimizer", "loss", "standardise_inputs", ...
+    values: Mapping[str, Any] = field(default_factory=lambda: cast("dict[str, Any]", {}))  # plain values: {"rate": 0.01}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verification(Record):
+    """A remedy's proof: the same training before and after it, from the same seeds."""
+
+    change: Change
+    metric: str  # "accuracy", "r2" or "loss" (its negative), measured the same way on both sides; higher is better
+    seeds: tuple[int, ...]
+    before: tuple[float, ...]  # the score from each seed; minus infinity where the training broke down
+    after: tuple[float, ...]
+    difference: float  # mean of after - before
+    interval: Interval  # of the difference
+    verdict: str  # "helps", "no difference" or "worse"
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
 class Finding(Record):
     """Something wrong (or worth knowing) about a training, with its evidence and a remedy."""
 
@@ -116,7 +139,8 @@ class Finding(Record):
     where: str | None = None  # layer path, tensor, setting or source line
     summary: Text  # one sentence for a person
     evidence: Mapping[str, Any] = field(default_factory=lambda: cast("dict[str, Any]", {}))  # numbers, and what they should be
-    remedy: Text | None = None  # a concrete change
+    remedy: Text | None = None  # a concrete change, in words
+    change: Change | None = None  # the same as something that can be applied, where it is mechanical
     established_by: str = "dynamic"  # "static", "data", "dynamic", "controlled"
 
 
