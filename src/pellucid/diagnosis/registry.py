@@ -10,8 +10,9 @@
     def silent_layer(seen: Observations) -> list[Finding]:
         ...
 
-A symptom reads one kind of evidence: the curves and final scores of a training (`Curves`), or what was seen while it ran
-(`Observations`).
+A symptom reads one kind of evidence: the curves and final scores of a training (`Curves`), what was seen while it ran (`Observations`),
+one traced batch (`Program`), the samples themselves (`Contents`), or what controlled experiments gave (`Trials`). Where two symptoms see
+the same thing in different evidence, the second is registered under a name of its own ("tried_lr_too_high"); the finding says what is seen.
 
 A package that is installed beside Pellucid adds its own through an entry point of the group "pellucid.symptoms", name = function.
 """
@@ -27,10 +28,16 @@ from pellucid.core.errors import OptionError
 from pellucid.core.language import text
 from pellucid.core.records import Finding
 from pellucid.diagnosis.curves import Curves
-from pellucid.diagnosis.observations import Observations
 
 Symptom = Callable[[Any], Iterable[Finding] | None]
-Evidence = type[Curves] | type[Observations]
+Evidence = type[Any]
+EVIDENCE = {  # by name: watching must not load what only `diagnose` needs
+    "Curves": "curves",
+    "Observations": "observations",
+    "Program": "program",
+    "Contents": "contents",
+    "Trials": "trials",
+}
 ENTRY_POINT_GROUP = "pellucid.symptoms"
 _symptoms: dict[str, Symptom] = {}
 _Registered = TypeVar("_Registered", bound=Symptom)
@@ -42,10 +49,10 @@ def symptom(name: str, *, reads: Evidence = Curves) -> Callable[[_Registered], _
     Raises:
         OptionError: another symptom has that name, or `reads` is no kind of evidence.
     """
-    if reads not in (Curves, Observations):
+    if reads.__module__ != f"pellucid.diagnosis.{EVIDENCE.get(reads.__name__)}":
         raise OptionError(
             text("the symptom {name!r} reads {kind!r}", name=name, kind=getattr(reads, "__name__", str(reads))),
-            text("Curves or Observations"),
+            text("one of {names}", names=list(EVIDENCE)),
             text("choose the evidence that the symptom needs"),
         )
 
