@@ -86,5 +86,5 @@ def test_what_is_unlike_the_training_data_is_said(capsys: pytest.CaptureFixture[
     predictions.tell_notices(Output("stderr"), [strange])
     assert capsys.readouterr().err == "note: 'color' holds purple\n"
     assert predictions.as_json(replace(values(), notices=(strange,)), None)["notices"] == [
-        {"kind": "new_categories", "where": "color", "summary": "'color' holds purple"}
+        {"kind": "new_categories", "where": "color", "summary": "'color' holds purple", "evidence": {}}
     ]

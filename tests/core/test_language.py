@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pellucid.core.language import LANGUAGES, LOCALE_DIRECTORY, Text, language, language_of_environment, text, use_language
+from pellucid.core.language import LANGUAGES, LOCALE_DIRECTORY, Text, language, language_of_environment, sample_name, text, use_language
 
 
 @pytest.mark.parametrize(
@@ -106,3 +106,18 @@ def test_chinese_is_read_from_the_catalogue() -> None:
 @pytest.mark.parametrize("value", [None, True, 3, 2.5, "text", [1, "a"]])
 def test_values_survive_storage(value: Any) -> None:
     assert Text.from_dict(text("{x}", x=value).to_dict()).values == {"x": value}
+
+
+@pytest.mark.parametrize(
+    ("identifier", "english", "chinese"),
+    [
+        ("row 5", "row 5", "第 5 行"),
+        ("test.csv row 12", "test.csv row 12", "test.csv 第 12 行"),
+        ("cat/row 5.png", "cat/row 5.png", "cat/row 5.png"),
+        ("17", "17", "17"),
+    ],
+)
+def test_rows_of_tables_are_named_in_the_readers_language(identifier: str, english: str, chinese: str) -> None:
+    name = sample_name(identifier)
+    shown = [str(name) if isinstance(name, str) else name.render(language) for language in ("en", "zh")]
+    assert shown == [english, chinese]

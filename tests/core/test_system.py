@@ -164,7 +164,9 @@ def test_temporaries_of_the_dead_go_and_those_of_the_living_stay(tmp_path: Path)
     remove_temporaries(tmp_path / "missing")
 
 
-@pytest.mark.parametrize(("process", "alive"), [(os.getpid(), True), (-1, False), (0, False), (2**40, False)])
+@pytest.mark.parametrize(
+    ("process", "alive"), [(os.getpid(), True), (-1, False), (0, False), (2**40, False)], ids=["own", "-1", "0", "2**40"]
+)
 def test_living_processes_are_known(process: int, alive: bool) -> None:
     assert process_is_alive(process) is alive
 

@@ -8,6 +8,7 @@ import pytest
 
 from pellucid import data
 from pellucid.core.errors import DataError
+from pellucid.core.language import text
 from pellucid.data.ledger import Ledger, NumberedNames
 from pellucid.data.samples import Quarantined, Samples
 from pellucid.data.splitting import LEFT_OUT, Split
@@ -37,11 +38,11 @@ def ledger_of(samples, parts=None):
         ["5", "3", "1", "2", "9", "0"],
         ["a007", "a008", "a009", "a010", "a011", "a012"],
     ],
-    ids=str,
+    ids=["numbers", "rows", "parts", "files", "unordered numbers", "padded numbers"],
 )
 def test_stored_and_read_back(names):
     samples = samples_of([10, 11, None, 12, 10, 13], names)
-    samples.quarantined = [Quarantined(identifier="x.jpg", reason="truncated")]
+    samples.quarantined = [Quarantined(identifier="x.jpg", reason=text("the file is empty"))]
     ledger = ledger_of(samples, [0, 1, 2, 0, 3, 2])
     again = Ledger.from_dict(json.loads(json.dumps(ledger.to_dict())))
     assert again == ledger
@@ -52,8 +53,15 @@ def test_stored_and_read_back(names):
     assert again.sizes() == {"train": 2, "validation": 1, "test": 2}
     assert again.duplicates == ((0, 4),)
     assert again.removed == (4,)
-    assert again.quarantined[0].reason == "truncated"
+    assert again.quarantined[0].reason == text("the file is empty")
     assert again.differences(samples) is None
+
+
+def test_samples_seen_before_are_counted_by_part():
+    """Known by their content alone, wherever they stand and whatever they are called; a sample without a hash is nobody's copy."""
+    ledger = ledger_of(samples_of([10, 11, 12, 13, None]), [0, 1, 2, LEFT_OUT, 0])
+    assert ledger.seen(samples_of([11, 99, 10, 10, 13, None], ["a", "b", "c", "d", "e", "f"])) == {"train": 2, "validation": 1}
+    assert ledger.seen(samples_of([98, 99])) == {}
 
 
 def test_sixty_thousand_samples_are_compact():

@@ -148,7 +148,7 @@ def test_regression_targets_of_new_rows() -> None:
     torn = read_new_table(
         texts.with_columns(y=pl.when(pl.int_range(ROWS) == 0).then(pl.lit("x")).otherwise("y")), fitted, target="required"
     )
-    assert "'x', not a number" in torn.quarantined[0].reason
+    assert "'x', not a number" in str(torn.quarantined[0].reason)
 
 
 def test_columns_without_names_are_known_by_place(tmp_path: Path) -> None:

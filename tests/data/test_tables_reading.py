@@ -51,7 +51,7 @@ def written(folder: Path, content: bytes | str, name: str = "houses.csv") -> Pat
         ("blanks.txt", CITIES.replace(",", "   ").encode()),
         ("no_end.csv", CITIES.rstrip("\n").encode()),
         ("blank_lines.csv", CITIES.replace("\n", "\n\n").encode()),
-        ("packed.csv.gz", gzip.compress(CITIES.encode("gbk"))),
+        ("packed.csv.gz", gzip.compress(CITIES.encode("gbk"), mtime=0)),  # its test is called the same in every process
         ("packed.csv.xz", lzma.compress(CITIES.encode())),
         ("packed.csv.bz2", bz2.compress(CITIES.encode())),
         ("padded.csv", (CITIES + ",,\n,,\n").encode()),
@@ -327,7 +327,7 @@ def test_classes_are_those_of_the_training_part() -> None:
     samples = read_table_parts({"train": (train, "y"), "test": (test, "y")})
     assert len(samples) == 39
     assert [item.identifier for item in samples.quarantined] == ["test row 20"]
-    assert "'c'" in samples.quarantined[0].reason
+    assert "'c'" in str(samples.quarantined[0].reason)
 
 
 def test_parts_with_other_columns_are_refused() -> None:

@@ -42,7 +42,7 @@ def show_description(output: Output, description: DataDescription) -> None:
         output.line("")
     for notice in description.notices:
         output.prose(str(notice.summary), "yellow", first="! ", rest="  ")
-    tell_skipped(output, [f"{item.identifier}: {item.reason}" for item in description.quarantined])
+    tell_skipped(output, [str(item.summary) for item in description.quarantined])
 
 
 def _show_classes(output: Output, classes: Mapping[str, int], samples: int) -> None:

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from pellucid.cli.layout import count, number, one_line, shorten
+from pellucid.cli.results import notice_rows
 from pellucid.cli.terminal import Output
-from pellucid.core.language import text
+from pellucid.core.language import sample_name, text
 from pellucid.core.records import Notice
 from pellucid.core.system import write_atomically
 
@@ -38,7 +39,7 @@ def tell_notices(output: Output, notices: Sequence[Notice]) -> None:
 
 def show_table(output: Output, answer: Predictions) -> None:
     rows = range(min(len(answer), SHOWN))
-    names = [shorten(one_line(answer.identifiers[index]), 40) for index in rows]
+    names = [shorten(one_line(str(sample_name(answer.identifiers[index]))), 40) for index in rows]
     if answer.labels is not None and answer.probabilities is not None:
         header = [str(text("sample")), answer.task.targets[0], str(text("probability")), str(text("next likely"))]
         table = []
@@ -71,7 +72,7 @@ def rows_of(answer: Predictions) -> Iterator[dict[str, Any]]:
 
 def as_json(answer: Predictions, output: str | None) -> dict[str, Any]:
     known: dict[str, Any] = {"task": answer.task.kind, "samples": len(answer), "skipped": list(answer.skipped)}
-    known["notices"] = [{"kind": notice.kind, "where": notice.where, "summary": str(notice.summary)} for notice in answer.notices]
+    known["notices"] = notice_rows(answer.notices)
     return {**known, "output": output} if output is not None else {**known, "predictions": list(rows_of(answer))}
 
 

@@ -10,7 +10,7 @@ from pellucid.cli.layout import count, fill, number, one_line, width_of, wrap
 from pellucid.cli.names import metric_name
 from pellucid.cli.terminal import Output
 from pellucid.core.language import text
-from pellucid.core.records import Finding, Score
+from pellucid.core.records import Finding, Notice, Score
 from pellucid.core.results import Baselines
 
 if TYPE_CHECKING:
@@ -68,11 +68,19 @@ def fit_answer(run: Run) -> dict[str, Any]:
         "metrics": run.metrics,
         "intervals": intervals,
         "findings": [_finding(finding) for finding in run.findings],
-        "notices": [{"kind": notice.kind, "where": notice.where, "summary": str(notice.summary)} for notice in run.notices],
+        "notices": notice_rows(run.notices),
         "cost": {name: value for name, value in summary.cost.to_dict().items() if name != "format"} if summary is not None else None,
         "baselines": _comparison(baselines) if baselines is not None else None,
         "report": str(report) if (report := report_of(run)) is not None else None,
     }
+
+
+def notice_rows(notices: Sequence[Notice]) -> list[dict[str, Any]]:
+    """Notices for a program: the sentence in the user's language, the numbers beside it."""
+    return [
+        {"kind": notice.kind, "where": notice.where, "summary": str(notice.summary), "evidence": notice.to_dict()["evidence"]}
+        for notice in notices
+    ]
 
 
 def _comparison(baselines: Baselines) -> dict[str, Any]:

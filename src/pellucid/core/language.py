@@ -10,6 +10,7 @@ from __future__ import annotations
 import gettext as _gettext
 import locale as _locale
 import os
+import re
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -87,6 +88,19 @@ class Text:
 def text(message: str, /, **values: Any) -> Text:
     """Mark a sentence for translation and bind its values. The extractor of catalogues looks for calls of this name."""
     return Text(message, values)
+
+
+_ROW = re.compile(r"(?:(?P<table>.+) )?row (?P<number>\d+)", re.DOTALL)
+
+
+def sample_name(identifier: str) -> Text | str:
+    """What a ledger calls a sample, for a person: the rows of tables in the reader's language, a file's name as it is."""
+    row = _ROW.fullmatch(identifier)
+    if row is None:
+        return identifier
+    if row["table"] is None:
+        return text("row {number}", number=row["number"])
+    return text("{table} row {number}", table=row["table"], number=row["number"])
 
 
 @cache

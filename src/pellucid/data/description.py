@@ -10,7 +10,7 @@ from typing import Any, cast
 import numpy as np
 
 from pellucid.core.hashing import equal_groups, hash_bytes
-from pellucid.core.language import Text, text
+from pellucid.core.language import Text, sample_name, text
 from pellucid.core.records import Notice, Record, Task
 from pellucid.data.samples import Quarantined, Samples
 
@@ -275,7 +275,7 @@ def _sentences(found: DataDescription) -> list[Text]:
         said.append(
             text(
                 "Samples that cannot be used: {count}, for example {name}: {reason}.",
-                count=len(found.quarantined), name=found.quarantined[0].identifier, reason=found.quarantined[0].reason,
+                count=len(found.quarantined), name=sample_name(found.quarantined[0].identifier), reason=found.quarantined[0].reason,
             )
         )  # fmt: skip
     return said

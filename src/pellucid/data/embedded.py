@@ -130,12 +130,17 @@ def _folder() -> Path:
 def read_embedded(name: str, *, group: Any = None, time: Any = None) -> Samples:
     """An embedded data set as Samples: digits as an array (N, 1, 8, 8) of bytes 0..16, the others as a table with named columns."""
     found = EMBEDDED[name]
-    X, y = load_embedded(name)
     if found.image:
         task = Task(kind="classification", targets=("digit",), classes=found.classes)
-        pixels = X.astype(np.uint8).reshape(-1, *found.image)
-        return array_samples(pixels, Targets(task, y.astype(np.int64), []), name=name, group=group, time=time)
-    return _as_table(name, found, y, group, time)
+        pixels, labels = embedded_images(name)
+        return array_samples(pixels, Targets(task, labels, []), name=name, group=group, time=time)
+    return _as_table(name, found, load_embedded(name)[1], group, time)
+
+
+def embedded_images(name: str) -> tuple[np.ndarray, np.ndarray]:
+    """(N, C, H, W) uint8 and class indices (N,) of an embedded set of images."""
+    X, y = load_embedded(name)
+    return X.astype(np.uint8).reshape(-1, *EMBEDDED[name].image), y.astype(np.int64)
 
 
 def embedded_frame(name: str) -> Any:

@@ -144,6 +144,12 @@ class Ledger(Record):
     def sizes(self) -> dict[str, int]:
         return {part: int((self.codes == code).sum()) for code, part in enumerate(PARTS[:3])}
 
+    def seen(self, samples: Samples) -> dict[str, int]:
+        """How many of other `samples`, known by their content, stood in each part; nothing where there are no hashes to compare."""
+        part_of = {value: code for value, code in zip(self.hashes, self.codes.tolist(), strict=True) if value and code != LEFT_OUT}
+        counts = Counter(part_of[value] for value in samples.hashes if value in part_of)
+        return {PARTS[code]: counts[code] for code in sorted(counts)}
+
     def differences(self, samples: Samples) -> Text | None:
         """How `samples`, read again, differ, in one sentence with counts and examples; None where they do not."""
         found = self.compare(samples)

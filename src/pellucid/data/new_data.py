@@ -9,9 +9,11 @@ from typing import Any, cast
 import numpy as np
 
 from pellucid.core.errors import DataError
+from pellucid.core.hashing import hash_rows, join_hashes
 from pellucid.core.language import text
 from pellucid.core.records import Notice, Task
-from pellucid.data.embedded import EMBEDDED, embedded_frame, load_embedded
+from pellucid.data.arrays.targets import target_hashes
+from pellucid.data.embedded import EMBEDDED, embedded_frame, embedded_images, load_embedded
 from pellucid.data.names import image_set_name, set_name, unknown_name
 from pellucid.data.recognition import exists, is_array_like, is_frame, place_of
 from pellucid.data.samples import Samples
@@ -54,6 +56,8 @@ def read_new_data(
             text("give data of that kind, and import the package that registers it"),
         )
     samples = reader(source, target, preprocessing, header, task if task is not None else getattr(preprocessing, "task", None))
+    if targets == "required" and not any(samples.hashes):
+        _hash(samples)
     if identifiers is not None:
         summary = text("{name}: the {count} images of its official test part are taken", name=str(name), count=len(identifiers))
         samples.name, samples.identifiers, samples.notices = (
@@ -62,6 +66,17 @@ def read_new_data(
             [*samples.notices, Notice(kind="test_part", summary=summary)],
         )
     return samples
+
+
+def _hash(samples: Samples) -> None:
+    """Content hashes as reading for training makes them, where the samples lie in memory with their targets."""
+    inputs: Any = samples.inputs
+    if not isinstance(inputs, np.ndarray):
+        inputs = inputs.sources[0].inputs
+        inputs = None if inputs is None else inputs.numpy()
+    if inputs is not None and samples.targets is not None and samples.task is not None:
+        samples.input_hashes = hash_rows(inputs)
+        samples.hashes = join_hashes(samples.input_hashes, target_hashes(samples.task, samples.targets))
 
 
 def _with_targets(source: Any) -> tuple[Any, Any]:
@@ -88,10 +103,9 @@ def _with_targets(source: Any) -> tuple[Any, Any]:
 def _embedded(name: str, kind: str) -> tuple[Any, Any]:
     if kind == "table":
         return embedded_frame(name), None
-    X, y = load_embedded(name)
     found = EMBEDDED[name]
-    labels = np.asarray(found.classes)[y.astype(np.int64)] if found.classes else y
-    return (X.reshape(-1, *found.image) if found.image else X), labels
+    X, y = embedded_images(name) if found.image else load_embedded(name)
+    return X, np.asarray(found.classes)[y.astype(np.int64)] if found.classes else y
 
 
 # -- one per kind of preprocessing ---------------------------------------------------------------------------------------------------

@@ -243,7 +243,7 @@ def _duplicate_notices(ledger: Ledger) -> Sequence[Notice]:
 def _quarantine_notices(samples: Samples) -> Sequence[Notice]:
     if not samples.quarantined or any(notice.kind == "quarantined" for notice in samples.notices):
         return []
-    shown = [text("{identifier}: {reason}", identifier=item.identifier, reason=item.reason) for item in samples.quarantined[:5]]
+    shown = [item.summary for item in samples.quarantined[:5]]
     return [
         Notice(
             kind="quarantined",

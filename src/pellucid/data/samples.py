@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pellucid.core.language import Text, sample_name, text
 from pellucid.core.records import Notice, Record, Task
 
 
@@ -21,7 +22,12 @@ class Quarantined(Record):
     """A sample that could not be read; training goes on without it."""
 
     identifier: str  # row or file name
-    reason: str
+    reason: Text
+
+    @property
+    def summary(self) -> Text:
+        """Its name and the reason, for a person."""
+        return text("{identifier}: {reason}", identifier=sample_name(self.identifier), reason=self.reason)
 
 
 @dataclass

@@ -150,6 +150,8 @@ def both(sentence: Any) -> Markup:
 
 def name_of_user(word: Any) -> Markup:
     """A name from the user's data: harmless, whatever it is; its direction of writing does not leak into ours."""
+    if isinstance(word, Text):  # "row 5" is our name for it, in both languages
+        return both(word)
     shown = _printable(str(word))
     return Markup("<bdi>{}</bdi>").format(shown if shown.strip() else "␣")
 

@@ -221,7 +221,7 @@ class Run:
         """
         samples, tensor = self._new(inputs, header, "ignored", data_dir)
         outputs = self._outputs(tensor, batch_size, tell)
-        skipped = tuple(f"{item.identifier}: {item.reason}" for item in samples.quarantined)
+        skipped = tuple(str(item.summary) for item in samples.quarantined)
         if self.task.kind == "classification":
             chances = probabilities(outputs, self._record["settings"]["loss"], len(self.task.classes)).double().numpy()
             names = class_values(self.task.classes)
@@ -259,8 +259,8 @@ class Run:
             self._record["settings"]["loss"],
             device=torch.device("cpu"),
         )
-        skipped = tuple(f"{item.identifier}: {item.reason}" for item in samples.quarantined)
-        return Evaluation(tuple(scores), len(tensor), skipped, tuple(samples.notices))
+        skipped = tuple(str(item.summary) for item in samples.quarantined)
+        return Evaluation(tuple(scores), len(tensor), skipped, (*samples.notices, *self._seen_before(samples)))
 
     def resume(
         self, data: Any = None, target: Any = None, *, network: Any = None, progress: Progress | None = None, started: float | None = None
@@ -311,6 +311,22 @@ class Run:
         from pellucid.report import write  # the template engine is loaded when it is needed
 
         return write(self._directory)
+
+    def _seen_before(self, samples: Any) -> list[Notice]:
+        """What a score must not be taken for: samples that the network has learnt from, or that chose its weights."""
+        seen = Ledger.from_dict(self._directory.read_json("data.json")).seen(samples)
+        train, validation = seen.get("train", 0), seen.get("validation", 0)
+        if not train and not validation:
+            return []
+        told: list[Text] = []
+        if train:
+            told.append(text("{count} of the {samples} samples stood in the run's training part: the network has learnt from them",
+                             count=train, samples=len(samples)))  # fmt: skip
+        if validation:
+            told.append(text("{count} of the {samples} samples stood in the run's validation part, which chose the weights",
+                             count=validation, samples=len(samples)))  # fmt: skip
+        summary = text("{what}. The scores say too little about new samples: measure on samples that the run has not seen", what=told)
+        return [Notice(kind="seen_before", summary=summary, evidence={"train": train, "validation": validation, "samples": len(samples)})]
 
     # -- how ------------------------------------------------------------------------------------------------------------------------
 

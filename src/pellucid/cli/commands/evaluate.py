@@ -18,7 +18,8 @@ def _evaluate(session: Session, run: str, source: str, header: bool | None, data
     predictions.tell_skipped(session.err, evaluation.skipped)
     predictions.tell_notices(session.err, evaluation.notices)
     if session.json:
-        session.write_json({"run": str(trained.directory), "metrics": evaluation.metrics, **evaluation.to_dict()})
+        answer = {**evaluation.to_dict(), "notices": results.notice_rows(evaluation.notices)}
+        session.write_json({"run": str(trained.directory), "metrics": evaluation.metrics, **answer})
     else:
         results.show_evaluation(session.out, evaluation)
 

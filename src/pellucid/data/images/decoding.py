@@ -42,7 +42,15 @@ class Header:
 class Unreadable:
     """A file that is no readable picture, and why."""
 
-    reason: str
+    reason: Text
+
+
+class _RefusedError(Exception):
+    """A picture that is not taken, with the reason for a person."""
+
+    def __init__(self, reason: Text) -> None:
+        super().__init__(reason)
+        self.reason = reason
 
 
 @cache
@@ -78,13 +86,13 @@ def read_header(path: Path | str) -> Header | Unreadable:
 
 @contextmanager
 def _opened(path: Path | str) -> Iterator[Image.Image]:
-    """The picture, not decoded yet. Raises ValueError for an empty file (a pipe is one too) and for more pixels than pictures have."""
+    """The picture, not decoded yet. Raises _RefusedError for an empty file (a pipe is one too) and for more pixels than pictures have."""
     if os.path.getsize(path) == 0:  # noqa: PTH202
-        raise ValueError(str(text("the file is empty")))
+        raise _RefusedError(text("the file is empty"))
     with Image.open(path, formats=image_formats()) as image:
         width, height = image.size
         if width * height > (Image.MAX_IMAGE_PIXELS or _LARGEST):
-            raise ValueError(str(_too_large(width, height)))
+            raise _RefusedError(text("it has {width} x {height} pixels: it may be a decompression bomb", width=width, height=height))
         yield image
 
 
@@ -138,32 +146,40 @@ def _deep_grey(image: Image.Image) -> np.ndarray:
     values = np.asarray(image).astype(np.float64)
     low, high = float(values.min()), float(values.max())
     if not np.isfinite(values).all() or low < 0:
-        raise ValueError(str(text("its grey values are negative or not finite")))
+        raise _RefusedError(text("its grey values are negative or not finite"))
     if image.mode == "F" and high <= 1.0:
         values = values * 255.0
     elif image.mode.startswith("I;16") or (high > 255 and high <= 65535):
         values = values / 257.0
     elif high > 255:
-        raise ValueError(str(text("its grey values reach {high:g}, beyond 65535: nobody knows which is white", high=high)))
+        raise _RefusedError(text("its grey values reach {high:g}, beyond 65535: nobody knows which is white", high=high))
     return np.rint(values).astype(np.uint8)
 
 
-def reason_of(error: Exception) -> str:
-    """Why a file could not be read, in a few words."""
+# What Pillow's decoders say of damaged files (parts of their sentences, in lower case), and what that means.
+_DAMAGES = {
+    ("truncated", "unexpected end of file", "not enough image data"): text("the file is cut off: its end is missing"),
+    ("broken data stream", "unrecognized data stream", "broken png", "decoder error", "bad checksum", "corrupt"): text(
+        "its data are damaged"
+    ),
+}
+
+
+def reason_of(error: Exception) -> Text:
+    """Why a file could not be read, in a few words; the sentence of a library that we do not know is quoted."""
+    if isinstance(error, _RefusedError):
+        return error.reason
     if isinstance(error, UnidentifiedImageError):
-        return str(text("it is no image that Pillow can read"))
+        return text("it is no image that Pillow can read")
     if isinstance(error, (Image.DecompressionBombError, Image.DecompressionBombWarning)):
-        return str(text("it has too many pixels: it may be a decompression bomb"))
+        return text("it has too many pixels: it may be a decompression bomb")
     if isinstance(error, PermissionError):
-        return str(text("permission denied"))
+        return text("permission denied")
     if isinstance(error, FileNotFoundError):
-        return str(text("it does not exist"))
-    message = str(error).split("\n")[0][:200]
-    return message or type(error).__name__
-
-
-def _too_large(width: int, height: int) -> Text:
-    return text("it has {width} x {height} pixels: it may be a decompression bomb", width=width, height=height)
+        return text("it does not exist")
+    message = str(error).split("\n")[0][:200] or type(error).__name__
+    known = next((reason for parts, reason in _DAMAGES.items() if any(part in message.lower() for part in parts)), None)
+    return text("it cannot be decoded (Pillow: {message})", message=message) if known is None else known
 
 
 def in_threads(function: Callable[[T], R], items: Sequence[T] | Iterable[T]) -> list[R]:

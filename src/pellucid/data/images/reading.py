@@ -16,7 +16,7 @@ from torch import Tensor
 
 from pellucid.core.errors import DataError
 from pellucid.core.hashing import hash_rows, join_hashes
-from pellucid.core.language import text
+from pellucid.core.language import Text, text
 from pellucid.core.memory import available_memory_bytes, require_memory
 from pellucid.core.records import Notice, Task
 from pellucid.data.arrays.checks import per_sample
@@ -138,9 +138,9 @@ def _learnable_classes(listing: ImageListing) -> list[str]:
     return classes
 
 
-def _check_quarantine(files: Sequence[ImageFile], bad: Mapping[int, str]) -> None:
+def _check_quarantine(files: Sequence[ImageFile], bad: Mapping[int, Text]) -> None:
     if len(bad) > _QUARANTINE_LIMIT * len(files):
-        examples = [f"{files[index].identifier} ({bad[index]})" for index in sorted(bad)[:3]]
+        examples = [text("{name} ({reason})", name=files[index].identifier, reason=bad[index]) for index in sorted(bad)[:3]]
         raise DataError(
             text("{bad} of {count} images cannot be read, for example {examples}", bad=len(bad), count=len(files), examples=examples),
             text("at most {limit:.0f} % unreadable files, which are left out and listed", limit=100 * _QUARANTINE_LIMIT),
@@ -188,13 +188,13 @@ def common_size(headers: Sequence[Header], notices: list[Notice]) -> tuple[int, 
     return chosen
 
 
-def _decode_all(paths: Sequence[str], channels: int, size: tuple[int, int]) -> tuple[np.ndarray, dict[int, str]]:
+def _decode_all(paths: Sequence[str], channels: int, size: tuple[int, int]) -> tuple[np.ndarray, dict[int, Text]]:
     """(n, C, H, W) uint8, and which positions failed, with the reason."""
     what = text("{count} images of {height} x {width} pixels", count=len(paths), height=size[0], width=size[1])
     require_memory(len(paths) * channels * size[0] * size[1], what)
     pixels = np.zeros((len(paths), channels, *size), dtype=np.uint8)
 
-    def fill(position: int) -> str | None:
+    def fill(position: int) -> Text | None:
         picture = decode(paths[position], channels, size)
         if isinstance(picture, Unreadable):
             return picture.reason
@@ -239,7 +239,7 @@ def read_new_images(source: Any, channels: int, size: tuple[int, int], task: Tas
     if pictures is not None:
         names: Sequence[str] = NumberedNames(len(pictures))
         paths: list[str] = []
-        pixels, failed = np.zeros((len(pictures), channels, *size), dtype=np.uint8), dict[int, str]()
+        pixels, failed = np.zeros((len(pictures), channels, *size), dtype=np.uint8), dict[int, Text]()
         for position, picture in enumerate(pictures):
             try:
                 pixels[position] = as_pixels(picture, channels, size)

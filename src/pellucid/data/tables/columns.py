@@ -15,7 +15,7 @@ import numpy as np
 import polars as pl
 
 from pellucid.core.errors import DataError
-from pellucid.core.language import Text, text
+from pellucid.core.language import Text, sample_name, text
 from pellucid.core.records import Record
 from pellucid.data.tables.parsing import (
     MISSING,
@@ -324,7 +324,8 @@ def _wrong_value(column: Column, texts: pl.Series, typed: pl.Series, rows: Any) 
     return DataError(
         text(
             "column {name!r} holds {value!r} in {row}; {count} of {rows} values are not of its kind",
-            name=column.name, value=str(texts[position])[:60], row=rows[position] if rows is not None else f"row {position + 1}",
+            name=column.name, value=str(texts[position])[:60],
+            row=sample_name(rows[position] if rows is not None else f"row {position + 1}"),
             count=int(wrong.sum() or 0), rows=texts.len(),
         ),
         _expected(column),

@@ -11,7 +11,7 @@ import polars as pl
 
 from pellucid.core.errors import DataError, did_you_mean
 from pellucid.core.hashing import join_hashes
-from pellucid.core.language import text
+from pellucid.core.language import sample_name, text
 from pellucid.core.records import Notice
 from pellucid.data.ledger import NumberedNames
 from pellucid.data.samples import Quarantined
@@ -59,18 +59,18 @@ def read_new_table(source: Any, preprocessing: TablePreprocessing, *, header: bo
     if choice is not None and not choice.usable.all():
         if target == "required":
             bad = np.flatnonzero(~choice.usable).tolist()
-            quarantined = [Quarantined(identifier=names[row], reason=str(choice.reasons[row])) for row in bad]
+            quarantined = [Quarantined(identifier=names[row], reason=choice.reasons[row]) for row in bad]
             check_quarantine(quarantined, raw.frame.height, choice.reasons, wanted, raw)
         else:
             notices.append(_unused_targets(choice, names, wanted))
             choice = None
+    input_hashes = _content_hashes(raw, typed, preprocessing)
     if choice is not None:
         notices += choice.notices
         good = np.flatnonzero(choice.usable)
         if len(good) < typed.height:
-            names, typed = [names[int(row)] for row in good], typed[good]
+            names, typed, input_hashes = ([names[int(row)] for row in good], typed[good], [input_hashes[int(row)] for row in good])
     values = choice.values[choice.usable] if choice is not None else None
-    input_hashes = hash_table(typed, used_columns(preprocessing.columns))
     return TableSamples(
         kind="table",
         name=raw.name,
@@ -78,7 +78,7 @@ def read_new_table(source: Any, preprocessing: TablePreprocessing, *, header: bo
         inputs=typed,
         targets=values,
         identifiers=names,
-        hashes=input_hashes if values is None else join_hashes(input_hashes, target_hashes(task, values)),
+        hashes=input_hashes if values is None or not all(input_hashes) else join_hashes(input_hashes, target_hashes(task, values)),
         reference=None if raw.path is None else {"source": raw.path, "header": header},
         quarantined=quarantined,
         notices=notices,
@@ -126,6 +126,17 @@ def _typed(raw: RawTable, columns: Mapping[str, Column], names: Sequence[str]) -
             remedy,
         )  # fmt: skip
     return pl.DataFrame([read_column(columns[name], _plain(raw.frame[name]), names) for name in needed])
+
+
+def _content_hashes(raw: RawTable, typed: pl.DataFrame, preprocessing: TablePreprocessing) -> list[str]:
+    """A row's hash as it was made of a training row, columns that no network sees included; "" where these are not known or not there."""
+    if not preprocessing.content or not set(preprocessing.unseen) <= set(raw.frame.columns):
+        return [""] * typed.height
+    read = [
+        read_column(replace(column, kind="numeric") if column.whole else column, _plain(raw.frame[name]), strict=False)
+        for name, column in preprocessing.unseen.items()
+    ]
+    return hash_table(typed.hstack(read), preprocessing.content)
 
 
 def _plain(values: pl.Series) -> pl.Series:
@@ -181,7 +192,7 @@ def _unused_targets(choice: TargetChoice, names: Sequence[str], wanted: Sequence
         kind="targets_not_used",
         summary=text(
             "the target {name!r} cannot be used in {count} rows, for example {row} ({reason}): the rows are predicted, not scored",
-            name=", ".join(wanted), count=int((~choice.usable).sum()), row=names[row], reason=choice.reasons[row],
+            name=", ".join(wanted), count=int((~choice.usable).sum()), row=sample_name(names[row]), reason=choice.reasons[row],
         ),
         where=wanted[0],
     )  # fmt: skip

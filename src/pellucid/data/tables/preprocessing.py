@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -18,7 +18,7 @@ from pellucid.core.records import Task
 from pellucid.data.arrays.preprocessing import TargetScaling
 from pellucid.data.kinds import PreprocessingKind, preprocessing_kind
 from pellucid.data.samples import Samples
-from pellucid.data.tables.columns import Column, infer_columns, used_columns
+from pellucid.data.tables.columns import Column, content_columns, infer_columns, used_columns
 from pellucid.data.tables.encoding import ColumnEncoding, fit_encoding, restore_encoding
 from pellucid.data.tables.reading import TableSamples
 
@@ -41,6 +41,8 @@ class TablePreprocessing:
     target_scaling: TargetScaling
     header: bool = True
     width: int = 0  # columns of the table, target included
+    content: tuple[str, ...] = ()  # the columns by which samples differ, in the table's order: what their hashes were made of
+    unseen: Mapping[str, Column] = field(default_factory=dict[str, Column])  # those of them that no network sees: names, long numbers
 
     @staticmethod
     def fit(samples: Samples, train: np.ndarray) -> TablePreprocessing:
@@ -60,6 +62,8 @@ class TablePreprocessing:
             columns, frame = infer_columns(frame)
             header, width = True, frame.width
         used = {name: replace(columns[name], words_for_missing=()) for name in used_columns(columns)}
+        content = content_columns(columns)
+        unseen = {name: replace(columns[name], words_for_missing=()) for name in content if name not in used}
         numeric = [name for name in used if used[name].kind == "numeric"]
         pieces = min(_MOST_PIECES, len(train) // _ROWS_PER_PIECE, _PIECES_OF_ALL // max(1, len(numeric)))
         rows = frame.select(list(used))[np.asarray(train)]
@@ -72,7 +76,9 @@ class TablePreprocessing:
                 text("a column whose values recur or can be measured"),
                 text("add rows, or columns of numbers and categories"),
             )
-        return TablePreprocessing(used, encodings, samples.task, TargetScaling.fit(samples, np.asarray(train)), header, width)
+        return TablePreprocessing(
+            used, encodings, samples.task, TargetScaling.fit(samples, np.asarray(train)), header, width, tuple(content), unseen
+        )
 
     @property
     def input_shape(self) -> tuple[int, ...]:
@@ -126,6 +132,8 @@ class TablePreprocessing:
             "target": self.target_scaling.to_dict(),
             "header": self.header,
             "width": self.width,
+            "content": list(self.content),
+            "unseen": [column.to_dict() for column in self.unseen.values()],
         }
 
     @staticmethod
@@ -139,6 +147,8 @@ class TablePreprocessing:
             target_scaling=TargetScaling.from_dict(stored["target"]),
             header=bool(stored["header"]),
             width=int(stored["width"]),
+            content=tuple(stored.get("content", ())),
+            unseen={column.name: column for column in map(Column.from_dict, stored.get("unseen", ()))},
         )
 
 

@@ -11,7 +11,7 @@ import polars as pl
 
 from pellucid.core.errors import DataError, did_you_mean
 from pellucid.core.hashing import hash_rows, hash_text, join_hashes
-from pellucid.core.language import Text, text
+from pellucid.core.language import Text, sample_name, text
 from pellucid.core.records import Notice, Task
 from pellucid.data.samples import Quarantined, Samples
 from pellucid.data.tables.columns import Column, content_columns, infer_column, infer_columns, used_columns
@@ -168,7 +168,7 @@ def _samples(
 
     names: Sequence[str] = NumberedNames(len(kept), "row ", 1) if identifiers is None else identifiers
     original = np.flatnonzero(kept)
-    quarantined = [Quarantined(identifier=names[int(original[row])], reason=str(reasons[row])) for row in np.flatnonzero(~usable).tolist()]
+    quarantined = [Quarantined(identifier=names[int(original[row])], reason=reasons[row]) for row in np.flatnonzero(~usable).tolist()]
     check_quarantine(quarantined, rows, reasons, targets, raw)
     chosen = np.flatnonzero(usable)
     if len(chosen) < len(kept):
@@ -281,7 +281,7 @@ def check_quarantine(
     raise DataError(
         text(
             "{count} of {rows} rows of {name} cannot be used, for example {example}: {reason}",
-            count=len(quarantined), rows=rows, name=raw.shown, example=quarantined[0].identifier, reason=quarantined[0].reason,
+            count=len(quarantined), rows=rows, name=raw.shown, example=sample_name(quarantined[0].identifier), reason=quarantined[0].reason,
         ),
         text("at most {limit:.0f} % of the rows without a usable target", limit=100 * QUARANTINE_LIMIT),
         text("correct the column {name!r}, or leave these rows out of the file", name=", ".join(targets)),

@@ -47,7 +47,7 @@ SECTIONS: tuple[Section, ...] = (
     Section("training", text("Training curves"), training.content),
     Section("watched", text("What was watched"), watched.content),
     Section("scores", text("Scores"), scores.content),
-    Section("confusion", text("What was taken for what"), confusion.content),
+    Section("confusion", text("Confusion matrix"), confusion.content),
     Section("calibration", text("Calibration"), calibration.content),
     Section("regression", text("Predictions against the truth"), regression.content),
     Section("mistakes", text("Worst mistakes"), mistakes.content),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pellucid.core.language import Text, text
+from pellucid.core.language import Text, sample_name, text
 from pellucid.report import wording
 from pellucid.report.records import RunRecords
 
@@ -19,7 +19,7 @@ def content(records: RunRecords) -> Mapping[str, Any]:
     sizes = {part: parts.count(letter) for part, letter in LETTERS.items()}
     total = max(sum(sizes.values()), 1)
     samples = int(ledger.get("samples") or records.run["data"].get("samples") or 0)
-    quarantined = [(str(item.get("identifier", "")), _reason(item.get("reason"))) for item in ledger.get("quarantined") or ()]
+    quarantined = [(sample_name(str(item.get("identifier", ""))), _reason(item.get("reason"))) for item in ledger.get("quarantined") or ()]
     notices = records.notices
     columns = _columns(records)
     classes = records.task.classes

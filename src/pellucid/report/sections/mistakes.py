@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from pellucid.core.language import sample_name
 from pellucid.core.results import Mistake
 from pellucid.report import wording
 from pellucid.report.records import RunRecords
@@ -39,7 +40,7 @@ def content(records: RunRecords) -> Mapping[str, Any] | Absent:
 
 def _card(mistake: Mistake) -> Mapping[str, Any]:
     return {
-        "identifier": mistake.identifier,
+        "identifier": sample_name(mistake.identifier),
         "actual": _answer(mistake.actual),
         "predicted": _answer(mistake.predicted),
         "probability": None if mistake.probability is None else f"{100 * mistake.probability:.1f} %",
