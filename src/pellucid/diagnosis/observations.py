@@ -289,7 +289,8 @@ class Observations(Record):
     layers_left_out: int = 0
     weights_left_out: int = 0
     optimizers: tuple[OptimizerFacts, ...] = ()
-    unowned: tuple[str, ...] = ()  # trainable parameters that no optimizer seen so far holds
+    unowned: tuple[str, ...] = ()  # trainable parameters that no optimizer holds
+    waiting: tuple[str, ...] = ()  # trainable parameters held only by optimizers that have made no step yet
     loss: LossFacts = field(default_factory=LossFacts)
     targets: TargetFacts = field(default_factory=TargetFacts)
     batches: BatchFacts = field(default_factory=BatchFacts)

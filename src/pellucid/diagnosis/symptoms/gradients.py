@@ -19,11 +19,16 @@ SENSITIVE = 1e3  # relative change of the loss per relative change of one layer'
 
 
 def matrices(seen: Observations) -> list[ParameterSeries]:
-    """The trainable weights of layers, in the model's order: no biases, no factors of normalisations, no embeddings."""
+    """The weights of layers that are trained, in the model's order: no biases, no factors of normalisations, no embeddings.
+
+    Where optimizers are known, what belongs to none is left out: its gradient is not cleared, and adds up from step to step.
+    """
     embeddings = {layer.path for layer in seen.layers if layer.kind.startswith("Embedding")}
+    held = any(weight.owners for weight in seen.weights)
     return [
         weight for weight in seen.weights
         if weight.trainable and len(weight.shape) >= 2 and weight.layer not in embeddings and numbers(weight.gradient)
+        and (weight.owners or not held)
     ]  # fmt: skip
 
 

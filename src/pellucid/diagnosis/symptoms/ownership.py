@@ -12,6 +12,7 @@ from pellucid.diagnosis.registry import symptom
 
 LEAST_STEPS = 10  # updates before weights that have not changed are called frozen: a warm-up may begin at 0
 LEAST_LOOKS = 3
+PATIENCE = 100  # steps of other optimizers before one that makes none is missed: critics are trained some five times as often (WGAN)
 ROUNDING = 1e-6  # of the largest gradient per entry: below it a gradient is 0 up to rounding, as of a bias before a normalisation
 NAMED = 6  # weights named in a sentence
 
@@ -20,13 +21,14 @@ NAMED = 6  # weights named in a sentence
 def unowned_parameters(seen: Observations) -> list[Finding]:
     """Trainable weights that no optimizer has, although gradients reach them.
 
-    Said when an optimizer has made steps. A part frozen with requires_grad=False is left alone by intent and not named.
+    Said as soon as an optimizer has made steps: those that exist and wait for their turn are known. A part frozen with
+    requires_grad=False is left alone by intent and not named.
     """
-    stepping = [facts for facts in seen.optimizers if facts.steps >= LEAST_STEPS]
-    if not stepping:
+    stepping = [facts for facts in seen.optimizers if facts.steps > 0]
+    if seen.steps < 2:  # only then have those that wait been looked for
         return []
-    forgotten = [weight.name for weight in seen.weights if weight.name in seen.unowned and _reached(weight)]
-    if not forgotten or sum(facts.owned for facts in stepping) == 0:
+    forgotten = [weight.name for weight in seen.weights if weight.name in seen.unowned and weight.changed is not True and _reached(weight)]
+    if not forgotten or not any(facts.owned for facts in stepping):
         return []
     elements = sum(weight.elements for weight in seen.weights if weight.name in forgotten)
     return [
@@ -88,11 +90,25 @@ def frozen_weights(seen: Observations) -> list[Finding]:
     if seen.steps < LEAST_STEPS or len(seen.looks) < LEAST_LOOKS or not any(facts.steps for facts in seen.optimizers):
         return []
     frozen = [weight for weight in seen.weights if weight.trainable and weight.owners > 0 and weight.changed is False]
-    if not frozen:
+    return [*_without_step(seen), *(_frozen_in_optimizer(seen, frozen) if frozen else ())]
+
+
+def _without_step(seen: Observations) -> list[Finding]:
+    """Gradients reach them and an optimizer has them, but its step() is never called."""
+    weights = [weight for weight in seen.weights if weight.name in seen.waiting and weight.changed is False and _reached(weight)]
+    if not weights or seen.steps < PATIENCE:
         return []
+    return [_frozen(
+        weights, "no_step", "fault", 0.85,
+        text("The optimizer that has {names} has made no step in {steps} steps of the others.", names=_names(weights), steps=seen.steps),
+        text("call step() of every optimizer, or freeze these weights: requires_grad_(False)"),
+    )]  # fmt: skip
+
+
+def _frozen_in_optimizer(seen: Observations, frozen: Sequence[ParameterSeries]) -> list[Finding]:
     largest = max((middle(weight.gradient) / max(weight.elements, 1) ** 0.5 for weight in seen.weights), default=0.0)
     detached = [weight for weight in frozen if not numbers(weight.gradient)]
-    zero = [weight for weight in frozen if numbers(weight.gradient) and not any(numbers(weight.gradient))]
+    zero = _whole_layers(seen, [weight for weight in frozen if numbers(weight.gradient) and not any(numbers(weight.gradient))])
     idle = [
         weight for weight in frozen
         if weight not in detached and weight not in zero and middle(weight.gradient) / max(weight.elements, 1) ** 0.5 > ROUNDING * largest
@@ -119,6 +135,17 @@ def _without_gradient(seen: Observations, weights: Sequence[ParameterSeries]) ->
             text("call these layers in forward(), or remove them"),
         ))  # fmt: skip
     return found
+
+
+def _whole_layers(seen: Observations, weights: Sequence[ParameterSeries]) -> list[ParameterSeries]:
+    """Of these weights, those whose layer has no others that get a gradient.
+
+    A bias alone may get exactly 0 by the nature of the loss: where a difference of means is trained, as by a Wasserstein critic, the last
+    bias cancels. A layer through which nothing comes back gets none at all.
+    """
+    named = {weight.name for weight in weights}
+    alive = {weight.layer for weight in seen.weights if weight.trainable and weight.name not in named and any(numbers(weight.gradient))}
+    return [weight for weight in weights if weight.layer not in alive]
 
 
 def _with_zero_gradient(seen: Observations, weights: Sequence[ParameterSeries], frozen: Sequence[ParameterSeries]) -> list[Finding]:

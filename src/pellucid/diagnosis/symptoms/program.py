@@ -15,6 +15,7 @@ from pellucid.diagnosis.registry import symptom
 from pellucid.diagnosis.symptoms.step_size import demanded_falls, relative_steps
 
 LEAST_STEPS = 5  # updates before a habit of the loop is called one
+MODE_STEPS = 2  # the mode is the same in all steps of an epoch
 HABIT = 0.9  # of the steps: more than an exception
 UPHILL = -0.2  # cosine between update and -gradient below which the update climbs; chance alone gives 1 / sqrt(parameters)
 BESIDE = 6.0  # standard deviations by which equal neighbours outnumber those of a random order: once in 10^9 shuffled trainings
@@ -189,9 +190,9 @@ def wrong_mode(seen: Observations) -> list[Finding]:
 def trained_in_evaluation_mode(seen: Observations) -> list[Finding]:
     modes = seen.modes
     in_training = modes.training_forwards - modes.training_in_eval
-    if not modes.dependent or modes.training_in_eval < LEAST_STEPS:
+    if not modes.dependent or modes.training_in_eval < MODE_STEPS:
         return []
-    if in_training > seen.steps - LEAST_STEPS:
+    if in_training > seen.steps - MODE_STEPS:
         return []  # every update had a pass in training mode: the others made adversarial examples or the like
     if not any(_trains_inside(seen, path) for path in modes.dependent):
         return []  # a frozen feature extractor stays as it is

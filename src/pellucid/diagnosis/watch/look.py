@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import weakref
-from collections.abc import Hashable, Iterable, Mapping
+from collections.abc import Collection, Hashable, Iterable, Mapping
 from typing import Any
 
 import torch
@@ -95,6 +95,8 @@ class Look:
         self.output: Tensor | None = None
         self.missing: set[str] = set()
         self.read: set[str] = set()
+        self.counted: set[str] = set()  # of these, what belongs to the whole gradient: what the optimizer that steps holds
+        self.raw: list[str] = []  # whose gradients were measured after the last backward pass
         self.before: dict[str, Tensor] = {}
         self.gradient: dict[str, Tensor] = {}
         self.parameters: dict[str, Tensor] = {}
@@ -213,34 +215,41 @@ class Look:
                     self.before[name] = sample_of(parameter).clone()
                     self.parameters[name] = parameter
 
-    def read_gradients(self, named: Mapping[str, Tensor]) -> None:
-        """Measure .grad of these parameters, as the optimizer is about to use it."""
+    def read_gradients(self, named: Mapping[str, Tensor], held: Collection[str] | None = None) -> None:
+        """Measure .grad of these parameters, as the optimizer is about to use it.
+
+        Those not among `held`, the names that it holds, are measured singly: what nobody clears grows and is no part of the gradient.
+        """
         todo = {name: parameter for name, parameter in named.items() if name not in self.read and parameter.requires_grad}
         self.read |= todo.keys()
         self.missing |= {name for name, parameter in todo.items() if parameter.grad is None}
-        held = {name: parameter.grad for name, parameter in todo.items() if parameter.grad is not None}
-        if not held:
+        arrived = {name: parameter.grad for name, parameter in todo.items() if parameter.grad is not None}
+        if not arrived:
             return
         with torch.no_grad():
-            for name, norm in zip(held, norms(list(held.values())), strict=True):
+            for name, norm in zip(arrived, norms(list(arrived.values())), strict=True):
                 self.readings.add(("g", name), norm)
-            for name, gradient in held.items():
+            for name, gradient in arrived.items():
                 kept = sample_of(todo[name], gradient)
                 self.readings.add(("0", name), (kept == 0).to(torch.float32).mean())
-                self.gradient[name] = kept.clone()
+                if held is None or name in held:
+                    self.counted.add(name)
+                    self.gradient[name] = kept.clone()
 
     def forget_gradients(self) -> None:
         """They will be read again, later in this window."""
         self.read.clear()
+        self.counted.clear()
         self.missing.clear()
         self.gradient.clear()
 
     def raw_norm(self, named: Mapping[str, Tensor]) -> None:
-        """The norm of the whole gradient right after a backward pass."""
-        held = [parameter.grad for parameter in named.values() if parameter.grad is not None]
-        if held:
+        """The norms of all gradients right after a backward pass; which of them the optimizer uses is known when it steps."""
+        arrived = {name: parameter.grad for name, parameter in named.items() if parameter.grad is not None}
+        if arrived:
             with torch.no_grad():
-                self.readings.add("raw", torch.stack([norm.float() for norm in norms(held)]).norm())
+                self.readings.add("raw", torch.stack([norm.float() for norm in norms(list(arrived.values()))]))
+            self.raw = list(arrived)
 
     def read_update(self) -> None:
         """Measure the weights before the update and the change since."""

@@ -35,6 +35,10 @@ def begin(recorder: Recorder) -> None:
     if not recorder.forwards and recorder.backwards:  # the model's parts are called, not the model itself
         look.attach()
     look.cost += clock() - start
+    if recorder.step:
+        start = clock()
+        recorder.ownership.look_for_others()
+        recorder.sampling.start += clock() - start  # once, and no price of looks
 
 
 def look_statically(recorder: Recorder, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
@@ -73,7 +77,7 @@ def read_graph(recorder: Recorder, look: Look, loss: Tensor) -> None:
 def read_gradients(recorder: Recorder, look: Look, seen: OptimizerSeen) -> None:
     """Of what this optimizer updates, and of what nobody does."""
     owned = recorder.ownership.owned
-    look.read_gradients({name: p for name, p in recorder.ownership.measured.items() if name in seen.names or not owned(name)})
+    look.read_gradients({name: p for name, p in recorder.ownership.measured.items() if name in seen.names or not owned(name)}, seen.names)
 
 
 def compare_gradients(recorder: Recorder) -> None:

@@ -54,6 +54,11 @@ class Memory:
         self.silent: dict[Any, list[int]] = {}
         self.samples: dict[Any, list[int]] = {}
 
+    def began(self, names: Iterable[str]) -> None:
+        """An optimizer makes its first step: what it holds could not change before."""
+        for name in names:
+            self.still.pop(name, None)
+
     def add(self, key: Any, zeros: list[float], samples: int) -> None:
         before = self.silent.get(key, [])
         if len(before) != len(zeros):
@@ -86,7 +91,8 @@ def row(recorder: Recorder, look: looks.Look) -> Row:
     weights = {name: _weight(recorder, look, name, found) for name in look.read | look.before.keys()}
     for name in look.missing:
         recorder.memory.missing[name] = recorder.memory.missing.get(name, 0) + 1
-    squares = [found[("g", name)][0] for name in look.read if ("g", name) in found]
+    squares = [found[("g", name)][0] for name in look.counted if ("g", name) in found]
+    raw = [norm for name, norm in zip(look.raw, found.get("raw", ()), strict=False) if name in look.counted or not look.counted]
     product, own, update = (found.get(name, [math.nan])[0] for name in ("gu", "gg", "uu"))
     spent = recorder.spent
     made = Row(
@@ -103,7 +109,7 @@ def row(recorder: Recorder, look: looks.Look) -> Row:
         layers=layers,
         weights=weights,
         norm=math.sqrt(sum(value * value for value in squares)) if squares else None,
-        raw_norm=found.get("raw", [None])[0],
+        raw_norm=math.hypot(*raw) if raw else None,
         alignment=-product / math.sqrt(own * update) if own > 0 and update > 0 else None,
         step_seconds=spent.seconds / spent.steps if spent.steps else None,
         waiting_seconds=spent.waited / spent.waits if spent.waits else None,
@@ -127,7 +133,7 @@ def _weight(recorder: Recorder, look: looks.Look, name: str, found: dict[Any, li
     if look.updated and update is not None:
         if update > 0 or not math.isfinite(update):
             recorder.memory.moved.add(name)
-        else:
+        elif name in look.counted or name in look.missing or not recorder.ownership.owned(name):  # else another optimizer had its turn
             recorder.memory.still[name] = recorder.memory.still.get(name, 0) + 1
     ratio = update / weight if update is not None and weight else None
     return weight, gradient, update, ratio, found.get(("0", name), [None])[0], broken
@@ -255,7 +261,7 @@ def observations(recorder: Recorder) -> Observations:
     rows = recorder.rows
     seen = recorder.ownership.seen
     trainable = [name for name, parameter in recorder.ownership.parameters.items() if parameter.requires_grad]
-    owned = recorder.ownership.ever_owned()
+    owned, waiting = recorder.ownership.ever_owned(), recorder.ownership.waiting
     rates = recorder.rates.points
     return Observations(
         model=type(recorder.model).__name__,
@@ -269,7 +275,8 @@ def observations(recorder: Recorder) -> Observations:
         layers_left_out=recorder.layers.left_out,
         weights_left_out=len(recorder.ownership.parameters) - len(recorder.ownership.measured),
         optimizers=tuple(remember_optimizer(recorder, one) for one in seen),
-        unowned=tuple(name for name in trainable if name not in owned)[:NAMES] if seen else (),
+        unowned=tuple(name for name in trainable if name not in owned and name not in waiting)[:NAMES] if seen else (),
+        waiting=tuple(name for name in trainable if name not in owned and name in waiting)[:NAMES],
         loss=_loss(recorder),
         targets=TargetFacts(**recorder.targets.facts()),
         batches=recorder.order.facts() if recorder.forwards else BatchFacts(),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import weakref
 from collections import Counter
 from collections.abc import Iterable
@@ -35,6 +36,8 @@ class Ownership:
         self.optimizers: weakref.WeakKeyDictionary[torch.optim.Optimizer, OptimizerSeen | None] = weakref.WeakKeyDictionary()
         self.seen: list[OptimizerSeen] = []  # those still alive and those of the past
         self.times_held: dict[str, int] = {}
+        self.waiting: frozenset[str] = frozenset()  # names that only optimizers hold that have made no step
+        self._searched = False
         self.look_up()
         for optimizer in given:
             self._new(optimizer, given=True)
@@ -65,6 +68,19 @@ class Ownership:
             else:
                 seen.names = self._held_by(optimizer)
 
+    def look_for_others(self) -> None:
+        """Optimizers that exist and have made no step yet, where parameters seem to belong to none: the turn of theirs may come.
+
+        They are looked for among all objects of the program, which takes some 40 ms, therefore once.
+        """
+        without = {id(parameter): name for name, parameter in self.parameters.items() if parameter.requires_grad and not self.owned(name)}
+        if not self.alive() or not without or self._searched:
+            return
+        self._searched = True
+        others = [one for one in gc.get_objects() if issubclass(type(one), torch.optim.Optimizer) and one not in self.optimizers]
+        held = (without.get(id(parameter)) for optimizer in others for group in optimizer.param_groups for parameter in group["params"])
+        self.waiting = frozenset(name for name in held if name is not None)
+
     def of(self, optimizer: torch.optim.Optimizer) -> tuple[OptimizerSeen | None, bool]:
         """What is known of the optimizer, None where it holds nothing of this model; and whether it is met for the first time."""
         try:
@@ -89,6 +105,10 @@ class Ownership:
 
     def owned(self, name: str) -> bool:
         return any(name in seen.names for seen in self.optimizers.values() if seen is not None)
+
+    def to_train(self) -> list[nn.Parameter]:
+        """The trainable parameters that optimizers have."""
+        return [parameter for name, parameter in self.parameters.items() if parameter.requires_grad and self.owned(name)]
 
     def ever_owned(self) -> frozenset[str]:
         return frozenset[str]().union(*(seen.names for seen in self.seen))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from torch import Tensor, nn
@@ -15,11 +16,12 @@ class Probe:
     """Told from the identity and version of one parameter's .grad: a version counts the writes into a tensor.
 
     `intervals` counts stretches from one update to the next, `uncleared` those in which the gradient that the first update had used
-    was still there, untouched, when the second used it again.
+    was still there, untouched, when the second used it again. It is one that an optimizer has, as soon as one is known: what belongs to
+    none is rightly never cleared.
     """
 
-    def __init__(self, trainable: list[nn.Parameter]) -> None:
-        self.candidates = [*trainable[-1:], *trainable[:1], *trainable]  # the last is nearest to the loss
+    def __init__(self, trainable: Sequence[nn.Parameter]) -> None:
+        self.candidates = _in_order(trainable)
         self.parameter: nn.Parameter | None = self.candidates[0] if self.candidates else None
         self.intervals = self.uncleared = 0
         self.misses = 0  # backward passes in a row that did not reach it
@@ -29,6 +31,16 @@ class Probe:
         self._after: tuple[int, int] | None = None
         self._others: dict[int, tuple[int, int] | None] = {}
         self._weight: Any = None
+
+    def owned(self, parameters: Sequence[nn.Parameter]) -> None:
+        """These are what an optimizer has: look at one of them from now on."""
+        if not parameters:
+            return
+        self.candidates = _in_order(parameters)
+        if not any(self.parameter is one for one in parameters):
+            self.parameter = self.candidates[0]
+            self._before, self._after, self._cleared = None, _state(self.parameter), True
+            self._others = {}
 
     def backward_begins(self, updates: int) -> bool:
         """Note the state of .grad. False where there is no parameter to look at."""
@@ -85,6 +97,11 @@ class Probe:
     def weight_moved(self) -> bool:
         """Whether the parameter changed since `keep_weight`."""
         return self.parameter is not None and _content(self.parameter) != self._weight
+
+
+def _in_order(parameters: Sequence[nn.Parameter]) -> list[nn.Parameter]:
+    """The last first, which is nearest to the loss."""
+    return [*parameters[-1:], *parameters[:1], *parameters]
 
 
 def _state(parameter: nn.Parameter | None) -> tuple[int, int] | None:

@@ -103,7 +103,7 @@ class Recorder:
         self.sampling = Sampling()
         self.ownership = Ownership(model, optimizers)
         self.stepping = bool(optimizers)  # optimizers of torch make the updates
-        self.probe = Probe(self.ownership.trainable)
+        self.probe = Probe(self.ownership.to_train() or self.ownership.trainable)
         self.layers = Layers(model)
         self.rows, self.course, self.rates = Rows(), LossCourse(), LearningRates()
         self.order, self.targets, self.noise = BatchOrder(), Targets(), NoiseScale()
@@ -282,6 +282,8 @@ class Recorder:
             looking.describe_optimizers(self)
         if first:
             self.stepping = True
+            self.probe.owned(self.ownership.to_train())
+            self.memory.began(seen.names)
             if self.look is not None:  # what was read after the backward pass, while no optimizer was known, is read again
                 self.look.forget_gradients()
         self.in_closure = closure
@@ -295,6 +297,10 @@ class Recorder:
             if not closure:
                 looking.read_gradients(self, self.look, seen)
             self.look.cost += clock() - start
+        elif self.finishing is not None and not self.window.backwards and not closure:  # one of several that step together
+            start = clock()
+            looking.read_gradients(self, self.finishing, seen)
+            self.finishing.cost += clock() - start
         elif self.pair is not None and self.window.backwards and not closure:
             looking.compare_gradients(self)
         self.sampling.own += clock() - now

@@ -70,7 +70,7 @@ class Sampling:
     def may_judge(self, looks: int) -> bool:
         """Whether the symptoms should be looked for now: a few looks are there, and the price allows it."""
         elapsed = self.elapsed()
-        return looks >= 4 and elapsed - self._judged >= self._judging / JUDGING
+        return looks >= 2 and elapsed - self._judged >= self._judging / JUDGING
 
     def judged(self, seconds: float) -> None:
         self._judging, self._judged = seconds, self.elapsed()

@@ -1,0 +1,56 @@
+"""What newcomers are told about their programs: the root, its place, a remedy that fits; and nothing about programs that are right."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+
+from diagnosis.symptoms.newcomers import FAULTY, HEALTHY, LONG
+from pellucid.core.records import Finding
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+def cases(names: Any) -> list[Any]:
+    """One seed of every program; the other seeds, and programs that take long, are slow."""
+    return [
+        pytest.param(name, seed, marks=[pytest.mark.slow] if seed or name in LONG else [], id=f"{name}, {seed}")
+        for name in names
+        for seed in range(3)
+    ]
+
+
+def found(program: Any, seed: int) -> tuple[Finding, ...]:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return program()
+
+
+@pytest.mark.parametrize(("name", "seed"), cases(FAULTY))
+def test_the_root_is_told(name: str, seed: int) -> None:
+    program, symptom, where, remedy = FAULTY[name]
+    findings = found(program, seed)
+    said = [f"{finding.symptom}: {finding.summary} -> {finding.remedy}" for finding in findings]
+    faults = [finding for finding in findings if finding.level == "fault"]
+    assert [finding.symptom for finding in faults] == [symptom], said
+    assert where in f"{faults[0].where} {faults[0].summary}", said
+    assert remedy in str(faults[0].remedy), said
+
+
+@pytest.mark.parametrize(("name", "seed"), cases(HEALTHY))
+def test_nothing_is_said(name: str, seed: int, capsys: pytest.CaptureFixture[str]) -> None:
+    findings = found(HEALTHY[name], seed)
+    assert not findings, [f"{finding.symptom}: {finding.summary}" for finding in findings]
+    assert "Pellucid" not in capsys.readouterr().err
+
+
+def test_what_is_wrong_with_every_step_is_printed_after_the_first(capsys: pytest.CaptureFixture[str]) -> None:
+    found(FAULTY["only the head is given to the optimizer"][0], 0)
+    assert "Pellucid, step 2: No optimizer has" in capsys.readouterr().err
+    found(FAULTY["evaluation mode from the start"][0], 0)
+    assert "Pellucid, step 2: The network trains in evaluation mode" in capsys.readouterr().err
