@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from pellucid.cli.layout import count, one_line, shorten, width_of
+from pellucid.cli.layout import one_line, shorten, width_of
 from pellucid.cli.names import column_kind_name, part_name, task_name
 from pellucid.cli.predictions import tell_skipped
 from pellucid.cli.terminal import Output, Piece, plain
 from pellucid.core.language import text
+from pellucid.core.wording import count
 
 if TYPE_CHECKING:
     from pellucid.data.description import DataDescription, ValueDescription

@@ -104,26 +104,6 @@ def number(value: float | None, digits: int = 4) -> str:
     return f"{value:.{max(places, 0)}f}"
 
 
-def count(value: float) -> str:
-    """A number of things: 21 300."""
-    return f"{round(value):,}".replace(",", " ")
-
-
-def duration(seconds: float) -> Text:
-    """A time for a person: 0.4 s, 12 s, 3 min 20 s, 2 h 5 min."""
-    if not math.isfinite(seconds):
-        return text("unknown")
-    if seconds < 9.95:
-        return text("{seconds:.1f} s", seconds=max(seconds, 0.0))
-    whole = round(seconds)
-    if whole < 60:
-        return text("{seconds} s", seconds=whole)
-    if whole < 3600:
-        return text("{minutes} min {seconds} s", minutes=whole // 60, seconds=whole % 60)
-    whole = round(seconds / 60)
-    return text("{hours} h {minutes} min", hours=whole // 60, minutes=whole % 60)
-
-
 def clock(seconds: float) -> str:
     """A time that changes while one looks: 0:07, 12:30, 1:02:03."""
     if not math.isfinite(seconds):
@@ -131,15 +111,6 @@ def clock(seconds: float) -> str:
     whole = max(round(seconds), 0)
     hours, minutes, rest = whole // 3600, whole // 60 % 60, whole % 60
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
-
-
-def size(amount: float) -> str:
-    """An amount of memory: 812 B, 1.4 MB, 2.0 GB (decimal units)."""
-    for unit in ("B", "kB", "MB", "GB"):
-        if amount < 999.5 or unit == "GB":
-            return f"{amount:.0f} {unit}" if unit == "B" or amount >= 99.5 else f"{amount:.1f} {unit}"
-        amount /= 1000
-    raise AssertionError("unreachable")
 
 
 def listing(names: Sequence[str] | Iterable[str], shown: int = 6) -> Text:

@@ -7,12 +7,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pellucid.cli.layout import count, duration, number, one_line, words
+from pellucid.cli.layout import number, one_line, words
 from pellucid.cli.names import metric_name, status_name
 from pellucid.cli.session import Session
 from pellucid.core.errors import OptionError, did_you_mean
 from pellucid.core.language import Text, text
 from pellucid.core.options import BY_NAME
+from pellucid.core.wording import count, duration
 
 if TYPE_CHECKING:
     from pellucid.runs.store import ComparedRow, RunEntry

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from pellucid.core.language import Text, text
+from pellucid.core.wording import COLUMN_KINDS, TASK_NAMES
 from pellucid.diagnosis.curves import METRIC_WORDS
 
 _PARTS = {"train": text("training"), "validation": text("validation"), "test": text("test")}
-
-_TASKS = {"classification": text("classification"), "regression": text("regression")}
 
 _STATUS = {
     "finished": text("finished"),
@@ -24,21 +23,8 @@ _MORE_METRICS = {
 }
 
 
-_COLUMN_KINDS = {
-    "numeric": text("numeric"),
-    "boolean": text("boolean"),
-    "categorical": text("categorical"),
-    "date": text("date"),
-    "text": text("text"),
-    "identifier": text("identifier"),
-    "constant": text("constant"),
-    "nested": text("nested"),
-    "array": text("numeric"),
-}
-
-
 def column_kind_name(kind: str) -> Text | str:
-    return _COLUMN_KINDS.get(kind, kind)
+    return COLUMN_KINDS["numeric"] if kind == "array" else COLUMN_KINDS.get(kind, kind)
 
 
 def part_name(part: str) -> Text | str:
@@ -46,7 +32,7 @@ def part_name(part: str) -> Text | str:
 
 
 def task_name(task: str) -> Text | str:
-    return _TASKS.get(task, task)
+    return TASK_NAMES.get(task, task)
 
 
 def status_name(status: str) -> Text | str:

@@ -9,12 +9,13 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
-from pellucid.cli.layout import count, number, one_line, shorten
+from pellucid.cli.layout import number, one_line, shorten
 from pellucid.cli.results import notice_rows
 from pellucid.cli.terminal import Output
 from pellucid.core.language import sample_name, text
 from pellucid.core.records import Notice
 from pellucid.core.system import write_atomically
+from pellucid.core.wording import count
 
 if TYPE_CHECKING:
     from pellucid.training.run import Predictions

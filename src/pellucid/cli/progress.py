@@ -7,11 +7,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pellucid.cli.layout import clock, count, duration, fill, listing, number, one_line, width_of, words, wrap
+from pellucid.cli.layout import clock, fill, listing, number, one_line, width_of, words, wrap
 from pellucid.cli.names import metric_name, part_name, task_name
 from pellucid.cli.terminal import Output, styled
 from pellucid.core.language import Text, text
 from pellucid.core.records import Expectation, Notice
+from pellucid.core.wording import count, duration
 from pellucid.training.progress import Plan, Progress, StepReport
 
 if TYPE_CHECKING:

@@ -6,12 +6,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pellucid.cli.layout import count, fill, number, one_line, width_of, wrap
+from pellucid.cli.layout import fill, number, one_line, width_of, wrap
 from pellucid.cli.names import metric_name
 from pellucid.cli.terminal import Output
 from pellucid.core.language import text
 from pellucid.core.records import Finding, Notice, Score
 from pellucid.core.results import Baselines
+from pellucid.core.wording import samples
 
 if TYPE_CHECKING:
     from pellucid.training.run import Evaluation, Run
@@ -111,8 +112,7 @@ def _finding(finding: Finding) -> dict[str, Any]:
 
 
 def show_evaluation(output: Output, evaluation: Evaluation) -> None:
-    samples = text("1 sample") if evaluation.samples == 1 else text("{count} samples", count=count(evaluation.samples))
-    output.line(str(samples))
+    output.line(str(samples(evaluation.samples)))
     output.line("")
     show_scores(output, evaluation.scores)
 

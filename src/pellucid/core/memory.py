@@ -10,8 +10,7 @@ from pathlib import Path
 
 from pellucid.core.errors import DataError
 from pellucid.core.language import Text, text
-
-_UNITS = ("bytes", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
+from pellucid.core.wording import memory
 
 
 def available_memory_bytes() -> int | None:
@@ -59,15 +58,6 @@ def _windows_available() -> int | None:
     return None
 
 
-def bytes_in_words(amount: float) -> str:
-    """For example "3.2 GiB"."""
-    for unit in _UNITS[:-1]:
-        if abs(amount) < 1024:
-            return f"{amount:.0f} {unit}" if unit == "bytes" else f"{amount:.1f} {unit}"
-        amount /= 1024
-    return f"{amount:.1f} {_UNITS[-1]}"
-
-
 def require_memory(amount: int, what: Text | str, do: Text | str | None = None) -> None:
     """Refuse politely what would not fit.
 
@@ -78,7 +68,7 @@ def require_memory(amount: int, what: Text | str, do: Text | str | None = None) 
     if available is not None and amount > available:
         raise DataError(
             text("{what} take {needed} of memory, and {available} can be taken",
-                 what=what, needed=bytes_in_words(amount), available=bytes_in_words(available)),
+                 what=what, needed=memory(amount), available=memory(available)),
             text("data that fit into memory as they are trained on"),
             do or text("use fewer or smaller samples, a smaller number type, or a torch Dataset that reads a sample when it is needed"),
         )  # fmt: skip

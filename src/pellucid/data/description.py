@@ -12,6 +12,7 @@ import numpy as np
 from pellucid.core.hashing import equal_groups, hash_bytes
 from pellucid.core.language import Text, sample_name, text
 from pellucid.core.records import Notice, Record, Task
+from pellucid.core.wording import COLUMN_KINDS
 from pellucid.data.samples import Quarantined, Samples
 
 _COMMON = 5  # values named per column
@@ -224,23 +225,12 @@ def _content(values: Any) -> str:
 
 # -- in words ------------------------------------------------------------------------------------------------------------------------
 
-_KIND_WORDS = {
-    "numeric": text("numeric"),
-    "boolean": text("boolean"),
-    "categorical": text("categorical"),
-    "date": text("date"),
-    "text": text("text"),
-    "identifier": text("identifier"),
-    "constant": text("constant"),
-    "nested": text("nested"),
-}
-
 
 def _sentences(found: DataDescription) -> list[Text]:
     said: list[Text] = []
     if found.kind == "table":
         counts = Counter(column.kind for column in found.columns)
-        kinds = [text("{count} {kind}", count=counts[kind], kind=word) for kind, word in _KIND_WORDS.items() if counts[kind]]
+        kinds = [text("{count} {kind}", count=counts[kind], kind=word) for kind, word in COLUMN_KINDS.items() if counts[kind]]
         said.append(
             text("{samples} rows with {columns} input columns: {kinds}.", samples=found.samples, columns=len(found.columns), kinds=kinds)
         )

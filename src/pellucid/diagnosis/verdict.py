@@ -45,8 +45,8 @@ def _nothing_wrong(curves: Curves) -> Finding:
             level="advice",
             confidence=0.5,
             summary=text(
-                "The {metric} says little here: {train} on the training part, and always giving the same answer gets {trivial}. The loss "
-                "is clearly below that of always the same answer, so the network has learnt something.",
+                "The {metric} says little here: {train} on the training part, and a constant answer gets {trivial}. The loss "
+                "is clearly below that of a constant answer, so the network has learnt something.",
                 metric=metric_word(curves.primary),
                 train=shown(train.value),
                 trivial=shown(curves.trivial),
@@ -94,12 +94,7 @@ def _nothing_wrong(curves: Curves) -> Finding:
             "A good fit: {metric} is {train} on the training part and {held_out} on the {part}; gap {gap}, 95 % interval [{low}, {high}].",
             **values,
         )
-    if curves.trivial is not None:
-        summary = text(
-            "{said} Always giving the same answer would get {trivial}; whether another network would do better, these curves cannot tell.",
-            said=summary,
-            trivial=shown(curves.trivial),
-        )
+    summary = text("{said} Whether another network would do better, these curves cannot tell.", said=summary)
     return Finding(
         symptom="generalisation",
         level="good",

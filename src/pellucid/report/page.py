@@ -14,6 +14,7 @@ from markupsafe import Markup, escape
 
 from pellucid.core.language import Text, language, text
 from pellucid.core.system import write_atomically
+from pellucid.core.wording import TASK_NAMES
 from pellucid.report import wording
 from pellucid.report.records import UNREADABLE, RunRecords, read_records
 from pellucid.report.sections import SECTIONS, Absent
@@ -98,7 +99,7 @@ def _whole(records: RunRecords, notice: Text | None) -> str:
         notice=notice,
         state=_state(records),
         created=str(records.run.get("created", ""))[:16].replace("T", " "),
-        task=wording.TASK_NAMES.get(records.task.kind, records.task.kind),
+        task=TASK_NAMES.get(records.task.kind, records.task.kind),
         parameters=_parameters(records),
         version=str(records.run.get("pellucid", "")),
         style=Markup((_TEMPLATES / "page.css").read_text(encoding="utf-8")),

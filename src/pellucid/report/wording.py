@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from pellucid.core import wording
 from pellucid.core.language import Text, text
 from pellucid.core.records import Interval, Score
 from pellucid.diagnosis.curves import METRIC_WORDS, shown
@@ -12,27 +13,8 @@ from pellucid.diagnosis.curves import METRIC_WORDS, shown
 THIN = "\u202f"  # narrow no-break space, between groups of three digits
 
 PART_NAMES = {"train": text("training part"), "validation": text("validation part"), "test": text("test part")}
-TASK_NAMES = {"classification": text("classification"), "regression": text("regression")}
 DATA_KINDS = {"table": text("a table"), "images": text("images"), "array": text("an array"), "torch": text("a torch data set")}
-COLUMN_KINDS = {
-    "numeric": text("numeric"),
-    "boolean": text("boolean"),
-    "categorical": text("categorical"),
-    "date": text("date"),
-    "text": text("text"),
-    "identifier": text("identifier"),
-    "constant": text("constant"),
-    "nested": text("nested"),
-}
 UNUSED_COLUMNS = ("identifier", "constant", "nested")  # kinds that no network sees
-BASELINE_NAMES = {
-    "constant": text("a constant answer"),
-    "linear": text("logistic regression"),
-    "decision_tree": text("a decision tree"),
-    "random_forest": text("a random forest"),
-    "gradient_boosting": text("gradient boosting"),
-    "svm": text("a support vector machine"),
-}
 OPTIMIZER_NAMES = {
     "sgd": "SGD",
     "momentum": text("SGD with momentum"),
@@ -64,13 +46,6 @@ def metric_name(name: str) -> Text | str:
     return METRIC_WORDS.get(name) or _MORE_METRICS.get(name) or name.replace("_", " ")
 
 
-def baseline_name(name: str, primary: str) -> Text | str:
-    """What a person calls a classical model; `primary` is the metric it is measured in."""
-    if name == "linear" and primary == "r2":
-        return text("ridge regression")
-    return BASELINE_NAMES.get(name) or name.replace("_", " ")
-
-
 def named(names: dict[str, Text] | dict[str, Text | str], name: object) -> Text | str:
     """The name for a person; one that is not ours (a user's own object, a later version's word) stands for itself."""
     return names.get(str(name), str(name).removeprefix("python:"))
@@ -78,7 +53,7 @@ def named(names: dict[str, Text] | dict[str, Text | str], name: object) -> Text 
 
 def grouped(count: float) -> str:
     """12345678 as 12 345 678: the same in every language."""
-    return f"{count:,.0f}".replace(",", THIN)
+    return wording.count(count).replace(" ", THIN)
 
 
 def value(number: float | None, beside: float | None = None) -> str:
@@ -120,12 +95,7 @@ def scaled(amount: float | None, unit: str) -> str:
 
 
 def memory(amount: float | None) -> str:
-    if amount is None:
-        return "–"
-    for name, size in (("TiB", 2**40), ("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10)):
-        if amount >= size:
-            return f"{amount / size:.1f} {name}" if amount < 10 * size else f"{amount / size:.0f} {name}"
-    return f"{amount:.0f} B"
+    return "–" if amount is None else wording.memory(amount)
 
 
 def seconds(amount: float | None) -> str:
@@ -133,18 +103,6 @@ def seconds(amount: float | None) -> str:
     if amount is None:
         return "–"
     return f"{amount:.3f}" if amount < 1 else f"{amount:.2f}" if amount < 10 else f"{amount:.1f}" if amount < 100 else grouped(amount)
-
-
-def duration(amount: float) -> Text:
-    """A time as a person says it: 0.8 s, 12 s, 3 min 20 s, 2 h 5 min."""
-    if amount < 9.95:
-        return text("{seconds:.1f} s", seconds=amount)
-    whole = round(amount)
-    if whole < 60:
-        return text("{seconds} s", seconds=whole)
-    if whole < 3600:
-        return text("{minutes} min {seconds} s", minutes=whole // 60, seconds=whole % 60)
-    return text("{hours} h {minutes} min", hours=whole // 3600, minutes=whole % 3600 // 60)
 
 
 def rate(number: float | None) -> str:

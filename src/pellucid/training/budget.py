@@ -16,8 +16,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from pellucid.core.language import Text, text
+from pellucid.core.wording import duration
 from pellucid.training.schedules import Schedule, Turn
-from pellucid.training.summary import duration
 
 clock = time.perf_counter  # seconds; tests put their own here
 

@@ -20,9 +20,9 @@ from torch import Tensor
 
 from pellucid.core.errors import MemoryShortage, OptionError
 from pellucid.core.language import Text, text
-from pellucid.core.memory import bytes_in_words
 from pellucid.core.records import Expectation
 from pellucid.core.system import Signals
+from pellucid.core.wording import duration, memory
 from pellucid.data.samples import ResidentPart
 from pellucid.training.assessment import evaluate_part
 from pellucid.training.budget import Budget, Timekeeper
@@ -33,7 +33,6 @@ from pellucid.training.randomness import seed_everything
 from pellucid.training.range_test import range_test
 from pellucid.training.schedules import Schedule, Turn
 from pellucid.training.settings import CUSTOMARY_RATE, Settings
-from pellucid.training.summary import duration
 from pellucid.training.trial import Trial, available_bytes, parameter_bytes, step_bytes, try_out
 
 if TYPE_CHECKING:
@@ -131,7 +130,7 @@ def _try_out(session: Session, decided: Decided, signals: Signals) -> Trial | No
                 needed, available = _needed(loop, batches, size), available_bytes(session.device)
                 if available is not None and needed > available:
                     if may_halve and size > 1:
-                        raise MemoryShortage(text("a step needs {needed}", needed=bytes_in_words(needed)))
+                        raise MemoryShortage(text("a step needs {needed}", needed=memory(needed)))
                     session.progress.notice(_shortage(needed, available, size, ordered))
                 score = partial(_scoring_seconds, session, settings) if settings.budget is not None else None
                 trial = try_out(loop, batches, seconds=seconds, score=score)
@@ -165,14 +164,14 @@ def _shortage(needed: int, available: int, size: int, ordered: bool) -> Text:
     if not ordered:
         return text(
             "a step on a batch of your loader needs about {needed} of memory, and {available} can be taken: give smaller batches",
-            needed=bytes_in_words(needed),
-            available=bytes_in_words(available),
+            needed=memory(needed),
+            available=memory(available),
         )
     return text(
         "a step with {size} samples needs about {needed} of memory, and {available} can be taken: use --batch-size {smaller}",
         size=size,
-        needed=bytes_in_words(needed),
-        available=bytes_in_words(available),
+        needed=memory(needed),
+        available=memory(available),
         smaller=max(1, size // 2),
     )
 

@@ -115,6 +115,17 @@ def full_scores(
     ]
 
 
+def constant_answer(train_targets: Tensor, task: Task) -> Tensor:
+    """What answers best without looking at an input: (K,) the classes' shares as log-probabilities, or (d,) the mean of the targets.
+
+    `train_targets` are the training part's: class indices (N,), or numbers (N, d), in whose units the mean is.
+    """
+    if task.kind == "regression":
+        return train_targets.double().reshape(len(train_targets), -1).mean(0)
+    shares = torch.bincount(train_targets.long(), minlength=task.outputs).double() / len(train_targets)
+    return shares.clamp_min(torch.finfo(torch.float64).eps).log()
+
+
 def paired_difference(first: Tensor, second: Tensor, targets: Tensor, task: Task, *, seed: int = 0) -> tuple[float, Interval | None]:
     """How much better the first of two models is in the primary metric, on the same samples, with its 95 % interval.
 

@@ -32,7 +32,7 @@ from pellucid.training.decisions import BASELINE_SECONDS, RECORDS_SECONDS, Decid
 from pellucid.training.evaluation import TRAIN_SCORE_LIMIT, evaluation_sample, outputs_of
 from pellucid.training.loop import Loop, explain_failure, load_weights, loader_states, restore_loaders
 from pellucid.training.losses import Loss, build_loss, class_weights
-from pellucid.training.metrics import full_scores, parse_condition, primary_metric
+from pellucid.training.metrics import constant_answer, full_scores, parse_condition, primary_metric, quick_metrics
 from pellucid.training.optimizers import build_optimizer
 from pellucid.training.progress import Plan, Progress
 from pellucid.training.randomness import epoch_order, own_random_state, seed_everything
@@ -314,7 +314,8 @@ class Session:
                 outputs, targets = answers(self.network, samples, self.prepared, device=self.device, autocast=loop.autocast)
                 scores[part] = full_scores(outputs, targets, self.prepared.task, loss=settings.loss, seed=settings.seed,
                                            intervals=part != "train")  # fmt: skip
-        findings = self._verdict(loop, settings, scores)
+        train_targets = all_targets(self.prepared.train) if getattr(self.prepared.train, "ordered", True) else None
+        findings = self._verdict(loop, settings, scores, train_targets)
         self.directory.write_record("scores", {part: [score.to_dict() for score in of_part] for part, of_part in scores.items()})
         self.directory.write_record("findings", {"findings": [finding.to_dict() for finding in findings]})
         sample, _ = next(self.prepared.train.batches(2))
@@ -343,12 +344,22 @@ class Session:
         summary = summarize(
             task=self.prepared.task, scores=scores, findings=findings, cost=cost, notices=list(self.prepared.notices),
             stopped=stopped, run=str(self.directory.path), primary=primary_metric(self.prepared.task), baselines=baselines,
-            evaluation=evaluation,
+            evaluation=evaluation, constant=self._constant_score(train_targets, targets),
         )  # fmt: skip
         self.directory.write_record("cost", cost)
         self.directory.write_record("summary", summary)
         self._draw_report()
         self.progress.finished(summary)
+
+    def _constant_score(self, train_targets: Tensor | None, targets: Tensor | None) -> float | None:
+        """What the training part's commonest class, or mean, gets in the primary metric on the part whose `targets` these are."""
+        task = self.prepared.task
+        if train_targets is None or targets is None:
+            return None
+        outputs = constant_answer(train_targets, task).expand(len(targets), -1)
+        if task.kind == "regression":
+            outputs = self.prepared.preprocessing.restore_targets(outputs.float())
+        return quick_metrics(outputs, targets, task).get(primary_metric(task))
 
     def _draw_report(self) -> None:
         """report.html from the records that are there; what goes wrong with it is said, and the training is none the worse for it."""
@@ -385,10 +396,9 @@ class Session:
             names.append("weight_decay")
         return names
 
-    def _verdict(self, loop: Loop, settings: Settings, scores: dict[str, list[Score]]) -> list[Finding]:
+    def _verdict(self, loop: Loop, settings: Settings, scores: dict[str, list[Score]], targets: Tensor | None) -> list[Finding]:
         """Over- or underfitting, from the curves and the final scores."""
-        task, train = self.prepared.task, self.prepared.train
-        targets = all_targets(train) if getattr(train, "ordered", True) else None
+        task = self.prepared.task
         counts = variance = None
         if targets is not None and task.kind == "classification":
             counts = torch.bincount(targets.long(), minlength=len(task.classes)).tolist()

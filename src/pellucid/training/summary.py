@@ -12,8 +12,8 @@ from dataclasses import dataclass, replace
 from pellucid.core.language import Text, text
 from pellucid.core.records import Cost, Expectation, Finding, Notice, Record, Score, Task
 from pellucid.core.results import Baseline, Baselines, PartEvaluation
+from pellucid.core.wording import baseline_name, count, duration, memory, samples
 from pellucid.diagnosis.curves import metric_word, part_word, shown
-from pellucid.training.baselines.models import baseline_word
 
 WORTH_SAYING = 5.0  # seconds: what takes less needs no announcement
 _SYMPTOM_WORDS = {"overfitting": text("overfitting"), "underfitting": text("underfitting"), "divergence": text("divergence")}
@@ -34,19 +34,12 @@ class Summary(Record):
     next_steps: tuple[Text, ...] = ()  # commands and remedies, the most useful first
     baselines: Baselines | None = None  # the comparison with classical models
     details: tuple[Text, ...] = ()  # of the result, that the scores do not tell: sensitivity and specificity of two classes
+    constant: float | None = None  # the primary metric of always the training part's commonest class, or mean, on the part named first
     told: tuple[Text, ...] = ()  # the result in words, for whoever reads the record without this program's trainings
 
     def score(self, part: str, name: str | None = None) -> Score | None:
         """The score of one part; the primary metric unless another is named."""
         return next((score for score in self.scores.get(part, ()) if score.name == (name or self.primary)), None)
-
-    @property
-    def trivial(self) -> float | None:
-        """What the best constant answer gets in the primary metric, as far as the verdict knows it."""
-        for finding in self.findings:
-            if finding.evidence.get("metric") == self.primary and finding.evidence.get("trivial") is not None:
-                return float(finding.evidence["trivial"])
-        return None
 
     def sections(self) -> list[tuple[Text, list[Text]]]:
         """Heading and sentences, in the order in which a person wants to know them."""
@@ -84,6 +77,7 @@ def summarize(
     primary: str,
     baselines: Baselines | None = None,
     evaluation: PartEvaluation | None = None,
+    constant: float | None = None,
 ) -> Summary:
     """Put together what a training came to.
 
@@ -98,6 +92,7 @@ def summarize(
         primary: the metric that is named first.
         baselines: the comparison with classical models, where it was made.
         evaluation: of the part whose score is named first.
+        constant: what a constant answer gets on that part, in that metric.
     """
     summary = Summary(
         run=run,
@@ -110,6 +105,7 @@ def summarize(
         stopped=stopped,
         next_steps=tuple(_next_steps(run, scores, findings, primary)),
         baselines=baselines,
+        constant=constant,
         details=tuple(_two_classes(evaluation)) if evaluation is not None else (),
     )
     return replace(summary, told=tuple(result_sentences(summary)))
@@ -126,9 +122,8 @@ def result_sentences(summary: Summary) -> list[Text]:
         return [text("nothing was measured: no sample was held out and the training part has no score")]
     told = [_stated(score, part), _meaning(summary, score, part)]
     told += summary.details
-    trivial = summary.trivial
-    if trivial is not None:
-        told.append(_against_trivial(score, trivial))
+    if summary.constant is not None:
+        told.append(_against_constant(score, summary.constant))
     if part == "validation":
         told.append(text("No test part was held out; the validation part chose the weights, so this score is a little too good."))
     elif part == "train":
@@ -136,16 +131,12 @@ def result_sentences(summary: Summary) -> list[Text]:
     return [sentence for sentence in told if sentence is not None]
 
 
-def _samples(count: int) -> Text:
-    return text("1 sample") if count == 1 else text("{count} samples", count=_grouped(count))
+def _epochs(number: int) -> Text:
+    return text("1 epoch") if number == 1 else text("{count} epochs", count=count(number))
 
 
-def _epochs(count: int) -> Text:
-    return text("1 epoch") if count == 1 else text("{count} epochs", count=_grouped(count))
-
-
-def _steps(count: int) -> Text:
-    return text("1 step") if count == 1 else text("{count} steps", count=_grouped(count))
+def _steps(number: int) -> Text:
+    return text("1 step") if number == 1 else text("{count} steps", count=count(number))
 
 
 def _two_classes(evaluation: PartEvaluation) -> list[Text]:
@@ -158,8 +149,8 @@ def _two_classes(evaluation: PartEvaluation) -> list[Text]:
     told = [
         text(
             "Of class {positive!r} {found} are recognised (sensitivity, {samples}), of class {other!r} {spared} (specificity, {others}).",
-            positive=positive, found=_with_interval(sensitivity), samples=_samples(sensitivity.samples),
-            other=other, spared=_with_interval(specificity), others=_samples(specificity.samples),
+            positive=positive, found=_with_interval(sensitivity), samples=samples(sensitivity.samples),
+            other=other, spared=_with_interval(specificity), others=samples(specificity.samples),
         )
     ]  # fmt: skip
     if precision is not None:
@@ -180,7 +171,7 @@ def _stated(score: Score, part: str) -> Text:
             metric=metric_word(score.name),
             part=part_word(part),
             value=shown(score.value),
-            samples=_samples(score.samples),
+            samples=samples(score.samples),
         )
     return text(
         "On the {part} ({samples}): {metric} {value}, 95 % interval [{low}, {high}].",
@@ -189,7 +180,7 @@ def _stated(score: Score, part: str) -> Text:
         value=shown(score.value),
         low=shown(score.interval.low),
         high=shown(score.interval.high),
-        samples=_samples(score.samples),
+        samples=samples(score.samples),
     )
 
 
@@ -222,16 +213,17 @@ def _meaning(summary: Summary, score: Score, part: str) -> Text | None:
     )
 
 
-def _against_trivial(score: Score, trivial: float) -> Text:
-    """Whether the score is shown to be better than the best constant answer's."""
-    answer = text("always answering the commonest class") if score.name == "accuracy" else text("always answering the mean")
+def _against_constant(score: Score, constant: float) -> Text:
+    """Whether the score is shown to be better than that of a constant answer."""
+    answer = text("the training part's commonest class") if score.name == "accuracy" else text("the training part's mean")
     sign = 1.0 if score.higher_is_better else -1.0
     worst = score.value if score.interval is None else score.interval.low if score.higher_is_better else score.interval.high
-    if sign * (worst - trivial) > 0:
-        return text("For comparison: {answer} would get {trivial}.", answer=answer, trivial=shown(trivial))
+    if sign * (worst - constant) > 0:
+        return text("For comparison: a constant answer, {answer}, would get {score}.", answer=answer, score=shown(constant))
     return text(
-        "For comparison: {answer} would get {trivial}; that the network is better is not shown.", answer=answer, trivial=shown(trivial)
-    )
+        "For comparison: a constant answer, {answer}, would get {score}; that the network is better is not shown.",
+        answer=answer, score=shown(constant),
+    )  # fmt: skip
 
 
 # -- the baselines -----------------------------------------------------------------------------------------------------------------------
@@ -247,7 +239,7 @@ def baseline_sentences(baselines: Baselines) -> list[Text]:
             text("{metric} of all: {models}; {seconds} in all.", metric=metric, models=measured, seconds=duration(baselines.seconds))
         )
     skipped = [
-        text("{model} ({reason})", model=baseline_word(baseline.name, baselines.primary), reason=baseline.skipped)
+        text("{model} ({reason})", model=baseline_name(baseline.name, baselines.primary), reason=baseline.skipped)
         for baseline in baselines.baselines
         if baseline.skipped is not None
     ]
@@ -262,12 +254,12 @@ def _measured(baseline: Baseline, baselines: Baselines) -> Text:
     if baseline.train_samples < baselines.train_samples:
         return text(
             "{model} {value} (learnt from {samples} of {all} samples)",
-            model=baseline_word(baseline.name, baselines.primary),
+            model=baseline_name(baseline.name, baselines.primary),
             value=value,
-            samples=_grouped(baseline.train_samples),
-            all=_grouped(baselines.train_samples),
+            samples=count(baseline.train_samples),
+            all=count(baselines.train_samples),
         )
-    return text("{model} {value}", model=baseline_word(baseline.name, baselines.primary), value=value)
+    return text("{model} {value}", model=baseline_name(baseline.name, baselines.primary), value=value)
 
 
 # -- the cost ----------------------------------------------------------------------------------------------------------------------------
@@ -285,11 +277,11 @@ def cost_sentences(cost: Cost, stopped: Text) -> list[Text]:
             stopped=stopped,
         )
     ]
-    sizes = [text("{count} parameters", count=_grouped(cost.parameters))]
+    sizes = [text("{count} parameters", count=count(cost.parameters))]
     if cost.total_flops:
         sizes.append(text("{count} floating-point operations", count=_scientific(cost.total_flops)))
     if cost.peak_memory_bytes:
-        sizes.append(text("{amount} of memory at most", amount=_memory(cost.peak_memory_bytes)))
+        sizes.append(text("{amount} of memory at most", amount=memory(cost.peak_memory_bytes)))
     if cost.checkpoint_seconds >= 0.02 * max(cost.seconds, 1e-9) and cost.checkpoint_seconds >= 1:
         sizes.append(text("{seconds} of the time for checkpoints", seconds=duration(cost.checkpoint_seconds)))
     told.append(text("{sizes}.", sizes=sizes))
@@ -297,8 +289,8 @@ def cost_sentences(cost: Cost, stopped: Text) -> list[Text]:
         expected: list[Text | str] = [duration(cost.expected_seconds)]
         actual: list[Text | str] = [duration(cost.seconds)]
         if cost.expected_memory_bytes and cost.peak_memory_bytes:
-            expected.append(_memory(cost.expected_memory_bytes))
-            actual.append(_memory(cost.peak_memory_bytes))
+            expected.append(memory(cost.expected_memory_bytes))
+            actual.append(memory(cost.peak_memory_bytes))
         told.append(text("Before the first step {expected} were expected; it took {actual}.", expected=expected, actual=actual))
     return told
 
@@ -307,7 +299,7 @@ def usage_sentence(seconds: float, memory_bytes: int | None) -> Text:
     """Time and memory: 3 min 20 s, 1.1 GiB of memory."""
     parts = [duration(seconds)]
     if memory_bytes is not None:
-        parts.append(text("{amount} of memory", amount=_memory(memory_bytes)))
+        parts.append(text("{amount} of memory", amount=memory(memory_bytes)))
     return text("{parts}", parts=parts)
 
 
@@ -317,37 +309,16 @@ def expectation_sentence(expected: Expectation) -> Text | None:
         return None
     parts = [text("about {time}", time=duration(expected.seconds))]
     if expected.memory_bytes is not None:
-        parts.append(text("{amount} of memory", amount=_memory(expected.memory_bytes)))
+        parts.append(text("{amount} of memory", amount=memory(expected.memory_bytes)))
     if expected.may_end_sooner:
         parts.append(text("less where early stopping or a condition ends it sooner"))
     return text("{parts}", parts=parts)
 
 
-def duration(seconds: float) -> Text:
-    """A time as a person says it: 0.8 s, 12 s, 3 min 20 s, 2 h 5 min."""
-    if seconds < 9.95:
-        return text("{seconds:.1f} s", seconds=seconds)
-    whole = round(seconds)
-    if whole < 60:
-        return text("{seconds} s", seconds=whole)
-    if whole < 3600:
-        return text("{minutes} min {seconds} s", minutes=whole // 60, seconds=whole % 60)
-    return text("{hours} h {minutes} min", hours=whole // 3600, minutes=whole % 3600 // 60)
-
-
-def _grouped(count: int) -> str:
-    """12345678 as 12 345 678: the same in every language."""
-    return f"{count:,}".replace(",", " ")
-
-
-def _memory(amount: int) -> str:
-    return f"{amount / 2**30:.1f} GiB" if amount >= 2**30 else f"{amount / 2**20:.0f} MiB"
-
-
-def _scientific(count: float) -> str:
+def _scientific(number: float) -> str:
     """2.3e12: two digits are all that such a figure is worth."""
-    exponent = math.floor(math.log10(count))
-    return f"{count / 10**exponent:.1f}e{exponent}" if exponent >= 4 else f"{count:.0f}"
+    exponent = math.floor(math.log10(number))
+    return f"{number / 10**exponent:.1f}e{exponent}" if exponent >= 4 else f"{number:.0f}"
 
 
 # -- what to do next ---------------------------------------------------------------------------------------------------------------------

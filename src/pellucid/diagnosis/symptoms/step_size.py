@@ -254,7 +254,7 @@ def plateau(seen: Observations) -> list[Finding]:
         text("The loss has not fallen in {steps} steps: it is {now}.", steps=seen.steps, now=shown(course.now))
         if course.trivial is None
         else text(
-            "After {steps} steps the loss stands at {now}, and always giving the same answer gets {trivial}.",
+            "After {steps} steps the loss stands at {now}, and a constant answer gets {trivial}.",
             steps=seen.steps, now=shown(course.now), trivial=shown(course.trivial),
         )
     )  # fmt: skip

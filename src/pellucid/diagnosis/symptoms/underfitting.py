@@ -53,7 +53,7 @@ def near_trivial(curves: Curves) -> list[Finding]:
             level="fault" if share < bound / 2 else "advice",
             confidence=probability_above(bound, share, deviation),
             summary=text(
-                "Underfitting: {metric} on the training part itself is {train}, and always giving the same answer gets {trivial}. The "
+                "Underfitting: {metric} on the training part itself is {train}, and a constant answer gets {trivial}. The "
                 "network has learnt {share:.0f} % of the way to a perfect score: it is too small or too simple, was trained too little, "
                 "or the inputs say almost nothing about the target.",
                 metric=metric_word(curves.primary),

@@ -115,7 +115,7 @@ def _underfitted(curves: Curves, course: Course) -> Finding:
         confidence=0.7,
         where="loss",
         summary=text(
-            "Underfitting: the training loss stands at {now} and no longer falls, and always giving the same answer gets {trivial}.",
+            "Underfitting: the training loss stands at {now} and no longer falls, and a constant answer gets {trivial}.",
             now=shown(course.now),
             trivial=shown(course.trivial),
         ),

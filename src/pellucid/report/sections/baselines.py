@@ -8,6 +8,7 @@ from typing import Any
 from pellucid.core.language import text
 from pellucid.core.records import Score
 from pellucid.core.results import Baseline
+from pellucid.core.wording import baseline_name, duration
 from pellucid.report import wording
 from pellucid.report.figures import bars
 from pellucid.report.records import RunRecords
@@ -41,13 +42,11 @@ def content(records: RunRecords) -> Mapping[str, Any] | Absent:
         "train_samples": wording.grouped(str(records.ledger.get("parts", "")).count("t")) if records.ledger.get("parts") else "–",
         "rows": rows,
         "skipped": [
-            (wording.baseline_name(baseline.name, found.primary), baseline.skipped)
-            for baseline in found.baselines
-            if baseline.skipped is not None
+            (baseline_name(baseline.name, found.primary), baseline.skipped) for baseline in found.baselines if baseline.skipped is not None
         ],
-        "notes": [(wording.baseline_name(baseline.name, found.primary), note) for baseline in trained for note in baseline.notes],
-        "models": [(wording.baseline_name(baseline.name, found.primary), baseline.model) for baseline in trained],
-        "seconds": wording.duration(found.seconds),
+        "notes": [(baseline_name(baseline.name, found.primary), note) for baseline in trained for note in baseline.notes],
+        "models": [(baseline_name(baseline.name, found.primary), baseline.model) for baseline in trained],
+        "seconds": duration(found.seconds),
     }
 
 
@@ -71,7 +70,7 @@ def _row(baseline: Baseline, primary: str, best: str | None) -> dict[str, Any]:
     scale = score.value if score is not None else 1.0
     decided = difference.network_is_better if difference is not None else None
     return {
-        "name": wording.baseline_name(baseline.name, primary),
+        "name": baseline_name(baseline.name, primary),
         "best": baseline.name == best,
         "score": score,
         "difference": None if difference is None else wording.difference(difference.value, scale),

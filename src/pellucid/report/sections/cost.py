@@ -7,6 +7,7 @@ from typing import Any
 
 from pellucid.core.language import Text, text
 from pellucid.core.records import Cost
+from pellucid.core.wording import duration
 from pellucid.report import wording
 from pellucid.report.records import RunRecords
 from pellucid.report.sections.absent import Absent
@@ -18,7 +19,7 @@ def content(records: RunRecords) -> Mapping[str, Any] | Absent:
         seconds = records.history[-1].get("seconds") if records.history else None
         if not isinstance(seconds, (int, float)):
             return Absent(text("Not recorded: the training was not finished."))
-        so_far = text("{seconds} in {epochs} epochs so far", seconds=wording.duration(seconds), epochs=len(records.history))
+        so_far = text("{seconds} in {epochs} epochs so far", seconds=duration(seconds), epochs=len(records.history))
         return {"rows": [(text("time"), "–", so_far)], "expected": False, "device": None}
     expected = cost.expected_seconds is not None or cost.expected_memory_bytes is not None
     return {"rows": _rows(cost), "expected": expected, "device": cost.device}
@@ -28,9 +29,9 @@ def _rows(cost: Cost) -> list[tuple[Text, Any, Any]]:
     """(what, expected, actual)"""
     seconds, size = cost.expected_seconds, cost.expected_memory_bytes
     rows: list[tuple[Text, Any, Any]] = [
-        (text("time in all"), wording.duration(seconds) if seconds is not None else "–", wording.duration(cost.seconds)),
-        (text("of which in training steps"), "–", wording.duration(cost.training_seconds)),
-        (text("of which writing checkpoints"), "–", wording.duration(cost.checkpoint_seconds)),
+        (text("time in all"), duration(seconds) if seconds is not None else "–", duration(cost.seconds)),
+        (text("of which in training steps"), "–", duration(cost.training_seconds)),
+        (text("of which writing checkpoints"), "–", duration(cost.checkpoint_seconds)),
         (text("largest memory of the process"), wording.memory(size), wording.memory(cost.peak_memory_bytes)),
         (text("epochs"), "–", wording.grouped(cost.epochs)),
         (text("steps"), "–", wording.grouped(cost.steps)),

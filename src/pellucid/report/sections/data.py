@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pellucid.core.language import Text, sample_name, text
+from pellucid.core.wording import COLUMN_KINDS
 from pellucid.report import wording
 from pellucid.report.records import RunRecords
 
@@ -121,7 +122,7 @@ def _columns(records: RunRecords) -> list[Mapping[str, Any]]:
         rows.append(
             {
                 "name": str(column.get("name", "")),
-                "kind": wording.COLUMN_KINDS.get(kind, kind),
+                "kind": COLUMN_KINDS.get(kind, kind),
                 "used": kind not in wording.UNUSED_COLUMNS,
                 "missing": int(column.get("missing") or 0),
                 "distinct": column.get("distinct"),

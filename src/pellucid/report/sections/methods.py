@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from pellucid.core.language import Text, text
+from pellucid.core.wording import baseline_name
 from pellucid.report import wording
 from pellucid.report.records import RunRecords
 from pellucid.report.sections.absent import Absent
@@ -198,7 +199,7 @@ def _compared(records: RunRecords) -> list[Text]:
             "The best of {count} classical models trained on the same samples, {name}, reached {value}; "
             "difference {difference}, 95 % interval {interval} (paired bootstrap).",
             count=sum(baseline.skipped is None and baseline.name != "constant" for baseline in found.baselines),
-            name=wording.baseline_name(best.name, found.primary),
+            name=baseline_name(best.name, found.primary),
             value=wording.value(score.value),
             difference=wording.difference(best.difference.value, score.value),
             interval=wording.interval(best.difference.interval, score.value),

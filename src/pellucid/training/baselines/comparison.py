@@ -20,10 +20,12 @@ from torch import Tensor
 from pellucid.core.language import Text, text
 from pellucid.core.records import Score, Task
 from pellucid.core.results import Baseline, Baselines, Difference
+from pellucid.core.wording import baseline_name, count, duration
+from pellucid.core.wording import samples as samples_word
 from pellucid.diagnosis.curves import metric_word, shown
 from pellucid.training.baselines.features import Features, Views, features_of, standardised, views_of
-from pellucid.training.baselines.models import CANDIDATES, Candidate, Problem, baseline_word, described, load_models
-from pellucid.training.metrics import full_scores, paired_difference, primary_metric
+from pellucid.training.baselines.models import CANDIDATES, Candidate, Problem, described, load_models
+from pellucid.training.metrics import constant_answer, full_scores, paired_difference, primary_metric
 
 _TEST_SAMPLES = 100_000  # a larger part is measured on so many, drawn at random: the intervals are narrow then
 _TEST_ENTRIES = 2**25  # samples times classes
@@ -99,7 +101,7 @@ def compare(
 
     baselines = [measured("constant", "DummyClassifier()" if task.kind == "classification" else "DummyRegressor()", fitting.constant())]
     for place, candidate in enumerate(CANDIDATES):
-        tell(text("baseline: {model}", model=baseline_word(candidate.name, primary_metric(task))))
+        tell(text("baseline: {model}", model=baseline_name(candidate.name, primary_metric(task))))
         share = min(_SHARE, 1.5 / (len(CANDIDATES) - place))
         answered = fitting.fit(candidate, deadline, share) if isinstance(features, Features) else features
         if isinstance(answered, Text):
@@ -173,19 +175,17 @@ class _Fitting:
         return described(candidate.build(self.problem))
 
     def constant(self) -> _Answer:
-        """The classes' shares, or the mean."""
-        n = len(self.test)
-        if self.classification:
-            shares = np.bincount(self.targets, minlength=self.task.outputs) / len(self.targets)
-            return _Answer(self._logarithms(np.broadcast_to(shares, (n, len(shares)))), 0.0, 0.0, len(self.targets))
-        return _Answer(self._restored(np.zeros((n, self.targets.shape[1]))), 0.0, 0.0, len(self.targets))
+        outputs = constant_answer(torch.from_numpy(self.targets), self.task).expand(len(self.test), -1)
+        if not self.classification:
+            outputs = self.preprocessing.restore_targets(outputs.float())
+        return _Answer(outputs, 0.0, 0.0, len(self.targets))
 
     def fit(self, candidate: Candidate, deadline: float, share: float) -> _Answer | Text:
         """On all samples where the time suffices, else on as many as it does; or why not."""
         samples = len(self.train)
         most = int(min(samples, candidate.most_samples(self.problem)))
         if most < min(samples, max(_FEWEST, 2 * self.task.outputs if self.classification else 0)):
-            return text("{outputs} classes or targets would take too much memory or time", outputs=self.task.outputs)
+            return text("{outputs} classes or targets would take too much memory or time", outputs=count(self.task.outputs))
         allowed = share * (deadline - time.perf_counter())
         if allowed <= 0:
             return text("the time was used up")
@@ -229,8 +229,8 @@ class _Fitting:
                     return answered
                 else:
                     return text(
-                        "fitting all {samples} samples would take about {seconds:.0f} s, and {allowed:.0f} s are left for it",
-                        samples=most, seconds=predicted(most), allowed=allowed,
+                        "learning from {samples} took {seconds}, and the {left} that were left do not suffice for twice as many",
+                        samples=samples_word(samples), seconds=duration(took), left=duration(left),
                     )  # fmt: skip
 
     def _matrices(self, candidate: Candidate) -> tuple[np.ndarray, np.ndarray]:
@@ -313,7 +313,7 @@ def _verdict(network: Score | None, baselines: Sequence[Baseline], samples: int,
     assert best.difference is not None
     interval = best.difference.interval
     told = {
-        "model": baseline_word(best.name, primary),
+        "model": baseline_name(best.name, primary),
         "metric": metric_word(primary),
         "network": shown(network.value),
         "score": shown(value_of(best)),
@@ -348,9 +348,9 @@ def _verdict(network: Score | None, baselines: Sequence[Baseline], samples: int,
         )  # fmt: skip
     if best.difference.value > 0:
         return best.name, "not_shown", text(
-            "That the network is better than {model} is not shown on {samples} samples: {metric} {network} against {score}, "
+            "That the network is better than {model} is not shown on {samples}: {metric} {network} against {score}, "
             "difference {difference}, 95 % interval [{low}, {high}]. On these data classical machine learning may be enough.",
-            samples=samples, **told,
+            samples=samples_word(samples), **told,
         )  # fmt: skip
     return best.name, "not_shown", text(
         "The network is no better than {model}: {metric} {network} against {score}, difference {difference}, "

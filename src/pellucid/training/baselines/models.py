@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 
-from pellucid.core.language import Text, text
 from pellucid.core.records import Task
 
 FOREST = 100  # trees
@@ -41,7 +40,6 @@ class Candidate:
     """One row of the table of classical models."""
 
     name: str
-    word: Text
     view: str  # of features.Features
     build: Callable[[Problem], Any]
     growth: float = 1.1  # the time of fitting n samples grows as n to this power, until it has been measured
@@ -102,30 +100,21 @@ def _tree_samples(trees: int) -> Callable[[Problem], float]:
 
 
 CANDIDATES = (
-    Candidate("decision_tree", text("a decision tree"), "trees", _tree, most_samples=_tree_samples(1)),
+    Candidate("decision_tree", "trees", _tree, most_samples=_tree_samples(1)),
     Candidate(
-        "linear", text("logistic regression"), "linear", _linear,
+        "linear", "linear", _linear,
         most_samples=lambda problem: _ENTRIES / max(problem.outputs, problem.features),
     ),
     Candidate(
-        "gradient_boosting", text("gradient boosting"), "trees", _boosting,
+        "gradient_boosting", "trees", _boosting,
         most_samples=lambda problem: np.inf if problem.outputs <= 100 else 0,  # a tree for every class, a hundred times over
     ),
-    Candidate("random_forest", text("a random forest"), "trees", _forest, most_samples=_tree_samples(FOREST)),
+    Candidate("random_forest", "trees", _forest, most_samples=_tree_samples(FOREST)),
     Candidate(
-        "svm", text("a support vector machine"), "distances", _svm, growth=2.0, probabilities=False,
+        "svm", "distances", _svm, growth=2.0, probabilities=False,
         most_samples=lambda problem: np.inf if problem.outputs <= 100 else 0,  # a machine for every pair of classes
     ),
 )  # fmt: skip
-
-_WORDS = {"constant": text("a constant answer"), **{candidate.name: candidate.word for candidate in CANDIDATES}}
-
-
-def baseline_word(name: str, primary: str = "accuracy") -> Text:
-    """What a person calls the model; `primary` is the metric it is measured in."""
-    if name == "linear" and primary == "r2":
-        return text("ridge regression")
-    return _WORDS.get(name) or text("{sentence}", sentence=name)
 
 
 def described(model: Any) -> str:
