@@ -37,6 +37,7 @@ EXPLAINS: Mapping[str, frozenset[str]] = {
         "lr_too_low": "plateau underfitting",
         "constant_output": "plateau underfitting",
         "divergence": "nan",
+        "nan": "dead_relu saturation constant_output frozen_weights plateau",
         "oscillation": "plateau underfitting",
         "plateau": "underfitting",
     }.items()

@@ -229,11 +229,13 @@ class NonFinite(Record):
 
     step: int
     since: int | None = None  # the latest step at which the same thing was still finite; None: never seen finite
-    where: str = "loss"  # "input", "weights", "forward", "loss", "backward"; the earliest place in this order
+    where: str = "loss"  # "input", "targets", "weights", "forward", "loss", "backward"
     kind: str = "nan"  # "nan" or "inf"
     path: str | None = None  # module, or parameter
     operation: str | None = None  # traced operation ("log") or graph node ("SqrtBackward0") that gave it from finite values
     source: str | None = None  # line of the user's program
+    detail: str | None = None  # "ignored": all labels are left out; "empty": a mean over nothing; "masked": a label's score is -inf;
+    # "unused": a derivative of values that torch.where or a mask had left out
     paths: tuple[str, ...] = ()  # everything that was not finite then, in order; at most 32
 
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import pellucid
-from diagnosis.symptoms.programs import mlp, table
+from diagnosis.symptoms.programs import mlp, table, values
 from pellucid.core.records import Finding
 
 Found = tuple[Finding, ...]
@@ -168,3 +168,152 @@ def _critic() -> Found:
 def _evaluation_mode() -> Found:
     model = mlp(10, 32, 32, 3, dropout=0.3)().eval()
     return train(model, adam(model), batches(table()))
+
+
+# -- NaN -----------------------------------------------------------------------------------------------------------------------------
+
+
+class Attention(nn.Module):
+    """One head over a padded sequence of 6 vectors; `filled` masks the padded positions with -inf."""
+
+    def __init__(self, whole_rows: bool) -> None:
+        super().__init__()
+        self.project, self.head, self.whole_rows = nn.Linear(5, 15), nn.Linear(5, 3), whole_rows
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        query, key, value = self.project(inputs).chunk(3, dim=-1)
+        padded = (inputs == 0).all(-1)  # (N, T)
+        scores = (query @ key.transpose(1, 2) / 5**0.5).masked_fill(padded[:, None, :], float("-inf"))
+        attended = scores.softmax(-1) @ value  # (N, T, D)
+        return self.head(attended.mean(1))
+
+
+def padded(generator: torch.Generator, empty: bool) -> tuple[Tensor, Tensor]:
+    """Sequences of 1 to 6 vectors, the rest 0; where `empty`, one of them has no vector at all."""
+    inputs, lengths = torch.randn(320, 6, 5, generator=generator), torch.randint(1, 7, (320,), generator=generator)
+    lengths[100] = 0 if empty else 1
+    inputs[torch.arange(6) >= lengths[:, None]] = 0.0
+    return inputs, (inputs.sum((1, 2)) > 0).long() + (inputs[:, 0, 0] > 0.5).long()
+
+
+@faulty("attention to a sequence that is all padding", "nan", "softmax", "unmasked")
+def _empty_row() -> Found:
+    model = Attention(True)
+    return train(model, adam(model), batches(lambda g: padded(g, empty=True)))
+
+
+@healthy("attention with a padding mask")
+def _padding() -> Found:
+    model = Attention(False)
+    return train(model, adam(model), batches(lambda g: padded(g, empty=False)))
+
+
+class Layers(nn.Module):
+    """Two layers and something between them; the rows that a mask leaves out are 0 there."""
+
+    def __init__(self, between: Callable[[Tensor], Tensor], width: int = 32) -> None:
+        super().__init__()
+        self.first, self.last, self.between = nn.Linear(8, 32), nn.Linear(width, 1), between
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return self.last(self.between(self.first(inputs).abs() * (inputs[:, :1] > -1)))
+
+
+def regression(between: Callable[[Tensor], Tensor], width: int = 32) -> Found:
+    model = Layers(between, width)
+    return train(model, adam(model), batches(values()), F.mse_loss)
+
+
+faulty("root of rows of 0", "nan", "sqrt", "1e-8")(lambda: regression(torch.sqrt))
+faulty("power one half of rows of 0", "nan", "pow", "1e-8")(lambda: regression(lambda x: x**0.5))
+healthy("norm of rows of 0")(lambda: regression(lambda x: x.norm(dim=1, keepdim=True), 1))
+faulty("a division in the branch that is not taken", "nan", "div", "torch.where")(
+    lambda: regression(lambda x: torch.where(x > 0.1, 1 / x, 0.0))
+)
+faulty("a logarithm in the branch that is not taken", "nan", "log", "torch.where")(
+    lambda: regression(lambda x: torch.where(x > 0, torch.log(x), torch.zeros_like(x)))
+)
+faulty("a mask of zeros and infinity multiplied", "nan", "mul", "masked_fill")(
+    lambda: regression(lambda x: torch.softmax(x + (x < 0).float() * float("-inf"), 1))
+)
+healthy("root of rows of 0 and a little")(lambda: regression(lambda x: torch.sqrt(x + 1e-2)))
+healthy("a logarithm of a safe argument")(lambda: regression(lambda x: torch.where(x > 0, torch.log(torch.where(x > 0, x, 1) + 0.1), 0.0)))
+
+
+def distances(outputs: Tensor, eps: float) -> Tensor:
+    """Between all pairs of a batch, each to itself too."""
+    differences = outputs[:, None] - outputs[None]
+    return (differences.square().sum(-1) + eps).sqrt()
+
+
+def contrastive(eps: float) -> Found:
+    """Equal classes close, others at a distance of at least 1."""
+
+    def loss(outputs: Tensor, targets: Tensor) -> Tensor:
+        apart, same = distances(outputs, eps), (targets[:, None] == targets[None]).float()
+        return (same * apart.square() + (1 - same) * F.relu(1 - apart).square()).mean()
+
+    model = mlp(10, 32, 4)()
+    return train(model, adam(model), batches(table()), loss)
+
+
+faulty("contrastive loss over distances of 0", "nan", "sqrt (loss)", "1e-8")(lambda: contrastive(0.0))
+healthy("contrastive loss")(lambda: contrastive(1e-8))
+
+
+def spoilt(what: str) -> Callable[[torch.Generator], tuple[Tensor, Tensor]]:
+    def draw(generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        inputs, targets = values()(generator)
+        (inputs if what == "inputs" else targets)[200, 0] = float("nan")
+        return inputs, targets
+
+    return draw
+
+
+def on_spoilt(what: str, loss: Loss) -> Found:
+    model = mlp(8, 32, 1)()
+    return train(model, adam(model), batches(spoilt(what)), loss)
+
+
+faulty("NaN in the targets", "nan", "targets", "clean the targets")(lambda: on_spoilt("targets", F.mse_loss))
+faulty("NaN in the targets, by hand", "nan", "targets", "clean the targets")(
+    lambda: on_spoilt("targets", lambda outputs, targets: ((outputs - targets) ** 2).mean())
+)
+faulty("NaN in the targets, absolute error", "nan", "targets", "clean the targets")(lambda: on_spoilt("targets", F.l1_loss))
+faulty("NaN in the inputs", "nan", "input", "clean the data")(lambda: on_spoilt("inputs", F.mse_loss))
+
+
+def with_ignored(per_batch: int) -> Found:
+    """Labels of -100 count for nothing; a batch of four may have no others."""
+
+    def draw(generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        inputs, targets = table(160)(generator)
+        return inputs, torch.where(torch.rand(len(targets), generator=generator) < 0.6, -100, targets)
+
+    model = mlp(10, 32, 3)()
+    return train(model, adam(model), batches(draw, per_batch))
+
+
+faulty("every label of a batch is left out", "nan", "label", "leave such batches out")(lambda: with_ignored(4))
+healthy("some labels are left out")(lambda: with_ignored(40))
+
+
+def over_chosen(outputs: Tensor, targets: Tensor) -> Tensor:
+    """The error of large targets only: some batches of eight have none."""
+    return (outputs - targets)[targets > 1.2].square().mean()
+
+
+@faulty("a mean over nothing", "nan", "mean", "numel()")
+def _empty_mean() -> Found:
+    model = mlp(8, 32, 1)()
+    return train(model, adam(model), batches(values(), 8), over_chosen)
+
+
+faulty("values far beyond the number type", "nan", "", "scale inputs")(
+    lambda: train(model := mlp(8, 32, 1)(), torch.optim.SGD(model.parameters(), lr=1e-3), batches(huge), F.mse_loss)
+)
+
+
+def huge(generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    inputs, targets = values()(generator)
+    return inputs, targets * 1e25

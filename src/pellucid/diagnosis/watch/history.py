@@ -6,6 +6,7 @@ import math
 from collections import deque
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field
+from operator import mul
 from typing import Any
 
 import torch
@@ -20,6 +21,7 @@ NEWEST = 16  # rows never thinned out
 SINGLE = 512  # steps whose own loss is kept
 BLOCKS = 256  # of the loss's course
 RATES = 256
+Block = tuple[int, int, int, float, float, float, float]  # first step, steps, finite values, their sum, sum of squares, low, high
 
 
 @dataclass
@@ -73,8 +75,7 @@ class LossCourse:
         self.nonfinite = 0
         self.last_finite: int | None = None
         self.width = 1
-        # blocks: first step, steps, finite values, sum, sum of squares about the first value's, low, high
-        self.blocks: list[tuple[int, int, int, float, float, float, float]] = []
+        self.blocks: list[Block] = []
 
     def append(self, step: int, value: float) -> None:
         """One more; taken in together with others, when there are enough or somebody reads."""
@@ -83,28 +84,28 @@ class LossCourse:
             self.take_in()
 
     def take_in(self) -> None:
-        new, self._new = self._new, []
-        for step, value in new:
-            self._add(step, value)
-
-    def _add(self, step: int, value: float) -> None:
-        self.steps.append(step)
-        self.values.append(value)
-        if self.first is None:
-            self.first = value
-        if math.isfinite(value):
-            self.last_finite = step
-            block = (step, 1, 1, value, value * value, value, value)
-        else:
-            self.nonfinite += 1
-            block = (step, 1, 0, 0.0, 0.0, math.inf, -math.inf)
-        if self.blocks and self.blocks[-1][1] < self.width:
-            self.blocks[-1] = _joined(self.blocks[-1], block)
+        if not self._new:
             return
-        if len(self.blocks) >= BLOCKS:
-            pairs = zip(self.blocks[::2], self.blocks[1::2], strict=True)
-            self.blocks, self.width = [_joined(a, b) for a, b in pairs], 2 * self.width
-        self.blocks.append(block)
+        new, self._new = self._new, []
+        self.steps.extend(step for step, _ in new)
+        self.values.extend(value for _, value in new)
+        if self.first is None:
+            self.first = new[0][1]
+        self.last_finite = next((step for step, value in reversed(new) if math.isfinite(value)), self.last_finite)
+        start = 0
+        while start < len(new):
+            free = self.width - self.blocks[-1][1] if self.blocks else 0
+            part = new[start : start + (free if free > 0 else self.width)]
+            block = _block(part[0][0], [value for _, value in part])
+            self.nonfinite += block[1] - block[2]
+            if free > 0:
+                self.blocks[-1] = _joined(self.blocks[-1], block)
+            elif len(self.blocks) < BLOCKS:
+                self.blocks.append(block)
+            else:
+                pairs = zip(self.blocks[::2], self.blocks[1::2], strict=True)
+                self.blocks, self.width = [*(_joined(a, b) for a, b in pairs), block], 2 * self.width
+            start += len(part)
 
     def wait(self, step: int, value: Tensor) -> None:
         """A loss on a device, to be read later."""
@@ -129,10 +130,11 @@ class LossCourse:
         finite_values = [value for value in self.values if math.isfinite(value)]
         return finite(scatter(finite_values)) if len(finite_values) >= 8 else None
 
-    def jumped(self, value: float, count: int = 32) -> bool:
+    def jumped(self, count: int = 32) -> bool:
         """A cheap signal: the latest value has left the range in which the values before it were."""
         self.take_in()
-        recent = [one for one in list(self.values)[-count - 1 : -1] if math.isfinite(one)]
+        *before, value = list(self.values)[-count - 1 :] or [math.nan]
+        recent = [one for one in before if math.isfinite(one)]
         if len(recent) < 8 or not math.isfinite(value):
             return False
         middle = sorted(recent)[len(recent) // 2]
@@ -161,7 +163,13 @@ class LossCourse:
         }
 
 
-def _joined(a: tuple[int, int, int, float, float, float, float], b: tuple[int, int, int, float, float, float, float]) -> Any:
+def _block(step: int, values: list[float]) -> Block:
+    finite_values = values if math.isfinite(sum(values)) else [value for value in values if math.isfinite(value)]
+    low, high = min(finite_values, default=math.inf), max(finite_values, default=-math.inf)
+    return step, len(values), len(finite_values), sum(finite_values), sum(map(mul, finite_values, finite_values)), low, high
+
+
+def _joined(a: Block, b: Block) -> Block:
     return a[0], a[1] + b[1], a[2] + b[2], a[3] + b[3], a[4] + b[4], min(a[5], b[5]), max(a[6], b[6])
 
 

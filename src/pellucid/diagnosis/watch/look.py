@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 import weakref
 from collections.abc import Collection, Hashable, Iterable, Mapping
 from typing import Any
@@ -12,8 +13,9 @@ from torch import Tensor, nn
 
 from pellucid.diagnosis.watch.attachment import Hook
 from pellucid.diagnosis.watch.static_look import StaticLook
-from pellucid.diagnosis.watch.statistics import Bounds, Readings, activation, norms, sample_of, units_shown
+from pellucid.diagnosis.watch.statistics import Bounds, Readings, activation, norms, sample_of, thinned, units_shown, zeros
 
+clock = time.perf_counter
 LAYERS = 120  # hooked at most
 WEIGHTS = 240  # parameters measured singly at most
 PAIRED = 2**20  # entries of the gradient that are compared with the next step's
@@ -56,24 +58,22 @@ class ModuleHook(Hook):
     def __call__(self, module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
         if torch.compiler.is_compiling():
             return
-        look = self.look
+        look, start = self.look, clock()
         try:
-            look.module_ran(self.path, module, args, output)
+            self.ran(module, args, output)
         except Exception as error:
             look.failed = look.failed or error
+        look.hooks += clock() - start
+
+    def ran(self, module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
+        self.look.module_ran(self.path, module, args, output)
 
 
 class RootHook(ModuleHook):
     """The model's own forward pass has ended: its output, and the end of the hooks on its modules."""
 
-    def __call__(self, module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
-        if torch.compiler.is_compiling():
-            return
-        look = self.look
-        try:
-            look.model_ran(module, args, output)
-        except Exception as error:
-            look.failed = look.failed or error
+    def ran(self, module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
+        self.look.model_ran(module, args, output)
 
 
 class Look:
@@ -83,7 +83,8 @@ class Look:
         self.step, self.alarm, self.layers, self.static = step, alarm, layers, static
         self.readings = Readings()
         self.failed: Exception | None = None
-        self.cost = 0.0
+        self.cost = 0.0  # seconds
+        self.hooks = 0.0  # seconds in hooks on modules and tensors, which run between the events of a loop
         self.training: bool | None = None
         self.samples: int | None = None
         self.attached = self.forward_done = False
@@ -91,6 +92,7 @@ class Look:
         self.shapes: dict[tuple[str, str], tuple[int, ...]] = {}
         self.kinds: dict[tuple[str, str], tuple[str, bool, Bounds | None]] = {}
         self.units: dict[tuple[str, str], int] = {}
+        self.measured: dict[tuple[str, str], int] = {}  # samples
         self.output_nodes: list[Any] = []
         self.output: Tensor | None = None
         self.missing: set[str] = set()
@@ -101,6 +103,7 @@ class Look:
         self.gradient: dict[str, Tensor] = {}
         self.parameters: dict[str, Tensor] = {}
         self.graph: Any = None
+        self.batch: tuple[tuple[Any, ...], dict[str, Any]] | None = None  # until it is read
         self._handles: list[Any] = []
         self._entries: dict[Hashable, int] = {}
         self._given: dict[int, tuple[weakref.ref[Tensor], int]] = {}
@@ -190,11 +193,13 @@ class Look:
         unit = 1 if len(shape) > 3 or (len(shape) == 3 and shape in self._channels_first) else max(len(shape) - 1, 0)
         if kind.startswith("LayerNorm"):
             unit = len(shape) - 1
-        numbers, zeros = activation(tensor if tensor.dim() else tensor.reshape(1), unit, bounds)
-        shown = units_shown(zeros.numel())
+        few = thinned(tensor.detach() if tensor.dim() else tensor.detach().reshape(1), unit)
+        numbers, off = activation(few, unit, bounds)
+        shown = units_shown(off.numel())
         self.readings.add(("layer", key), numbers)
-        self.readings.add(("units", key), zeros if len(shown) == zeros.numel() else zeros[shown])
-        self.shapes[key], self.kinds[key], self.units[key] = shape, (kind, rectifier, bounds), zeros.numel()
+        self.readings.add(("units", key), off if len(shown) == off.numel() else off[shown])
+        self.shapes[key], self.kinds[key], self.units[key] = shape, (kind, rectifier, bounds), off.numel()
+        self.measured[key] = few.shape[0]
         if tensor.requires_grad and key[1] == "output":
             self._entries[key] = tensor.numel()
             tensor.register_hook(_GradientHook(weakref.ref(self), key))
@@ -231,7 +236,7 @@ class Look:
                 self.readings.add(("g", name), norm)
             for name, gradient in arrived.items():
                 kept = sample_of(todo[name], gradient)
-                self.readings.add(("0", name), (kept == 0).to(torch.float32).mean())
+                self.readings.add(("0", name), zeros(kept))
                 if held is None or name in held:
                     self.counted.add(name)
                     self.gradient[name] = kept.clone()
@@ -264,8 +269,8 @@ class Look:
             together = [(g, u) for g, u in together if g.shape == u.shape and not g.is_complex()]
             if together:
                 self.readings.add("gu", _product(together))
-                self.readings.add("gg", _product((g, g) for g, _ in together))
-                self.readings.add("uu", _product((u, u) for _, u in together))
+                self.readings.add("gg", _squares([g for g, _ in together]))
+                self.readings.add("uu", _squares([u for _, u in together]))
 
     def pair(self) -> dict[str, Tensor]:
         """Part of this step's gradient, to be compared with the next step's."""
@@ -285,13 +290,14 @@ class _GradientHook(Hook):
         self.look, self.key = look, key
 
     def __call__(self, gradient: Tensor) -> None:
-        look = self.look()
+        look, start = self.look(), clock()
         if look is None:
             return
         try:
             look.gradient_arrived(self.key, gradient)
         except Exception as error:
             look.failed = look.failed or error
+        look.hooks += clock() - start
 
 
 def compare(first: Mapping[str, Tensor], parameters: Mapping[str, Tensor]) -> Tensor | None:
@@ -308,7 +314,7 @@ def compare(first: Mapping[str, Tensor], parameters: Mapping[str, Tensor]) -> Te
             pairs.append((earlier, later))
         if not pairs:
             return None
-        return torch.stack([_product((g, g) for g, _ in pairs), _product((h, h) for _, h in pairs), _product(pairs)])
+        return torch.stack([_squares([g for g, _ in pairs]), _squares([h for _, h in pairs]), _product(pairs)])
 
 
 def _product(pairs: Iterable[tuple[Tensor, Tensor]]) -> Tensor:
@@ -316,6 +322,12 @@ def _product(pairs: Iterable[tuple[Tensor, Tensor]]) -> Tensor:
     products = [torch.dot(a.float(), b.float()) for a, b in pairs]
     device = products[0].device
     return torch.stack([product.to(device) for product in products]).sum()
+
+
+def _squares(tensors: list[Tensor]) -> Tensor:
+    """The squared norm of a list of flat tensors."""
+    each = norms(tensors)
+    return torch.stack([norm.to(each[0].device, torch.float32) for norm in each]).square().sum()
 
 
 def _comparable(before: Tensor, now: Tensor) -> bool:

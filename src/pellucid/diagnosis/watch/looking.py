@@ -5,13 +5,15 @@ from __future__ import annotations
 import math
 import time
 import warnings
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
 from pellucid.core.trace.model import random_state_kept
-from pellucid.diagnosis.watch import loss_graph, observing, static_look
+from pellucid.diagnosis.observations import NonFinite
+from pellucid.diagnosis.watch import loss_graph, nonfinite, observing, static_look
 from pellucid.diagnosis.watch.look import Look, compare
 from pellucid.diagnosis.watch.ownership import OptimizerSeen
 
@@ -120,8 +122,8 @@ def finish(recorder: Recorder) -> None:
     recorder.rows.add(observing.row(recorder, look))
     if look.updated and look.gradient:
         recorder.pair = look.step, look.pair(), look.samples or 0
-    look.cost += clock() - start
-    recorder.sampling.looked(look.step, look.cost)
+    recorder.sampling.own += look.hooks
+    recorder.sampling.looked(look.step, look.cost + look.hooks + clock() - start)
     if recorder.when_judged is not None and (look.alarm or recorder.sampling.may_judge(recorder.rows.made)):
         start = clock()
         recorder.when_judged(recorder)
@@ -130,11 +132,20 @@ def finish(recorder: Recorder) -> None:
 
 def locate(recorder: Recorder, loss: Tensor, value: float) -> None:
     """The loss is NaN or infinite, and its graph is still there: where was it born?"""
+    _locate(recorder, lambda batch, nodes: nonfinite.in_loss(recorder, loss, value, batch, nodes))
+
+
+def locate_in_gradients(recorder: Recorder) -> None:
+    """The loss was finite and its gradient is not; the weights have not taken it in yet."""
+    _locate(recorder, lambda batch, nodes: nonfinite.in_gradients(recorder, recorder.top, batch, nodes))
+
+
+def _locate(recorder: Recorder, where: Callable[[Any, Any], NonFinite]) -> None:
     if recorder.nonfinite is None:
         start = clock()
         nodes = recorder.look.output_nodes if recorder.look is not None else ()
         with random_state_kept(_devices(recorder), None), warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            recorder.nonfinite = observing.located(recorder, loss, value, recorder.window.batch, nodes)
+            recorder.nonfinite = where(recorder.window.batch, nodes)
         recorder.sampling.start += clock() - start
         recorder.sampling.alarm(recorder.step + 1)

@@ -6,8 +6,9 @@ arithmetic. The walk goes from the loss towards the model and stops at the model
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -37,6 +38,7 @@ RESHAPING = {
     "Select", "Alias", "Expand", "Index",
 }  # fmt: skip
 SUM = 2  # PyTorch's number for reduction="sum"; 1 is the mean, 0 neither
+STEEP = {"Sqrt", "Rsqrt", "Pow", "Acos", "Asin", "Hypot", "Xlogy"}  # an infinite derivative of a finite result
 SQUASHING = {"Softmax": "softmax", "LogSoftmax": "log_softmax", "Sigmoid": "sigmoid"}
 APPLIES_ITSELF = {"cross_entropy": {"softmax", "log_softmax"}, "binary_cross_entropy_with_logits": {"sigmoid"}}
 
@@ -59,6 +61,7 @@ class LossGraph:
     output_shape: tuple[int, ...] | None = None
     reached: bool = False  # an output of the model was met
     leaves: list[Tensor] = field(default_factory=list)  # that require gradients, met outside the model
+    steep: tuple[str | None, str | None] | None = None  # an operation whose derivative can be infinite
     _seen: list[Any] = field(default_factory=list)
 
 
@@ -114,6 +117,7 @@ def read(loss: Tensor, outputs: Collection[Any] = ()) -> LossGraph:
                 graph._seen.append(other)
                 waiting.append(other)
     graph.nodes = tuple(names[:24])
+    graph.steep = steep(top, outputs)
     graph._seen.clear()
     if graph.several == 0 and graph.kind is not None:
         graph.several = 1
@@ -246,40 +250,96 @@ def _saved(node: Any, name: str) -> Any:
         return None
 
 
-def born(loss: Tensor, outputs: Collection[Any] = ()) -> Any:
-    """The node nearest to the model whose saved arguments are finite and whose result is not, or whose arguments forbid one; else None."""
-    if loss.grad_fn is None:
-        return None
-    order, seen, waiting = [], set[int](), [loss.grad_fn]
+def _nodes(top: Any, outputs: Collection[Any]) -> list[Any]:
+    """From the loss to the model's outputs, nearest to the loss first."""
+    order, seen, waiting = [], set[int](), [] if top is None else [top]
     while waiting and len(order) < NODES:
         node = waiting.pop(0)
         if id(node) in seen or node in outputs:
             continue
         seen.add(id(node))
-        order.append(node)
+        order.append(node)  # kept, so that ids are those of living objects
         waiting.extend(before(node))
-    return next((node for node in reversed(order) if _breaks(node)), None)
+    return order
 
 
-def _breaks(node: Any) -> bool:
-    """Whether finite arguments of this node give something that is not finite."""
+def born(loss: Tensor, outputs: Collection[Any] = ()) -> tuple[str | None, str | None]:
+    """The operation nearest to the model that gives what is not finite from finite arguments, and why; (None, None) where none is seen.
+
+    Why: "ignored", every label is one that the loss leaves out; "empty", a mean over nothing; "masked", the score of a label is -inf.
+    """
+    for node in reversed(_nodes(loss.grad_fn, outputs)):
+        reason = _breaks(node)
+        if reason is not None:
+            return "cross_entropy" if name_of(node) in KINDS and KINDS[name_of(node)] == "nll_loss" else operation_of(node), reason or None
+    return None, None
+
+
+def holds_nonfinite(loss: Tensor, outputs: Collection[Any] = ()) -> bool:
+    """Whether what the loss computes with is not finite before it is reduced."""
+    kept = [_saved(node, name) for node in _nodes(loss.grad_fn, outputs) for name in ("self", "other", "target", "result")]
+    return any(isinstance(tensor, Tensor) and tensor.is_floating_point() and not bool(tensor.isfinite().all()) for tensor in kept)
+
+
+def steep(top: Any, outputs: Collection[Any] = ()) -> tuple[str | None, str | None]:
+    """The operation of the loss nearest to the model whose derivative can be infinite where its result is finite; "unused" behind a where.
+
+    Read from names and plain numbers only: after a backward pass the tensors are gone.
+    """
+    nodes = _nodes(top, outputs)
+    chosen = any(name_of(node) == "Where" for node in nodes)
+    for singular in (STEEP, {"Log", "Div", "Reciprocal"} if chosen else set[str]()):
+        for node in reversed(nodes):
+            if name_of(node) in singular and not (name_of(node) == "Pow" and (_saved(node, "exponent") or 2) >= 1):
+                return operation_of(node), "unused" if chosen else None
+    return None, None
+
+
+def _breaks(node: Any) -> str | None:
+    """Whether finite arguments of this node give something that is not finite: why, "" where the operation says it; None where not."""
     name = name_of(node)
     own, other, result = _saved(node, "self"), _saved(node, "other"), _saved(node, "result")
+    if name == "Mean":
+        return "empty" if _saved(node, "self_sym_numel") == 0 or math.prod(_saved(node, "self_sym_sizes") or (1,)) == 0 else None
+    if KINDS.get(name) == "nll_loss":
+        return _of_labels(node, own)
     if isinstance(own, Tensor) and not bool(own.isfinite().all()):
-        return False
+        return None
+    if name in ("Std", "Var"):
+        return "empty" if isinstance(own, Tensor) and own.numel() < 2 else _when(result, lambda t: ~t.isfinite())
     if name in ("Log", "Log2", "Log10"):
-        return isinstance(own, Tensor) and bool((own <= 0).any())
+        return _when(own, lambda t: t <= 0)
     if name == "Log1P":
-        return isinstance(own, Tensor) and bool((own <= -1).any())
+        return _when(own, lambda t: t <= -1)
     if name in ("Div", "Reciprocal"):
-        below = other if name == "Div" else result
-        return isinstance(below, Tensor) and bool((below == 0).any() if name == "Div" else (~below.isfinite()).any())
-    if name in ("Exp", "Sqrt", "Rsqrt", "Exp2", "Expm1") or name.startswith("Norm"):
-        return isinstance(result, Tensor) and not bool(result.isfinite().all())
+        return _when(other, lambda t: t == 0) if name == "Div" else _when(result, lambda t: ~t.isfinite())
+    if name in ("Exp", "Sqrt", "Rsqrt", "Exp2", "Expm1", "Softmax", "LogSoftmax") or name.startswith("Norm"):
+        return _when(result, lambda t: ~t.isfinite())
     if name == "Pow":
         exponent = _saved(node, "exponent")
-        if isinstance(own, Tensor) and isinstance(exponent, (int, float)):
-            return not bool(own.pow(exponent).isfinite().all())
+        if isinstance(exponent, (int, float)):
+            return _when(own, lambda t: ~t.pow(exponent).isfinite())
     if name in ("Acos", "Asin"):
-        return isinstance(own, Tensor) and bool((own.abs() > 1).any())
-    return False
+        return _when(own, lambda t: t.abs() > 1)
+    return None
+
+
+def _when(tensor: Any, broken: Callable[[Tensor], Tensor]) -> str | None:
+    return "" if isinstance(tensor, Tensor) and bool(broken(tensor).any()) else None
+
+
+def _of_labels(node: Any, log_probabilities: Any) -> str | None:
+    """A mean over no label, and the logarithm of a probability that a mask has made 0."""
+    target, ignored, total = _saved(node, "target"), _saved(node, "ignore_index"), _saved(node, "total_weight")
+    mean = _saved(node, "reduction") == 1
+    if mean and isinstance(target, Tensor) and isinstance(ignored, int) and bool(_left_out(target, ignored).all()):
+        return "ignored" if target.numel() else "empty"
+    if mean and isinstance(total, Tensor) and bool((total == 0).all()):
+        return "empty"
+    finite_or_masked = isinstance(log_probabilities, Tensor) and not bool(log_probabilities.isnan().any())
+    return "masked" if finite_or_masked and bool(log_probabilities.isneginf().any()) else None
+
+
+def _left_out(target: Tensor, ignored: int) -> Tensor:
+    """Where the label is the ignored one, which a node keeps as a number without sign."""
+    return target == (ignored - 2**64 if ignored >= 2**63 else ignored)

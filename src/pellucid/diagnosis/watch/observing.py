@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
@@ -18,7 +18,6 @@ from pellucid.diagnosis.observations import (
     Look,
     LossFacts,
     ModeFacts,
-    NonFinite,
     Observations,
     OptimizerFacts,
     ParameterSeries,
@@ -27,8 +26,7 @@ from pellucid.diagnosis.observations import (
     TimeFacts,
 )
 from pellucid.diagnosis.watch import look as looks
-from pellucid.diagnosis.watch import loss_graph, static_look
-from pellucid.diagnosis.watch.fingerprints import first_tensor
+from pellucid.diagnosis.watch import nonfinite
 from pellucid.diagnosis.watch.history import Row
 from pellucid.diagnosis.watch.loss_graph import LossGraph
 from pellucid.diagnosis.watch.ownership import OptimizerSeen
@@ -83,7 +81,7 @@ def row(recorder: Recorder, look: looks.Look) -> Row:
         gradient = found.get(("gradient", key))
         layers[key] = (*found[("layer", key)], None if gradient is None else gradient[0])
         shape = look.shapes[key]
-        recorder.memory.add(key, found[("units", key)], shape[0] if shape else samples)
+        recorder.memory.add(key, found[("units", key)], look.measured[key] if shape else samples)
         recorder.memory.layers[key] = (*kind, shape, look.units[key])
     for key, values in found.items():
         if isinstance(key, tuple) and key[0] == "targets":
@@ -116,6 +114,7 @@ def row(recorder: Recorder, look: looks.Look) -> Row:
     )
     spent.steps, spent.seconds, spent.waited, spent.waits = 0, 0.0, 0.0, 0
     _gradients_not_finite(recorder, look, made, found)
+    look.batch = None
     return made
 
 
@@ -162,22 +161,8 @@ def _gradients_not_finite(recorder: Recorder, look: looks.Look, made: Row, found
         return
     order = list(recorder.ownership.parameters)
     broken.sort(key=order.index)
-    reached = [key for key in look.kinds if key[1] == "output" and key[0] and not math.isfinite(made.layers[key][-1] or 0.0)]
-    path = reached[-1][0] if reached else None
-    value = found[("g", broken[0])][0]
-    recorder.nonfinite = NonFinite(
-        step=look.step,
-        since=recorder.rows.rows[-1].look.step if recorder.rows.rows else None,
-        where="backward",
-        kind="nan" if math.isnan(value) else "inf",
-        path=path or broken[-1],
-        source=None if path is None or recorder.static is None else _source(recorder.static.facts, path),
-        paths=tuple(broken[:32]),
-    )
-
-
-def _source(facts: StaticFacts, path: str) -> str | None:
-    return next((fact.source for fact in facts.operations if fact.module == path and fact.source), None)
+    nan = any(math.isnan(found[("g", name)][0]) for name in broken)
+    recorder.nonfinite = nonfinite.at_look(recorder, look, broken, nan)
 
 
 # -- the loss ----------------------------------------------------------------------------------------------------------------------------
@@ -209,48 +194,6 @@ def targets_of(graph: LossGraph) -> tuple[str, Tensor] | None:
     if binary and target.numel() == target.shape[0]:
         return "classes", target  # 0 or 1; soft targets would be read as whole numbers, and are values
     return graph.targets, target
-
-
-def located(
-    recorder: Recorder, loss: Tensor, value: float, batch: tuple[tuple[Any, ...], dict[str, Any]] | None, outputs: Collection[Any]
-) -> NonFinite:
-    """The earliest place that is not finite: the inputs, the weights, an operation of the model, one of the loss."""
-    known: dict[str, Any] = {"step": recorder.step, "since": _last_finite(recorder), "kind": "nan" if math.isnan(value) else "inf"}
-    if batch is not None and not _all_finite([first_tensor(*batch)]):
-        return NonFinite(**known, where="input")
-    names = [name for name, parameter in recorder.ownership.parameters.items() if not _all_finite([parameter])]
-    if names:
-        return NonFinite(**known, where="weights", path=names[0], paths=tuple(names[:32]))
-    if batch is not None:
-        birth = static_look.birth(recorder.model, *batch)
-        if birth is not None:
-            operation, module, source = birth
-            return NonFinite(**known, where="forward", operation=operation, path=module, source=source)
-    node = loss_graph.born(loss, outputs)
-    return NonFinite(**known, where="loss", operation=None if node is None else loss_graph.operation_of(node))
-
-
-def found_late(recorder: Recorder, step: int, value: float) -> NonFinite:
-    """On a device losses are read some steps later: the weights have usually taken it in by then."""
-    names = [name for name, parameter in recorder.ownership.parameters.items() if not _all_finite([parameter])]
-    return NonFinite(
-        step=step,
-        since=_last_finite(recorder),
-        where="weights" if names else "loss",
-        kind="nan" if math.isnan(value) else "inf",
-        path=names[0] if names else None,
-        paths=tuple(names[:32]),
-    )
-
-
-def _last_finite(recorder: Recorder) -> int | None:
-    recorder.course.take_in()
-    return recorder.course.last_finite
-
-
-def _all_finite(tensors: Iterable[Tensor | None]) -> bool:
-    floating = [t for t in tensors if t is not None and (t.is_floating_point() or t.is_complex()) and t.device.type != "meta"]
-    return all(bool(torch.isfinite(tensor.detach()).all()) for tensor in floating)
 
 
 # -- the snapshot ------------------------------------------------------------------------------------------------------------------------

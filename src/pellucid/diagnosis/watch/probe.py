@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from pellucid.diagnosis.watch.fingerprints import Fingerprints
 
 CHECKED = 128  # intervals that are all checked
+SUMMED = 2**14  # entries at most of a gradient that is read after every backward pass
 
 
 class Probe:
@@ -22,6 +25,7 @@ class Probe:
 
     def __init__(self, trainable: Sequence[nn.Parameter]) -> None:
         self.candidates = _in_order(trainable)
+        self.furthest = _furthest(trainable)
         self.parameter: nn.Parameter | None = self.candidates[0] if self.candidates else None
         self.intervals = self.uncleared = 0
         self.misses = 0  # backward passes in a row that did not reach it
@@ -36,7 +40,7 @@ class Probe:
         """These are what an optimizer has: look at one of them from now on."""
         if not parameters:
             return
-        self.candidates = _in_order(parameters)
+        self.candidates, self.furthest = _in_order(parameters), _furthest(parameters)
         if not any(self.parameter is one for one in parameters):
             self.parameter = self.candidates[0]
             self._before, self._after, self._cleared = None, _state(self.parameter), True
@@ -81,6 +85,13 @@ class Probe:
             self.parameter = arrived[0]
         return bool(arrived)
 
+    def finite(self) -> bool:
+        """Whether the gradient furthest from the loss is finite; so are then all on its way, as a rule. On a device nothing is read."""
+        gradient = None if self.furthest is None else self.furthest.grad
+        if gradient is None or not gradient.is_cpu or gradient.layout is not torch.strided:
+            return True
+        return math.isfinite(gradient.sum().item()) or bool(gradient.isfinite().all())
+
     def updated(self, step: int) -> None:
         """The weights have changed for the `step`-th time (from 0). After the first steps every 16th interval is checked."""
         if self._checking and step:
@@ -97,6 +108,11 @@ class Probe:
     def weight_moved(self) -> bool:
         """Whether the parameter changed since `keep_weight`."""
         return self.parameter is not None and _content(self.parameter) != self._weight
+
+
+def _furthest(parameters: Sequence[nn.Parameter]) -> nn.Parameter | None:
+    """The first of a size that is summed in a few microseconds."""
+    return next((one for one in parameters if not nn.parameter.is_lazy(one) and one.numel() <= SUMMED and not one.is_complex()), None)
 
 
 def _in_order(parameters: Sequence[nn.Parameter]) -> list[nn.Parameter]:

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from pellucid.core.language import Text, text
 from pellucid.diagnosis.observations import LossFacts, NonFinite, Observations
-from pellucid.diagnosis.watch import looking, loss_graph, observing
+from pellucid.diagnosis.watch import looking, loss_graph, nonfinite, observing
 from pellucid.diagnosis.watch.attachment import Attachment
 from pellucid.diagnosis.watch.fingerprints import BatchOrder, Fingerprints, Targets, first_tensor
 from pellucid.diagnosis.watch.history import LearningRates, LossCourse, Rows
@@ -37,8 +37,8 @@ from pellucid.diagnosis.watch.static_look import StaticLook
 READ_SECONDS = 0.1  # how long losses on a device wait to be read
 WAITING = 4096  # losses on a device that wait at most
 PATIENCE = 64  # backward passes after which a look without an update ends
-SHORT = 0.002  # seconds of a step below which the model's calls are seen only now and then:
-ALWAYS, STRETCH, AWAKE = 512, 512, 64  # at every of the first steps, then at so many out of so many
+SHORT = 0.003  # seconds of a step below which only the loss is seen at most steps (everything takes some 30 us a step):
+ALWAYS, STRETCH, AWAKE = 512, 512, 64  # all of the first steps are seen, then so many out of so many
 clock = time.perf_counter
 logger = logging.getLogger("pellucid")
 
@@ -99,7 +99,9 @@ class Recorder:
         self.ended: Callable[[], None] = lambda: None
         self.attachment: Attachment | None = None
         self.asleep = False
-        self._calls = 1  # of the model in one step
+        self._slept = 0  # steps since it fell asleep
+        self._calls = self._passes = 1  # calls of the model, and backward passes, in one step
+        self._strangers = 0  # backward passes that were not this model's
         self.sampling = Sampling()
         self.ownership = Ownership(model, optimizers)
         self.stepping = bool(optimizers)  # optimizers of torch make the updates
@@ -123,6 +125,7 @@ class Recorder:
         self._evaluating_since: float | None = None
         self.latest_loss: float | Tensor | None = None
         self._losses_read = clock()
+        self.top: Any = None  # the node of the loss, during its backward pass
         self.scaled = False  # a gradient scaler multiplies the loss, with another factor at every step
         self.factor = 1.0  # what else does
         self._rate: Any = None
@@ -196,9 +199,14 @@ class Recorder:
         """torch.autograd.backward is called; whether it concerns this model is known when it ends."""
         self._own_backward = False
         window = self.window
-        if self.forwards and not self.asleep and (not window.called or get_ident() != window.thread):
-            return
         now = clock()
+        if self.asleep:
+            self._glance(tensors)
+            self.sampling.own += clock() - now
+            return
+        if self.forwards and (not window.called or get_ident() != window.thread):
+            self._strangers += 1
+            return
         if not self.stepping and window.backwards and self.probe.weight_moved():
             self._updated(now)
             window = self.window
@@ -207,11 +215,13 @@ class Recorder:
         if not self.probe.backward_begins(self.step):
             return
         self._own_backward, self.latest_loss = True, None
+        self.top = None
         loss = tensors if isinstance(tensors, Tensor) else tensors[0] if isinstance(tensors, (list, tuple)) and tensors else None
         if not isinstance(loss, Tensor) or loss.numel() != 1:
             loss = None
         elif loss.is_cpu:
             value = self.latest_loss = self.unscaled(loss)
+            self.top = loss.grad_fn
             if not math.isfinite(value):
                 looking.locate(self, loss, value)
         else:
@@ -224,6 +234,19 @@ class Recorder:
             looking.read_graph(self, look, loss)
             look.cost += clock() - start
         self.sampling.own += clock() - now
+
+    def _glance(self, tensors: Any) -> None:
+        """A backward pass begins in a step that is not watched: its loss."""
+        self.window.backwards += 1
+        if type(tensors) is not Tensor or tensors.numel() != 1:
+            return
+        if not tensors.is_cpu:
+            self.course.wait(self.step, tensors.detach())
+            return
+        value = self.unscaled(tensors)
+        self.window.losses.append(value)
+        if not math.isfinite(value):
+            looking.locate(self, tensors, value)
 
     def unscaled(self, loss: Tensor) -> float:
         """The loss before a scaler and accumulation multiplied it."""
@@ -241,10 +264,14 @@ class Recorder:
         now = clock()
         self._own_backward = False
         if not self.probe.backward_ends():
+            self._strangers += 1
             return
         window = self.window
         window.backwards += 1
         self.backwards += 1
+        if self.nonfinite is None and not self.scaled and window.batch is not None and not self.probe.finite():
+            looking.locate_in_gradients(self)
+        self.top = None
         if self.forwards and not window.training:
             self.modes.training_in_eval += 1
         if isinstance(self.latest_loss, float):
@@ -270,6 +297,8 @@ class Recorder:
         self.sampling.own += clock() - now
 
     def step_begins(self, optimizer: torch.optim.Optimizer, closure: bool) -> None:
+        if self.asleep:
+            return
         known, seen = self._latest_optimizer
         first = False
         if known() is not optimizer:
@@ -327,7 +356,10 @@ class Recorder:
                 self._rate = rate
                 groups = [group for one in self.ownership.alive() for group in one.param_groups]
                 self.rates.add(self.step, tuple(float(group["lr"]) for group in groups[:32]))
-            self._updated(now)
+            if self.asleep:
+                self._slept_through()
+            else:
+                self._updated(now)
         self.sampling.own += clock() - now
 
     def _updated(self, now: float) -> None:
@@ -336,18 +368,12 @@ class Recorder:
         if window.losses:
             value = window.losses[0] if len(window.losses) == 1 else sum(window.losses) / len(window.losses)
             self.course.append(self.step, value)
-            if self.step & 63 == 0 and self.course.jumped(value):
-                self.sampling.alarm(self.step + 1)
-        if (waiting := len(self.course.waiting)) and (now - self._losses_read > READ_SECONDS or waiting > WAITING):
-            self.read_losses()
+        if not self.step & 63 or self.course.waiting:
+            self._check_losses(now)
         self.probe.updated(self.step)
         self.samples += window.samples
-        if self.asleep:  # as many calls of the model as in the steps that were seen
-            self.forwards += self._calls
-            self.samples += self._calls * self.order.usual()
-            self.order.skip(self._calls)
         if look is not None:
-            look.updated, look.samples, look.backwards = True, window.samples or None, window.backwards
+            look.updated, look.samples, look.backwards, look.batch = True, window.samples or None, window.backwards, window.batch
             self.finishing, self.look = look, None
         elif spent.updated_at is not None and not window.evaluated:
             seconds = now - spent.updated_at - (self.sampling.own - spent.own)
@@ -361,21 +387,56 @@ class Recorder:
         self._rest()
 
     def _rest(self) -> None:
-        """Where steps are so short that even seeing the model's calls would show: see one stretch of many."""
-        attachment = self.attachment
-        if self.asleep:
-            if self.step % STRETCH < AWAKE or self.step + 1 >= self.sampling.next:
-                self.asleep = False
-                if attachment is not None:
-                    attachment.wake()
-        elif self.step > ALWAYS and self.step % STRETCH >= AWAKE and self.step + 2 < self.sampling.next and self.look is None:
-            short = self.sampling.step_seconds < SHORT and self.loss_module is None and self.stepping and self.forwards > 0
-            calls = self.forwards / self.step
-            self._calls = round(calls)
-            short &= abs(calls - self._calls) < 0.01  # else steps that are not seen could not be counted
-            if short and attachment is not None and self.finishing is None and self.pair is None:
-                self.asleep = True
-                attachment.sleep()
+        """Where steps are so short that watching would show: see one stretch of many, and of the other steps their loss."""
+        step = self.step
+        if step <= ALWAYS or step % STRETCH < AWAKE or self.attachment is None or not self.stepping or not self.forwards:
+            return
+        if self.sampling.step_seconds >= SHORT or step + 2 >= self.sampling.next or self.look or self.finishing or self.pair:
+            return
+        if self._strangers or self.loss_module is not None or not step & 15:  # the probe checks the interval after every 16th step
+            return
+        calls, passes = self.forwards / step, self.backwards / step
+        self._calls, self._passes = round(calls), round(passes)
+        if abs(calls - self._calls) < 0.01 and passes == self._passes:  # else steps that are not seen could not be counted
+            self.asleep = True
+            self.spent.updated_at = None
+            self.attachment.sleep()
+
+    def _slept_through(self) -> None:
+        """An update in a step that is not watched."""
+        window = self.window
+        losses, regular = window.losses, window.backwards == self._passes
+        if not regular:
+            self._strangers += 1
+        elif losses:
+            self.course.append(self.step, losses[0] if len(losses) == 1 else sum(losses) / len(losses))
+        self._slept += 1
+        self.step += 1
+        window.backwards = 0
+        losses.clear()
+        if not self.step & 63:
+            self._check_losses(clock())
+        if not regular or self.step % STRETCH < AWAKE or self.step + 1 >= self.sampling.next:
+            self.asleep = False
+            self._count_slept()
+            if self.attachment is not None:
+                self.attachment.wake()
+
+    def _count_slept(self) -> None:
+        """As many calls of the model in the steps that were not seen as in those that were."""
+        steps, self._slept = self._slept, 0
+        calls = steps * self._calls
+        self.forwards += calls
+        self.backwards += steps * self._passes
+        self.samples += calls * self.order.usual()
+        self.order.skip(calls)
+
+    def _check_losses(self, now: float) -> None:
+        """Now and then: has the loss jumped? Losses on a device are read."""
+        if not self.step & 63 and self.course.jumped():
+            self.sampling.alarm(self.step + 1)
+        if (waiting := len(self.course.waiting)) and (now - self._losses_read > READ_SECONDS or waiting > WAITING):
+            self.read_losses()
 
     # -- reading, and the end ----------------------------------------------------------------------------------------------------------
 
@@ -384,7 +445,7 @@ class Recorder:
         self._losses_read = clock()
         for step, value in self.course.read_waiting(self.factor):
             if not math.isfinite(value) and self.nonfinite is None:
-                self.nonfinite = observing.found_late(self, step, value)
+                self.nonfinite = nonfinite.found_late(self, step, value)
                 self.sampling.alarm(self.step + 1)
 
     def settle(self) -> None:
@@ -397,6 +458,7 @@ class Recorder:
         self.read_losses()
         if self.loss_module is not None and self._evaluating_since is not None:
             self._evaluation_ends(start)
+        self._count_slept()
         self.sampling.own += clock() - start
 
     def observations(self) -> Observations:

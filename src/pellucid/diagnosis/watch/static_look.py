@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -57,11 +58,11 @@ def look(model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Sta
     problem: Exception | None = None
     for few in (True, False):
         try:
-            traced = _traced(model, args, kwargs, few)
+            pass_ = _traced(model, args, kwargs, few)
         except Exception as error:  # whatever the user's forward raises on a few samples; on the whole batch it has the last word
             problem = error
             continue
-        return _described(model, traced)
+        return _described(model, pass_)
     assert problem is not None
     why = f"{type(problem).__name__}: {problem}".splitlines()[0][:200]
     return StaticLook(StaticFacts(notes=(text("the operations inside could not be recorded: {error}", error=why),)))
@@ -85,7 +86,7 @@ def _refusal(model: nn.Module) -> Text | None:
     return None
 
 
-def _without_hooks(model: nn.Module) -> nn.Module:
+def without_hooks(model: nn.Module) -> nn.Module:
     """The model, or where it carries hooks of the user's program a copy without them: what they do must not be done once more.
 
     Hooks of PyTorch itself, which compute the weights of the older weight_norm or of pruning, belong to the model.
@@ -106,14 +107,24 @@ def _without_hooks(model: nn.Module) -> nn.Module:
     return copied
 
 
-def _traced(model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], few: bool) -> Trace:
+def traced(model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], loss: Callable[..., Any] | None = None) -> Trace | None:
+    """The whole batch through a copy, and the loss of its outputs; None where that is not possible."""
+    if _refusal(model) is not None:
+        return None
+    try:
+        return _traced(model, args, kwargs, few=False, loss=loss)
+    except Exception:  # whatever the user's forward raises
+        return None
+
+
+def _traced(model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], few: bool, loss: Callable[..., Any] | None = None) -> Trace:
     """Positional arguments go as a tuple, keyword arguments as a dict; a model called with both gets them through a small module."""
     if few:
         args, kwargs = _few(args, _samples(args, kwargs)), _few(kwargs, _samples(args, kwargs))
-    model = _without_hooks(model)
+    model = without_hooks(model)
     if args and kwargs:
-        return trace(_Called(model, tuple(kwargs)), (*args, *kwargs.values()))
-    return trace(model, kwargs or args)
+        return trace(_Called(model, tuple(kwargs)), (*args, *kwargs.values()), loss=loss)
+    return trace(model, kwargs or args, loss=loss)
 
 
 class _Called(nn.Module):
@@ -229,21 +240,3 @@ def _unreached(model: nn.Module, traced: Trace, path_of: Any) -> tuple[str, ...]
     names = [(path_of(name), reference) for name, reference in traced.parameters.items()]
     found = {name for name, reference in names if reference.value in reached}
     return tuple(name for name, _ in names if name in trainable and name not in found)[:64]
-
-
-def birth(model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[str, str, str | None] | None:
-    """The first operation of a forward pass that gives NaN or infinity from finite values: name, module, source line."""
-    if _refusal(model) is not None:
-        return None
-    try:
-        traced = _traced(model, args, kwargs, few=False)
-    except Exception:
-        return None
-    for operation in traced.operations:
-        results = [traced.tensor(reference) for reference in operation.results()]
-        if not all(bool(tensor.isfinite().all()) for tensor in results if tensor.is_floating_point()):
-            taken = [traced.tensor(reference) for reference in operation.inputs()]
-            if all(bool(tensor.isfinite().all()) for tensor in taken if tensor.is_floating_point()):
-                source = f"{Path(operation.source.file).name}:{operation.source.line}" if operation.source else None
-                return operation.name, operation.module, source
-    return None
