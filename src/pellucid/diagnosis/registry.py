@@ -76,7 +76,10 @@ def symptoms(reads: Evidence | None = None) -> dict[str, Symptom]:
     from pellucid.diagnosis.symptoms import (  # noqa: F401  (registers ours)
         activations,
         gradients,
+        layers,
+        losses,
         numbers,
+        outputs,
         overfitting,
         ownership,
         program,

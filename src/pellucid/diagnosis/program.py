@@ -1,0 +1,339 @@
+"""What a program is before its first step: one traced pass of the first batch with its loss, and the facts that follow from it.
+
+program = Program.of(experiment)
+program.comparisons[0].kind, program.targets.kind, [layer.name for layer in program.layers]
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from pellucid.core.errors import TraceError
+from pellucid.core.language import Text, text
+from pellucid.core.trace import Operation, Trace, trace
+from pellucid.core.trace.model import random_state_kept
+from pellucid.core.trace.records import references, tensors
+from pellucid.diagnosis.comparisons import Comparison, comparisons_of
+from pellucid.diagnosis.flow import Flow, Layer
+
+if TYPE_CHECKING:
+    from pellucid.diagnosis.experiment import Experiment
+
+SAMPLES = 64  # of the first batch
+TARGETS = 20_000  # samples whose targets are looked at
+FETCHED = 2_000  # the same where each sample has to be fetched from a data set or a loader
+LARGEST = 50_000_000  # weights: a copy of more is not made
+OPERATIONS = 4_000  # of a pass that is made a second time
+
+
+@dataclass(frozen=True)
+class Targets:
+    """What the network is to say, from the whole training part (or evenly chosen samples of it)."""
+
+    kind: str = "other"  # "classes", "binary", "one_hot", "multi_hot", "probabilities", "bounded" (in [0, 1] or [-1, 1]), "values", "other"
+    whole: bool = False  # of an integer type
+    shape: tuple[int, ...] = ()  # of one sample's
+    low: float = math.nan
+    high: float = math.nan
+    mean: float = math.nan
+    std: float = math.nan
+    distinct: int = 0  # different values; 0 where they are too many to count
+    classes: int = 0  # highest class + 1, or the columns of one-hot rows
+    counts: tuple[int, ...] = ()  # samples of each class
+    integral: bool = False  # whole numbers, whatever the type
+    samples: int = 0
+    all: Tensor | None = field(default=None, repr=False, compare=False)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Program:
+    """The facts. Where the pass could not be traced `traced` is False, the tuples are empty, and `notes` says why."""
+
+    graph: Flow | None = None
+    comparisons: tuple[Comparison, ...] = ()
+    targets: Targets = field(default_factory=Targets)
+    loss: float | None = None  # of the first batch, at the first weights
+    samples: int = 0  # in that batch
+    gradients: Mapping[str, Tensor] = field(default_factory=dict)  # parameter -> gradient; those that get none are left out
+    trainable: frozenset[str] = frozenset()
+    owned: frozenset[str] = frozenset()  # parameters that the optimizer has
+    same: frozenset[str] = frozenset()  # parameters that the factory gives the same values under another seed: loaded or set, not drawn
+    optimizer: str = ""  # its class's name
+    rate: float | None = None  # its first learning rate
+    own_step: bool = False
+    evaluates: bool = False  # the factory gives the model in evaluation mode
+    step_modes: tuple[bool, ...] = ()  # of the user's own step: whether each pass with gradients ran in training mode
+    depends_on_mode: tuple[str, ...] = ()  # modules that do something else in evaluation: dropout, batch normalisation
+    growth: float | None = None  # loss of the batch twice in one over the loss of the batch
+    batch_axes: Mapping[int, tuple[int, ...]] = field(default_factory=dict)  # value -> its axes that grow with the batch
+    drops_in_evaluation: tuple[Operation, ...] = ()  # random operations that run in evaluation mode
+    notes: tuple[Text, ...] = ()
+
+    @classmethod
+    def of(cls, experiment: Experiment, seed: int = 0) -> Program:
+        """Trace the first batch (at most 64 samples) at the first weights. Nothing is raised: `notes` says what could not be seen."""
+        with random_state_kept(set(), None), torch.enable_grad(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # the training itself will say them
+            try:
+                return _seen(experiment, seed)
+            except Exception as error:  # whatever the user's code raises
+                return cls(notes=(text("the program could not be traced: {error}", error=_first_line(error)),))
+
+    @property
+    def layers(self) -> tuple[Layer, ...]:
+        """Calls of operations with weights, in order."""
+        return self.graph.layers if self.graph is not None else ()
+
+    def targets_of(self, comparison: Comparison) -> Targets:
+        """The kind of what a prediction is compared with."""
+        return described_targets(self.wanted(comparison))
+
+    @property
+    def traced(self) -> bool:
+        return self.graph is not None
+
+    @property
+    def flow(self) -> Flow:
+        """What flows where; only of a program that was traced."""
+        assert self.graph is not None
+        return self.graph
+
+    @property
+    def trace(self) -> Trace:
+        return self.flow.trace
+
+    def wanted(self, comparison: Comparison) -> Tensor:
+        """The values that a prediction is compared with: of the whole training part where the loss takes the targets as they are."""
+        seen = self.flow.tensor(comparison.target)
+        every = self.targets.all
+        if every is None:
+            return seen
+        leaf = references(self.trace.targets)
+        if len(leaf) != 1:
+            return seen
+        own = self.flow.tensor(leaf[0])
+        if own.numel() == seen.numel() and torch.equal(own.reshape(-1).double(), seen.reshape(-1).double()):
+            return every
+        return seen
+
+
+def _first_line(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}".splitlines()[0][:300]
+
+
+def _seen(experiment: Experiment, seed: int) -> Program:
+    model, optimizer = experiment.build(seed)
+    evaluates = not model.training
+    names = dict(model.named_parameters())
+    owned = {id(parameter) for group in optimizer.param_groups for parameter in group["params"]}
+    facts: dict[str, Any] = {
+        "trainable": frozenset(name for name, parameter in names.items() if parameter.requires_grad),
+        "owned": frozenset(name for name, parameter in names.items() if id(parameter) in owned),
+        "optimizer": type(optimizer).__name__,
+        "rate": _number(optimizer.param_groups[0].get("lr")),
+        "own_step": experiment.step is not None,
+        "evaluates": evaluates,
+        "targets": targets_of(experiment),
+        "depends_on_mode": tuple(path for path, module in model.named_modules() if _depends_on_mode(module)),
+    }
+    entries = sum(parameter.numel() for parameter in names.values())
+    if entries > LARGEST:
+        return Program(**facts, notes=(text("the model has {count} weights: no copy is made of so large a model", count=entries),))
+    facts["same"] = _same(experiment, names, seed + 1)
+    if experiment.step is not None:
+        facts["step_modes"] = _step_modes(experiment, seed)
+    inputs, targets = _few(next(iter(experiment.batches(torch.Generator().manual_seed(seed)))), SAMPLES)
+    try:
+        traced = trace(model, inputs, targets, experiment.loss, training=True, seed=seed)
+    except TraceError as error:
+        return Program(**facts, notes=(text("the program could not be traced: {error}", error=_first_line(error)),))
+    notes = list(traced.notes)
+    flow = Flow(traced)
+    gradients: dict[str, Tensor] = {}
+    try:
+        found = traced.gradients(wanted=list(traced.parameters.values()))
+        gradients = {name: found[reference] for name, reference in traced.parameters.items() if reference in found}
+    except TraceError as error:
+        notes.append(text("the gradients could not be computed: {error}", error=_first_line(error)))
+    batch = _length(inputs, targets)
+    few = len(traced.operations) <= OPERATIONS
+    return Program(
+        **facts,
+        graph=flow,
+        comparisons=comparisons_of(flow),
+        loss=float(traced.tensor(traced.loss)) if traced.loss is not None else None,
+        samples=batch,
+        gradients=gradients,
+        growth=_growth(model, experiment.loss, inputs, targets, seed) if few else None,
+        batch_axes=_batch_axes(traced, model, experiment.loss, inputs, targets, batch, seed) if few else {},
+        drops_in_evaluation=_random_in_evaluation(model, inputs, seed) if few else (),
+        notes=tuple(notes),
+    )
+
+
+def _number(value: Any) -> float | None:
+    return float(value) if isinstance(value, (int, float, Tensor)) else None
+
+
+def _same(experiment: Experiment, names: Mapping[str, Tensor], seed: int) -> frozenset[str]:
+    """Parameters with the same values under another seed."""
+    other, _ = experiment.build(seed)
+    again = dict(other.named_parameters())
+    return frozenset(
+        name for name, parameter in names.items()
+        if name in again and again[name].shape == parameter.shape and torch.equal(again[name].detach(), parameter.detach())
+    )  # fmt: skip
+
+
+def _depends_on_mode(module: nn.Module) -> bool:
+    return isinstance(module, nn.modules.batchnorm._BatchNorm) or bool(
+        isinstance(module, (nn.modules.dropout._DropoutNd, nn.RNNBase)) and getattr(module, "p", getattr(module, "dropout", 0.0))
+    )
+
+
+def _step_modes(experiment: Experiment, seed: int) -> tuple[bool, ...]:
+    """One step of the user's own on a pair that is thrown away: in which mode the network's passes with gradients ran."""
+    modes: list[bool] = []
+    try:
+        model, optimizer = experiment.build(seed)
+        model.train()
+        handle = model.register_forward_pre_hook(lambda module, _: modes.append(module.training) if torch.is_grad_enabled() else None)
+        assert experiment.step is not None
+        experiment.step(model, optimizer, experiment.loss, next(iter(experiment.batches(torch.Generator().manual_seed(seed)))))
+        handle.remove()
+    except Exception:  # what the step raises the training will show
+        return ()
+    return tuple(modes)
+
+
+def _length(*structures: Any) -> int:
+    return next((int(tensor.shape[0]) for tensor in tensors(structures) if tensor.dim()), 0)
+
+
+def _few(structure: Any, count: int) -> Any:
+    """The first samples of every tensor that has them along its first dimension."""
+    size = _length(structure)
+    return _each(structure, lambda tensor: tensor[:count] if tensor.dim() and tensor.shape[0] == size else tensor)
+
+
+def _each(structure: Any, function: Any) -> Any:
+    from pellucid.diagnosis.experiment import mapped
+
+    return mapped(function, structure)
+
+
+def _call(model: nn.Module, inputs: Any) -> Any:
+    """As a trace calls it."""
+    if isinstance(inputs, Mapping):
+        return model(**inputs)
+    return model(*inputs) if isinstance(inputs, tuple) else model(inputs)
+
+
+def _growth(model: nn.Module, loss: Any, inputs: Any, targets: Any, seed: int) -> float | None:
+    """How the loss grows when every sample comes twice: 1 for a mean over samples, 2 for a sum over them."""
+    size = _length(inputs, targets)
+
+    def twice(structure: Any) -> Any:
+        return _each(structure, lambda t: torch.cat([t, t]) if t.dim() and t.shape[0] == size else t)
+
+    try:
+        values: list[float] = []
+        for given, wanted in ((inputs, targets), (twice(inputs), twice(targets))):
+            torch.manual_seed(seed)
+            twin = copy.deepcopy(model).train()
+            with torch.no_grad():
+                values.append(float(loss(_call(twin, given), wanted)))
+    except Exception:  # a model with a fixed batch size, a loss with state, ...: then it stays unknown
+        return None
+    return values[1] / values[0] if values[0] and all(map(math.isfinite, values)) else None
+
+
+def _batch_axes(traced: Trace, model: nn.Module, loss: Any, inputs: Any, targets: Any, batch: int, seed: int) -> dict[int, tuple[int, ...]]:
+    """The axes that shrink when the batch has one sample less: a second pass with the same operations tells."""
+    if batch < 3:
+        return {}
+    try:
+        fewer = trace(model, _few(inputs, batch - 1), _few(targets, batch - 1), loss, training=True, seed=seed)
+    except TraceError:
+        return {}
+    if len(fewer.values) != len(traced.values) or [one.name for one in fewer.operations] != [one.name for one in traced.operations]:
+        return {}
+    axes: dict[int, tuple[int, ...]] = {}
+    for mine, other in zip(traced.values, fewer.values, strict=True):
+        if mine.tensor.dim() == other.tensor.dim():
+            axes[mine.index] = tuple(i for i, (a, b) in enumerate(zip(mine.tensor.shape, other.tensor.shape, strict=True)) if a != b)
+    return axes
+
+
+def _random_in_evaluation(model: nn.Module, inputs: Any, seed: int) -> tuple[Operation, ...]:
+    """Dropout that runs although the model is in evaluation mode."""
+    if not any(True for _ in model.parameters()):
+        return ()
+    try:
+        calm = trace(model, inputs, training=False, seed=seed)
+    except TraceError:
+        return ()
+    return tuple(one for one in calm.operations if "dropout" in one.name and one.draws)
+
+
+# -- targets -----------------------------------------------------------------------------------------------------------------------------
+
+
+def targets_of(experiment: Experiment) -> Targets:
+    """The kind of targets of the training part."""
+    data = experiment.train
+    if isinstance(data, tuple):
+        every = data[1]
+        if isinstance(every, Tensor) and len(every) > TARGETS:
+            every = every[torch.linspace(0, len(every) - 1, TARGETS).long()]
+    else:
+        every = experiment.samples("train", FETCHED)[1]
+    return described_targets(every) if isinstance(every, Tensor) else Targets()
+
+
+def described_targets(every: Tensor) -> Targets:
+    """The kind of these targets, first dimension samples."""
+    if not every.numel() or every.is_complex():
+        return Targets()
+    every = every.detach()
+    values = every.double()
+    finite = values[values.isfinite()]
+    if not finite.numel():
+        return Targets()
+    whole = not every.is_floating_point()
+    integral = bool((finite == finite.round()).all())
+    low, high = float(finite.min()), float(finite.max())
+    sample = finite if finite.numel() <= 200_000 else finite.reshape(-1)[:: finite.numel() // 200_000]
+    distinct = len(torch.unique(sample))
+    columns = every.shape[1] if every.dim() > 1 else 1
+    rows = values.sum(1) if every.dim() == 2 and columns > 1 else None
+    classes, counts = 0, ()
+    if integral and low >= 0 and high <= 1 and rows is not None:
+        exclusive = bool((rows == 1).all())
+        kind, classes = ("one_hot" if exclusive else "multi_hot"), columns
+        counts = tuple(int(count) for count in values.sum(0)) if exclusive else ()
+    elif rows is not None and low >= 0 and high <= 1 and bool(((rows - 1).abs() < 1e-3).all()):
+        kind, classes = "probabilities", columns
+    elif integral and low >= 0 and high <= 1:
+        kind, classes = "binary", 2
+    elif integral and whole:
+        kind, classes = "classes", int(high) + 1
+    elif (low >= 0 and high <= 1) or (low >= -1 and high <= 1):
+        kind = "bounded"
+    else:
+        kind = "values"
+    if not counts and kind in ("binary", "classes") and low >= 0 and high < 10_000:
+        counts = tuple(int(count) for count in torch.bincount(finite.long().reshape(-1), minlength=classes))
+    return Targets(
+        kind=kind, whole=whole, shape=tuple(every.shape[1:]), low=low, high=high, mean=float(finite.mean()),
+        std=float(finite.std(unbiased=False)), distinct=distinct, classes=classes, counts=counts, integral=integral, samples=len(every),
+        all=every,
+    )  # fmt: skip

@@ -1,0 +1,522 @@
+"""Layers that cannot do their work: nothing curved between them, a wrong activation, bad first weights, no gradient, the wrong mode."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from pellucid.core.language import text
+from pellucid.core.records import Change, Finding
+from pellucid.core.trace import Operation, Reference
+from pellucid.diagnosis.flow import AFFINE, RESHAPING, Layer, argument, line_of, place_of
+from pellucid.diagnosis.program import Program
+from pellucid.diagnosis.registry import symptom
+from pellucid.diagnosis.symptoms.outputs import axis_of, finding, shown
+
+SATURATING = frozenset({"sigmoid", "tanh", "hardsigmoid", "hardtanh", "softsign"})
+STEPS = frozenset({"sign", "heaviside", "round", "floor", "ceil", "trunc", "gt", "ge", "lt", "le", "eq", "ne", "signbit"})
+NORMALISING = frozenset({"batch_norm", "layer_norm", "group_norm", "instance_norm", "rms_norm", "normalize"})
+POOLING = frozenset({"max_pool1d", "max_pool2d", "max_pool3d", "adaptive_max_pool1d", "adaptive_max_pool2d"})
+NARROW = 0.5  # of the narrower side: a layer that squeezes so far and opens again is a factorisation on purpose
+FADED = 1e-3  # gradient per weight of the first layer over that of the last
+LARGE, SMALL = 4.0, 0.02  # deviation of the first weights times the root of their number of inputs; PyTorch 0.58, Xavier 1, He 1.4
+LOUD = 10.0  # root mean square of the last layer's first output over that of the inputs
+FROZEN = 0.5  # share of the weights
+
+
+def _units_axis(layer: Layer) -> int:
+    """The axis of a weight that counts the units that it feeds."""
+    name = layer.operation.name
+    return 1 if name.startswith("conv_transpose") else -1 if name in ("matmul", "mm", "addmm", "bmm") else 0
+
+
+def _weight(program: Program, layer: Layer) -> Tensor | None:
+    """The layer's matrix or kernel."""
+    names = [name for name in layer.weights if program.trace.tensor(program.trace.parameters[name]).dim() >= 2]
+    return program.trace.tensor(program.trace.parameters[names[0]]) if names else None
+
+
+def _widths(program: Program, layer: Layer) -> tuple[int, int]:
+    """Inputs and outputs of a layer; channels, of a convolution."""
+    weight = _weight(program, layer)
+    if weight is None:
+        return 0, 0
+    if layer.operation.name.startswith("conv_transpose"):
+        return int(weight.shape[0]), int(weight.shape[1])
+    units = _units_axis(layer)
+    return (int(weight.shape[-2]), int(weight.shape[-1])) if units == -1 else (int(weight.shape[1]), int(weight.shape[0]))
+
+
+def _root_mean_square(tensor: Tensor) -> float:
+    return float(tensor.double().pow(2).mean().sqrt()) if tensor.numel() else 0.0
+
+
+# -- missing_activation ------------------------------------------------------------------------------------------------------------------
+
+
+@symptom("missing_activation", reads=Program)
+def missing_activation(program: Program) -> list[Finding]:
+    """Layers one after the other with nothing curved between them are one linear layer, whatever their number.
+
+    Left out are factorisations on purpose: a narrow layer between two wide ones, a grouped convolution with a pointwise one, and layers
+    whose result is also used elsewhere. A single pair in a network that is curved elsewhere is an advice.
+    """
+    if not program.traced:
+        return []
+    pairs = [(first, second) for first, second in program.flow.straight if not _on_purpose(program, first, second)]
+    pairs = list({(first.place, second.place): (first, second) for first, second in pairs}.values())
+    if not pairs:
+        return []
+    curved = any(_is_curve(program, operation) for operation in program.trace.operations)
+    follows = {first.place for first, _ in pairs}
+    chained = any(second.place in follows for _, second in pairs)
+    fault = not curved or chained
+    first, second = pairs[0]
+    names = list(dict.fromkeys(layer.name for pair in pairs for layer in pair))
+    return [
+        finding(
+            "missing_activation", "fault" if fault else "advice", (0.95 if not curved else 0.85) if fault else 0.65, first.name,
+            text(
+                "Nothing curved lies between {first} and {second}: together they can do no more than one linear layer ({count} such pairs; "
+                "layers: {layers}).",
+                first=first.name, second=second.name, count=len(pairs), layers=names[:6],
+            ),
+            {"pairs": len(pairs), "layers": names, "curved_elsewhere": curved, "expected": {"pairs": "0"}},
+            text("put an activation after {first}, for example ReLU", first=first.name),
+            Change(kind="insert_activation", values={"after": first.name, "name": "relu"}),
+        )
+    ]  # fmt: skip
+
+
+def _on_purpose(program: Program, first: Layer, second: Layer) -> bool:
+    before, middle = _widths(program, first)
+    _, after = _widths(program, second)
+    if middle and middle <= NARROW * min(before, after):
+        return True
+    for layer in (first, second):
+        if layer.kind == "convolution" and argument(layer.operation, 6, "groups", 1) not in (1, None):
+            return True
+    kernels = [_weight(program, layer) for layer in (first, second) if layer.kind == "convolution"]
+    shapes = [tuple(kernel.shape[2:]) for kernel in kernels if kernel is not None and kernel.dim() == 4]
+    return len(shapes) == 2 and sorted(a * b for a, b in zip(*shapes, strict=True)) != [1, 1] and all(1 in shape for shape in shapes) and \
+        shapes[0] != shapes[1]  # fmt: skip
+
+
+def _is_curve(program: Program, operation: Operation) -> bool:
+    """Whether a layer's result is bent here, on the way to another layer."""
+    flow = program.flow
+    result = operation.results()[:1]
+    if operation.stage == "loss" or not result or not flow.is_prediction(result[0]) or result[0].value not in flow.of_loss:
+        return False
+    kinds = {layer.operation.index: layer.kind for layer in flow.layers}
+    if kinds.get(operation.index) in ("linear", "convolution", "embedding") or flow.is_affine(operation):
+        return False
+    later = [layer for layer in flow.layers if layer.operation.index > operation.index and result[0].value in flow.ancestors(layer.data)]
+    return bool(later)
+
+
+# -- wrong_hidden_activation -------------------------------------------------------------------------------------------------------------
+
+
+@symptom("wrong_hidden_activation", reads=Program)
+def wrong_hidden_activation(program: Program) -> list[Finding]:
+    """A softmax, which lets the units of a layer compete for a total of 1, or a step, which has no slope, between two layers."""
+    if not program.traced:
+        return []
+    for layer in program.layers:
+        if layer.kind not in ("linear", "convolution"):
+            continue
+        for value, operation in program.flow.upward(layer.data, RESHAPING | NORMALISING | POOLING | {"dropout"}):
+            found = None
+            if operation.name in ("softmax", "softmin", "log_softmax"):
+                found = _hidden_softmax(program, layer, value, operation)
+            elif operation.name in STEPS:
+                found = _hidden_step(program, layer, operation)
+            if found is not None:
+                return [found]
+    return []
+
+
+def _hidden_softmax(program: Program, layer: Layer, value: Reference, operation: Operation) -> Finding | None:
+    flow = program.flow
+    used = [user for user in flow.users.get(value.value, ()) if any(one.value in flow.of_loss for one in user.results())]
+    shape = flow.tensor(value).shape
+    consumed = 1 if layer.kind == "convolution" else len(shape) - 1
+    biased = layer.operation.name not in ("matmul", "mm", "bmm", "einsum") and argument(layer.operation, 2, "bias") is not None
+    if len(used) != 1 or axis_of(program, operation) != consumed or not biased or shape[consumed] < 2:
+        return None  # used elsewhere too, attention over places, or a look-up in a table of weights
+    spread = float(flow.tensor(value).double().std()) if operation.name != "log_softmax" else math.nan
+    return finding(
+        "wrong_hidden_activation", "fault", 0.88, place_of(operation),
+        text(
+            "{activation} at {place} is a hidden activation before {layer}: its {units} units share a total of 1, so that they hold almost "
+            "the same small number for every sample.",
+            activation=operation.name, place=place_of(operation), layer=layer.name, units=shape[consumed],
+        ),
+        {"activation": operation.name, "units": shape[consumed], "deviation": spread, "expected": {"activation": "relu, gelu, tanh"}},
+        text("use ReLU there"),
+        Change(kind="replace_activation", values={"from": operation.name, "to": "relu", "position": operation.index}),
+    )  # fmt: skip
+
+
+def _hidden_step(program: Program, layer: Layer, operation: Operation) -> Finding | None:
+    """A step between two layers: the layers before it get no gradient, unless a straight-through estimator carries it past."""
+    before = [one for one in program.layers if one.output.value in program.flow.ancestors(operation.inputs()[0])]
+    names = [name for one in before for name in one.weights if name in program.trainable]
+    if not names or any(name in program.gradients and bool(program.gradients[name].any()) for name in names):
+        return None
+    return finding(
+        "wrong_hidden_activation", "fault", 0.95, place_of(operation),
+        text(
+            "{activation} at {place} is a step: its slope is 0 everywhere, and {layers} before it get no gradient.",
+            activation=operation.name, place=place_of(operation), layers=list(dict.fromkeys(one.name for one in before))[:4],
+        ),
+        {"activation": operation.name, "parameters": names[:6], "expected": {"gradient": "> 0"}},
+        text("use ReLU or tanh there, or a straight-through estimator: x + (step(x) - x).detach()"),
+        Change(kind="replace_activation", values={"from": operation.name, "to": "tanh", "position": operation.index}),
+    )  # fmt: skip
+
+
+# -- saturating_activation ---------------------------------------------------------------------------------------------------------------
+
+
+@symptom("saturating_activation", reads=Program)
+def saturating_activation(program: Program) -> list[Finding]:
+    """A chain of sigmoids or tanhs on the way through which the gradient nearly vanishes, measured at the first weights.
+
+    Source: X. Glorot and Y. Bengio, Understanding the difficulty of training deep feedforward neural networks, 2010, section 3.
+    """
+    if not program.traced:
+        return []
+    hidden = hidden_saturating(program)
+    ratio = gradient_ratio(program)
+    if len(hidden) < 2 or ratio is None or ratio[0] >= FADED:
+        return []
+    share, first, last = ratio
+    names = list(dict.fromkeys(one.name for one in hidden))
+    return [
+        finding(
+            "saturating_activation", "fault", 0.85, place_of(hidden[0]),
+            text(
+                "{count} hidden layers end in {names}; before the first step the gradient per weight of {first} is {share} of that of "
+                "{last}.",
+                count=len(hidden), names=names, first=first.name, last=last.name, share=shown(share),
+            ),
+            {"gradient_ratio": share, "activations": names, "hidden": len(hidden), "expected": {"gradient_ratio": f"> {FADED}"}},
+            text("use ReLU or GELU in the hidden layers, with He initialisation; or put normalisations between them"),
+            Change(kind="replace_activation", values={"from": hidden[0].name, "to": "relu"}),
+        )
+    ]  # fmt: skip
+
+
+def hidden_saturating(program: Program) -> list[Operation]:
+    """Sigmoids and the like through which a layer's whole result goes on to the next layer; gates, which multiply something, are none."""
+    found: dict[int, Operation] = {}
+    for layer in program.layers:
+        for _, operation in program.flow.upward(layer.data, (AFFINE - {"mul", "add", "cat"}) | POOLING | NORMALISING):
+            if operation.name in SATURATING:
+                found[operation.index] = operation
+    return [found[index] for index in sorted(found)]
+
+
+def gradient_ratio(program: Program) -> tuple[float, Layer, Layer] | None:
+    """Gradient per weight of the first layer with a gradient over that of the last one."""
+    sizes = [
+        (layer, _root_mean_square(program.gradients[layer.weights[0]]))
+        for layer in program.layers
+        if layer.kind in ("linear", "convolution") and layer.weights and layer.weights[0] in program.gradients
+    ]
+    if len({layer.place for layer, _ in sizes}) < 3 or not sizes[-1][1] or not math.isfinite(sizes[0][1] + sizes[-1][1]):
+        return None
+    return sizes[0][1] / sizes[-1][1], sizes[0][0], sizes[-1][0]
+
+
+# -- bad_init ----------------------------------------------------------------------------------------------------------------------------
+
+
+@symptom("bad_init", reads=Program)
+def bad_init(program: Program) -> list[Finding]:
+    """First weights that keep all units of a layer equal for ever, or that let the signal grow or fade from layer to layer.
+
+    Source: K. He et al., Delving deep into rectifiers, 2015, section 2.2; X. Glorot and Y. Bengio, 2010, section 4.2.
+    """
+    if not program.traced:
+        return []
+    for found in (*_equal_units(program), *_wrong_scale(program)):
+        return [found]
+    return []
+
+
+def _equal_units(program: Program) -> Iterator[Finding]:
+    """All units of a layer start equal and get equal gradients: they stay equal. A last layer of zeros gets different ones and is fine."""
+    layers = [layer for layer in program.layers if layer.kind in ("linear", "convolution", "recurrent")]
+    constant = [layer for layer in layers if (w := _weight(program, layer)) is not None and bool((w == w.reshape(-1)[0]).all())]
+    for place, layer in enumerate(layers):
+        weight = _weight(program, layer)
+        if weight is None or layer.weights[0] not in program.trainable:
+            continue
+        axis = _units_axis(layer)
+        if weight.shape[axis] < 2 or not _equal_along(weight, axis, 0.0):
+            continue
+        gradient = program.gradients.get(layer.weights[0])
+        hidden = any(later.data.value != layer.data.value for later in layers[place + 1 :])
+        still = gradient is None or not bool(gradient.any())
+        same = gradient is not None and _equal_along(gradient, axis, 1e-4)
+        if not (same or still or (hidden and len(constant) > 1 and layer in constant)) or not hidden:
+            continue
+        if still and not any(layer is one for one in constant):
+            continue
+        value = float(weight.reshape(-1)[0])
+        yield finding(
+            "bad_init", "fault", 0.95, layer.name,
+            text(
+                "All {units} units of {layer} start with the same weights ({value}) and get the same gradient: they stay one unit.",
+                units=weight.shape[axis], layer=layer.name, value=shown(value),
+            ),
+            {"units": weight.shape[axis], "deviation_across_units": 0.0, "layers": [one.name for one in constant],
+                "expected": {"deviation_across_units": "> 0"}},
+            text("draw the first weights at random: torch.nn.init.kaiming_normal_ or xavier_normal_; biases may be 0"),
+            Change(kind="reinitialise", values={"scheme": "kaiming"}),
+        )  # fmt: skip
+
+
+def _equal_along(tensor: Tensor, axis: int, tolerance: float) -> bool:
+    rows = tensor.movedim(axis, 0).reshape(tensor.shape[axis], -1).double()
+    return float((rows - rows[0]).abs().max()) <= tolerance * float(rows.abs().max())
+
+
+def _wrong_scale(program: Program) -> Iterator[Finding]:
+    gains: dict[str, float] = {}
+    for layer in program.layers:
+        weight = _weight(program, layer)
+        if layer.kind not in ("linear", "convolution") or weight is None or layer.weights[0] not in program.trainable:
+            continue
+        if _normalised_after(program, layer) or not program.flow.tensor(layer.output).is_floating_point():
+            continue
+        inputs = weight.numel() // weight.shape[_units_axis(layer)]
+        gains[layer.name] = float(weight.double().std()) * math.sqrt(inputs) if inputs > 1 else 1.0
+    if not gains:
+        return
+    first, last = program.layers[0], program.layers[-1]
+    entered = max(_root_mean_square(program.flow.tensor(first.data)), 1.0) if first.kind != "embedding" else 1.0
+    loudness = _root_mean_square(program.flow.tensor(last.output)) / entered
+    large = [name for name, gain in gains.items() if gain > LARGE]
+    if large and loudness > LOUD:
+        worst = max(large, key=lambda name: gains[name])
+        yield _scale(
+            worst, gains, loudness, 0.85, "fault",
+            text(
+                "The first weights of {layer} are too large: their deviation times the root of the number of inputs is {gain} (He's rule "
+                "gives 1.4), and the last layer's first outputs have a size of {loudness} times the inputs.",
+                layer=worst, gain=shown(gains[worst]), loudness=shown(loudness),
+            ),
+        )  # fmt: skip
+        return
+    small = [name for name, gain in gains.items() if 0 < gain < SMALL]
+    if len(small) >= 2 and len(small) >= 0.5 * len(gains):
+        worst = min(small, key=lambda name: gains[name])
+        yield _scale(
+            worst, gains, loudness, 0.8, "fault",
+            text(
+                "The first weights of {layer} and {others} other layers are too small: their deviation times the root of the number of "
+                "inputs is {gain} (He's rule gives 1.4), so that the signal fades from layer to layer.",
+                layer=worst, others=len(small) - 1, gain=shown(gains[worst]),
+            ),
+        )  # fmt: skip
+
+
+def _normalised_after(program: Program, layer: Layer) -> bool:
+    """A normalisation follows, which divides the weights' size out."""
+    waiting, known = [layer.output], set[int]()
+    while waiting:
+        one = waiting.pop()
+        if one.value in known:
+            continue
+        known.add(one.value)
+        for user in program.flow.users.get(one.value, ()):
+            if user.name in NORMALISING or user.name in ("sin", "cos"):
+                return True
+            if user.name in RESHAPING | {"add", "dropout"}:
+                waiting += user.results()
+    return False
+
+
+def _scale(name: str, gains: dict[str, float], loudness: float, confidence: float, level: str, summary: object) -> Finding:
+    return finding(
+        "bad_init", level, confidence, name, summary,  # type: ignore[arg-type]
+        {"gain": gains[name], "gains": gains, "output_over_input": loudness, "expected": {"gain": "0.5 to 1.5"}},
+        text("initialise with torch.nn.init.kaiming_normal_ (ReLU) or xavier_normal_ (tanh), or leave PyTorch's own"),
+        Change(kind="reinitialise", values={"scheme": "kaiming"}),
+    )  # fmt: skip
+
+
+# -- frozen_weights ----------------------------------------------------------------------------------------------------------------------
+
+
+def drawn_at_random(program: Program, names: list[str]) -> list[str]:
+    """The matrices among the parameters that are drawn anew at each call of the factory: neither loaded nor a copy of a trained one.
+
+    A factory that sets its own seed gives everything the same each time; then nothing can be told apart.
+    """
+    matrices = {name: program.trace.tensor(one) for name, one in program.trace.parameters.items() if program.trace.tensor(one).dim() >= 2}
+    seeded = set(matrices) <= program.same
+    twins = [matrices[name] for name in matrices if name in program.trainable and name not in names]
+    return [
+        name for name in names
+        if name in matrices and (seeded or name not in program.same) and not any(torch.equal(matrices[name], other) for other in twins if
+                                                                                other.shape == matrices[name].shape)
+    ]  # fmt: skip
+
+
+@symptom("traced_frozen_weights", reads=Program)
+def frozen_weights(program: Program) -> list[Finding]:
+    """Weights drawn at random that are not to be trained: most of them, or the last layer's. A loaded network is left as it is."""
+    if not program.traced:
+        return []
+    used = {name for layer in program.layers for name in layer.weights}
+    frozen = drawn_at_random(program, [name for name in program.trace.parameters if name in used and name not in program.trainable])
+    sizes = {name: program.trace.tensor(program.trace.parameters[name]).numel() for name in used}
+    share = sum(sizes[name] for name in frozen) / max(sum(sizes.values()), 1)
+    head = bool(program.layers) and any(name in frozen for name in program.layers[-1].weights)
+    if not frozen:
+        return []
+    seeded = used <= program.same
+    fault = (share >= FROZEN or head) and not seeded
+    return [
+        finding(
+            "frozen_weights", "fault" if fault else "advice", 0.9 if fault else 0.5, frozen[0],
+            text(
+                "{share:.0f} % of the weights keep the random values they start with: {names} have requires_grad=False, and no weights "
+                "were loaded into them.",
+                share=100 * share, names=frozen[:4],
+            ),
+            {"frozen_share": share, "parameters": frozen, "last_layer": head, "expected": {"frozen_share": "0"}},
+            text("set requires_grad=True for them, or load trained weights"),
+            Change(kind="unfreeze", values={"names": frozen}),
+        )
+    ]  # fmt: skip
+
+
+# -- detached_branch ---------------------------------------------------------------------------------------------------------------------
+
+
+@symptom("detached_branch", reads=Program)
+def detached_branch(program: Program) -> list[Finding]:
+    """Weights that take part in the answer and are to be trained, but whose gradient is cut off on the way: detach, no_grad, NumPy, argmax.
+
+    A part that stays as it is on purpose (loaded weights, the copy of a teacher, weights that no optimizer has) is none.
+    """
+    if not program.traced or not program.gradients:
+        return []
+    waiting = [name for name in program.trace.parameters if name in program.trainable & program.owned and name not in program.gradients]
+    lost = drawn_at_random(program, waiting)
+    by_cut: dict[str, tuple[Operation, str, list[str]]] = {}
+    for name in lost:
+        found = _cut(program, program.trace.parameters[name])
+        if found is not None and found[0].name not in STEPS:
+            by_cut.setdefault(line_of(found[0]) or found[0].name, (*found, []))[2].append(name)
+    if not by_cut:
+        return []
+    operation, how, names = max(by_cut.values(), key=lambda cut: len(cut[2]))
+    where = line_of(operation) or place_of(operation)
+    return [
+        finding(
+            "detached_branch", "advice" if program.own_step else "fault", 0.5 if program.own_step else 0.92, where,
+            text(
+                "{names} take part in the answer but get no gradient: it is cut off at {place} by {how}.",
+                names=names[:4], place=where, how=how,
+            ),
+            {"parameters": names, "operation": operation.name, "module": operation.module, "expected": {"parameters": "[]"}},
+            text("leave {how} out there, or give these weights requires_grad=False if they are to stay as they are", how=how),
+            Change(kind="attach", values={"line": where}) if how in ("detach", "no_grad", "data") else None,
+        )
+    ]  # fmt: skip
+
+
+def _cut(program: Program, parameter: Reference) -> tuple[Operation, str] | None:
+    """Where the gradient's way from the loss to a parameter ends: the operation, and what it is called."""
+    flow = program.flow
+    waiting, known = [parameter], set[int]()
+    used = False
+    while waiting:
+        one = waiting.pop(0)
+        if one.value in known:
+            continue
+        known.add(one.value)
+        for operation in flow.users.get(one.value, ()):
+            for result in operation.results():
+                if program.trace[result].operation != operation.index:
+                    continue
+                used = used or operation.stage == "forward"
+                if program.trace[result].requires_grad:
+                    waiting.append(result)
+                elif result.value in flow.of_loss:
+                    if not operation.surroundings.gradient:
+                        return operation, "no_grad"
+                    return operation, operation.name
+    if not used or parameter.value in flow.of_loss:
+        return None
+    for operation in program.trace.operations:  # through NumPy or Python numbers and back
+        made = operation.stage == "forward" and operation.name in ("tensor", "as_tensor", "from_numpy", "scalar_tensor")
+        if made and not operation.inputs() and any(one.value in flow.of_loss for one in operation.results()):
+            return operation, "numpy"
+    return None
+
+
+# -- wrong_mode --------------------------------------------------------------------------------------------------------------------------
+
+
+@symptom("traced_wrong_mode", reads=Program)
+def wrong_mode(program: Program) -> list[Finding]:
+    """Dropout that also runs in evaluation mode, or never; a step of the user's own that trains in evaluation mode."""
+    return [*_step_in_evaluation(program), *_drops_in_evaluation(program), *_never_drops(program)][:1]
+
+
+def _step_in_evaluation(program: Program) -> Iterator[Finding]:
+    if not program.step_modes or any(program.step_modes) or not program.depends_on_mode:
+        return
+    yield finding(
+        "wrong_mode", "fault", 0.93, program.depends_on_mode[0],
+        text(
+            "The step trains the network in evaluation mode: {layers} do not work as in training.", layers=list(program.depends_on_mode[:4])
+        ),
+        {"training_passes_in_training_mode": 0, "layers": list(program.depends_on_mode),
+         "expected": {"training_passes_in_training_mode": "all"}},
+        text("call model.train() before the forward pass of each step"),
+        Change(kind="train_mode"),
+    )  # fmt: skip
+
+
+def _drops_in_evaluation(program: Program) -> Iterator[Finding]:
+    if not program.drops_in_evaluation:
+        return
+    operation = program.drops_in_evaluation[0]
+    yield finding(
+        "wrong_mode", "fault", 0.85, line_of(operation) or place_of(operation),
+        text(
+            "{name} at {place} drops values in evaluation mode too, so that scores and predictions are noisy.",
+            name=operation.name, place=line_of(operation) or place_of(operation),
+        ),
+        {"operation": operation.name, "expected": {"training": "self.training"}},
+        text("write F.dropout(x, p, training=self.training), or use torch.nn.Dropout"), None,
+    )  # fmt: skip
+
+
+def _never_drops(program: Program) -> Iterator[Finding]:
+    if not program.traced or program.evaluates:
+        return
+    for operation in program.trace.operations:
+        if operation.name == "dropout" and argument(operation, 1, "p", 0.5) and argument(operation, 2, "training", True) is False:
+            yield finding(
+                "wrong_mode", "advice", 0.6, line_of(operation) or place_of(operation),
+                text(
+                    "Dropout at {place} does nothing in training: its layer is in evaluation mode, or it is called with training=False.",
+                    place=line_of(operation) or place_of(operation),
+                ),
+                {"operation": "dropout", "expected": {"training": "self.training"}},
+                text("leave it out, or pass training=self.training"), Change(kind="train_mode"),
+            )  # fmt: skip
+            return
