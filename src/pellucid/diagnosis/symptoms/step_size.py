@@ -34,13 +34,13 @@ def relative_steps(seen: Observations) -> list[float]:
 
     Source: A. Karpathy, CS231n notes, Neural networks 3, "Ratio of weights:updates": it should be somewhere around 1e-3.
     """
-    layers = matrices(seen)
-    found: list[float] = []
-    for place in range(len(seen.looks)):
-        known = numbers(tuple(entry(weight.ratio, place) for weight in layers))
-        if known:
-            found.append(median(known))
-    return found
+    return numbers(tuple(step_at(seen, place) for place in range(len(seen.looks))))
+
+
+def step_at(seen: Observations, place: int) -> float | None:
+    """Of one look: the median over the layers of |update| / |weight|."""
+    known = numbers(tuple(entry(weight.ratio, place) for weight in matrices(seen)))
+    return median(known) if known else None
 
 
 def demanded_falls(seen: Observations) -> list[float]:
@@ -51,14 +51,16 @@ def demanded_falls(seen: Observations) -> list[float]:
 
     Source: Y. Nesterov, Introductory Lectures on Convex Optimization, 2004, equation (2.1.6) and theorem 2.1.14, with L >= 0.
     """
-    found: list[float] = []
-    for place, look in enumerate(seen.looks):
-        norm, alignment = entry(seen.gradients.norm, place), entry(seen.gradients.alignment, place)
-        if look.loss is None or look.loss <= 0 or norm is None or alignment is None:
-            continue
-        update = math.sqrt(sum((entry(weight.update, place) or 0.0) ** 2 for weight in seen.weights))
-        found.append(norm * update * alignment / look.loss)
-    return found
+    return numbers(tuple(fall_at(seen, place) for place in range(len(seen.looks))))
+
+
+def fall_at(seen: Observations, place: int) -> float | None:
+    """Of one look: D."""
+    loss, norm, alignment = seen.looks[place].loss, entry(seen.gradients.norm, place), entry(seen.gradients.alignment, place)
+    if loss is None or loss <= 0 or norm is None or alignment is None:
+        return None
+    update = math.sqrt(sum((entry(weight.update, place) or 0.0) ** 2 for weight in seen.weights))
+    return norm * update * alignment / loss
 
 
 @symptom("lr_too_high", reads=Observations)
@@ -103,7 +105,7 @@ def lr_too_high(seen: Observations) -> list[Finding]:
                 "loss": course.now,
                 "expected": {"update_over_weight": f"about 1e-3, < {LARGE_STEP}", "promised_fall_over_loss": f"< {UNSTABLE}"},
             },
-            remedy=text("learning rate {rate}", rate=rounded(rate * lowered(step, fall))) if rate else text("lower the learning rate"),
+            remedy=text("learning rate {rate}", rate=workable_rate(seen, rate)) if rate else text("lower the learning rate"),
         )
     ]
 
@@ -118,6 +120,15 @@ def largest_rate(seen: Observations) -> float | None:
     rates = [rate for rates in seen.learning_rates for rate in rates]
     rates += [group.learning_rate for facts in seen.optimizers for group in facts.groups if group.learning_rate is not None]
     return max(rates, default=None)
+
+
+def workable_rate(seen: Observations, rate: float) -> str:
+    """What makes the step at the first look that is too large a sensible one: later looks see weights that such steps have thrown away."""
+    for place, look in enumerate(seen.looks):
+        step, fall = step_at(seen, place) or 0.0, fall_at(seen, place) or 0.0
+        if step >= LARGE_STEP or fall >= UNSTABLE:
+            return rounded((look.learning_rate or rate) * lowered(step, fall))
+    return rounded(rate * lowered(0.0, 0.0))
 
 
 def lowered(step: float, fall: float) -> float:

@@ -96,6 +96,8 @@ def read(loss: Tensor, outputs: Collection[Any] = ()) -> LossGraph:
     top = loss.grad_fn
     if top is None:
         return graph
+    if len(outputs) > 1:
+        outputs = [output for output in outputs if output is not top]  # a model may give its loss beside what it compares
     node = top if top in outputs else _factors(top, graph)
     names: list[str] = []
     waiting, seen = [node], {id(node)}
@@ -255,7 +257,7 @@ def _nodes(top: Any, outputs: Collection[Any]) -> list[Any]:
     order, seen, waiting = [], set[int](), [] if top is None else [top]
     while waiting and len(order) < NODES:
         node = waiting.pop(0)
-        if id(node) in seen or node in outputs:
+        if id(node) in seen or (node in outputs and node is not top):
             continue
         seen.add(id(node))
         order.append(node)  # kept, so that ids are those of living objects
