@@ -63,7 +63,7 @@ class Scoring:
                             back = self.restore or (lambda structure: structure)
                             judged += float((self.loss or loss)(back(answer), back(targets))) * count
                     elif isinstance(answer, Tensor) and isinstance(targets, Tensor):
-                        kept.append(self._compared(answer, targets, boundary))
+                        kept.append(self._compared(answer, targets))
         finally:
             for module, mode in modes.items():
                 module.training = mode
@@ -72,7 +72,7 @@ class Scoring:
         mean = total / weight
         if self.metric == "loss":
             return mean, -mean if self.restore is None and self.loss is None else -judged / weight
-        return mean, self._score(kept)
+        return mean, self._score(kept, boundary)
 
     def boundary(self, loss: Callable[[Any, Any], Any]) -> float | None:
         """The output between two values: half way between the outputs that the loss wants for either, 0 where it wants them ever farther
@@ -98,45 +98,42 @@ class Scoring:
 
     def score(self, outputs: Tensor, targets: Tensor, boundary: float | None = None) -> float | None:
         """The metric of outputs (N, ...) against targets (N, ...); None where their shapes do not belong together."""
-        return self._score([self._compared(outputs, targets, boundary)])
+        return self._score([self._compared(outputs, targets)], boundary)
 
-    def _compared(self, outputs: Tensor, targets: Tensor, boundary: float | None) -> tuple[Tensor, Tensor]:
+    def _compared(self, outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         """What is kept of one batch: answers and targets in one shape, as small as they can be."""
         if self.restore is not None:
             outputs, targets = self.restore(outputs), self.restore(targets)
         if self.metric != "accuracy":
             return outputs.detach().cpu(), targets.detach().cpu()
         labels = targets.argmax(1) if _rows_of_classes(targets) and targets.shape == outputs.shape else targets
-        chosen = self._chosen(outputs, labels, boundary)
-        if chosen is None:
-            return torch.empty(0), torch.empty(1)
-        return chosen.detach().cpu().reshape(-1), labels.detach().cpu().reshape(-1)
-
-    def _chosen(self, outputs: Tensor, labels: Tensor, boundary: float | None) -> Tensor | None:
         axis = class_axis(outputs, labels)
         if axis is not None:
-            return torch.where(outputs.isnan().any(axis), -1, outputs.argmax(axis))  # no answer is no right answer
-        if outputs.numel() != labels.numel():
-            return None
-        single = outputs.reshape(labels.shape).float()
-        if self.values is None:
-            return single.round() if self.classes > 2 else (single > (0.5 if _probabilities(single) else 0.0)).to(labels.dtype)
-        low, high = self.values
-        limit = boundary if boundary is not None else 0.5 if _probabilities(single) else 0.0
-        return torch.where(single > limit, torch.full_like(single, high), torch.full_like(single, low))
+            outputs = torch.where(outputs.isnan().any(axis), -1, outputs.argmax(axis))  # no answer is no right answer
+        return outputs.detach().cpu().reshape(-1), labels.detach().cpu().reshape(-1)
 
-    def _score(self, kept: list[tuple[Tensor, Tensor]]) -> float | None:
+    def _score(self, kept: list[tuple[Tensor, Tensor]], boundary: float | None) -> float | None:
         if not kept or any(outputs.numel() != targets.numel() for outputs, targets in kept):
             return None
         if self.metric == "accuracy":
             outputs, targets = torch.cat([one for one, _ in kept]), torch.cat([other for _, other in kept])
             counted = targets != IGNORED
-            right = (outputs.double() == targets.double())[counted]
+            right = (self._answers(outputs, boundary) == targets.double())[counted]
             return float(right.double().mean()) if len(right) else None
         wanted = torch.cat([targets.double().reshape(len(targets), -1) for _, targets in kept])
         answers = torch.cat([outputs.double().reshape(len(targets), -1) for outputs, targets in kept])
         spread = ((wanted - wanted.mean(0)) ** 2).sum()
         return float(1 - ((answers - wanted) ** 2).sum() / spread) if float(spread) > 0 else None
+
+    def _answers(self, outputs: Tensor, boundary: float | None) -> Tensor:
+        """Class numbers: as they are, or by the side of the boundary on which single outputs lie."""
+        if not outputs.is_floating_point():
+            return outputs.double()
+        low, high = self.values or (0.0, 1.0)
+        if bool((outputs >= 0).all()) and bool((outputs <= 1).all()):
+            boundary = 0.5 if low >= 0 else boundary  # probabilities, whatever the loss makes of them
+        limit = 0.0 if boundary is None else boundary
+        return torch.where(outputs > limit, high, low).double()
 
 
 def class_axis(outputs: Tensor, labels: Tensor) -> int | None:
@@ -231,7 +228,3 @@ def _rows_of_classes(targets: Tensor) -> bool:
     if targets.dim() != 2 or targets.shape[1] < 2:
         return False
     return bool(((targets == 0) | (targets == 1)).all()) and bool((targets.sum(1) == 1).all())
-
-
-def _probabilities(outputs: Tensor) -> bool:
-    return bool((outputs >= 0).all()) and bool((outputs <= 1).all())
