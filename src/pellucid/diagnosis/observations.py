@@ -113,6 +113,8 @@ class OptimizerFacts(Record):
     given: bool = False  # named in watch(); False: met when it made a step
     groups: tuple[GroupFacts, ...] = ()
     steps: int = 0  # made while watched
+    began: int | None = None  # updates of the model before its first step
+    latest: int | None = None  # and before its latest
     owned: int = 0  # parameter tensors of the model that it holds
     foreign: int = 0  # parameter tensors it holds that are not the model's
     repeated: tuple[str, ...] = ()  # names that it holds more than once

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 
+from diagnosis.symptoms import projects  # noqa: F401 (adds its programs)
 from diagnosis.symptoms.newcomers import FAULTY, HEALTHY, LONG
 from pellucid.core.records import Finding
 

@@ -14,7 +14,9 @@ from pellucid.diagnosis.registry import symptom
 LAYERS = 3  # matrices that a network must have for "through the layers" to mean something
 FADED = 1e-4  # gradient per weight of the first layers over that of the last ones
 GROWN = 1e2  # gradient per activation of the first layer over that of the last, at the first step
-UNKNOWING = 10.0  # first cross-entropy over ln K
+UNKNOWING = 10.0  # first cross-entropy over ln K,
+LARGER = 10.0  # where activations or gradients have grown through the layers: with usual initial weights outputs are below inputs
+SMALL = 1e-2  # of the largest loss there was, or of that of a constant answer
 SENSITIVE = 1e3  # relative change of the loss per relative change of one layer's weights
 
 
@@ -44,7 +46,9 @@ def backward_ratio(seen: Observations) -> float | None:
         return None
     last, ratios = layers[-1], list[float]()
     for place in range(1, len(seen.looks)):
-        per_weight = [value / math.sqrt(layer.elements) for layer in first_layers(seen) if (value := entry(layer.gradient, place)) is not None]
+        per_weight = [
+            value / math.sqrt(layer.elements) for layer in first_layers(seen) if (value := entry(layer.gradient, place)) is not None
+        ]
         below = entry(last.gradient, place)
         if per_weight and below:
             ratios.append(max(per_weight) / (below / math.sqrt(last.elements)))
@@ -57,19 +61,24 @@ def first_layers(seen: Observations) -> list[ParameterSeries]:
     return layers[: max(1, len(layers) // 4)]
 
 
-def sensitivity(seen: Observations, looks: int = 3) -> float | None:
-    """The largest |g| |w| / L of a layer, median over the first looks: by what share the loss changes per share of that layer's weights."""
-    found: list[float] = []
+def sensitivity(seen: Observations, looks: int = 3) -> tuple[float, str | None]:
+    """The largest |g| |w| / L of a layer, median over the first looks: by what share the loss changes per share of these weights; whose.
+
+    Of a loss L close to 0 everything is a large share, as when a trained network is trained further: such looks say nothing.
+    """
+    found: list[tuple[float, str]] = []
+    course = course_of(seen)
+    usual = 0.0 if course is None else max(course.highest, course.trivial or 0.0)
     for place, look in enumerate(seen.looks[:looks]):
-        if look.loss is None or look.loss <= 0:
+        if look.loss is None or look.loss <= SMALL * usual:
             continue
         products = [
-            gradient * size / look.loss
+            (gradient * size / look.loss, weight.name)
             for weight in matrices(seen)
             if (gradient := entry(weight.gradient, place)) is not None and (size := entry(weight.weight, place)) is not None
         ]
         found += [max(products)] if products else []
-    return median(found) if found else None
+    return sorted(found)[len(found) // 2] if found else (0.0, None)
 
 
 @symptom("vanishing_gradient", reads=Observations)
@@ -114,15 +123,17 @@ def exploding_gradient(seen: Observations) -> list[Finding]:
     """The gradient grows on its way back: at the first looks, before the steps could have done it.
 
     Either the gradient with respect to the first layer's activations is a multiple of that of the last, or the loss changes a thousand
-    times as much as a layer's weights, or scores that have grown through the layers make the first cross-entropy a multiple of ln K.
+    times as much as a layer's weights, or scores that have grown through the layers make the first cross-entropy a multiple of ln K. A
+    loss that is summed over samples, and inputs or targets in units of their own, make the gradient's norm large and none of these ratios.
 
     Source: R. Pascanu, T. Mikolov and Y. Bengio, On the difficulty of training recurrent neural networks, 2013, section 2; the loss of a
     network that knows nothing: A. Karpathy, CS231n notes, Neural networks 3, "Sanity checks".
     """
     course = course_of(seen)
-    growth, change = backward_growth(seen) or 0.0, sensitivity(seen) or 0.0
+    growth, (change, steepest) = backward_growth(seen) or 0.0, sensitivity(seen)
     several = any(look.backwards > 1 for look in seen.looks[:1])  # a closure's later passes are not at the first weights
     start = course.initial / course.guess if course is not None and course.guess and not several else 0.0
+    start = start if max(growth, forward_growth(seen) or 0.0) >= LARGER else 0.0
     if growth < GROWN and change < SENSITIVE and start < UNKNOWING:
         return []
     layers = matrices(seen)
@@ -132,7 +143,7 @@ def exploding_gradient(seen: Observations) -> list[Finding]:
             symptom="exploding_gradient",
             level="fault",
             confidence=0.9,
-            where=layers[0].name if layers else None,
+            where=steepest if growth < GROWN and start < UNKNOWING else layers[0].name if layers else None,
             summary=text(
                 "The gradient explodes: it is {growth:.3g} times as large in the first layer as in the last, and its norm at the first "
                 "step is {norm:.3g}.",
@@ -148,9 +159,10 @@ def exploding_gradient(seen: Observations) -> list[Finding]:
             )
             if start >= UNKNOWING
             else text(
-                "The gradient explodes: its norm is {norm:.3g} at the first step, and changing one layer's weights by 1 % changes the "
-                "loss by {change:.3g} %.",
+                "The gradient explodes: its norm is {norm:.3g} at the first step, and changing {layer} by 1 % changes the loss by "
+                "{change:.3g} %.",
                 norm=norm,
+                layer=steepest,
                 change=change,
             ),
             evidence={
@@ -170,6 +182,15 @@ def exploding_gradient(seen: Observations) -> list[Finding]:
             ),
         )
     ]
+
+
+def forward_growth(seen: Observations) -> float | None:
+    """At the first look: the root mean square of the model's output over that of the first activations seen, its input as a rule."""
+    output, first = seen.layer(""), seen.layers[0] if seen.layers else None
+    if output is None or first is None or first is output:
+        return None
+    sizes = [math.hypot(entry(layer.mean, 0) or 0.0, entry(layer.std, 0) or 0.0) for layer in (first, output)]
+    return sizes[1] / sizes[0] if sizes[0] else None
 
 
 def backward_growth(seen: Observations) -> float | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from itertools import pairwise
 
 from pellucid.core.language import Text, text
 from pellucid.core.records import Finding
@@ -61,11 +62,13 @@ def _reached(weight: ParameterSeries) -> bool:
 def repeated_parameters(seen: Observations) -> list[Finding]:
     """Weights that one optimizer has twice, or two optimizers have: every update moves them twice.
 
-    Two optimizers may share weights by intent, one for each of two losses, and then take turns: an advice.
+    Two optimizers may share weights by intent, one for each of two losses, and then take turns: an advice. One that begins when the other
+    has ended, as LBFGS after Adam, shares nothing.
     """
     repeated = sorted({name for facts in seen.optimizers for name in facts.repeated})
-    stepping = [facts for facts in seen.optimizers if facts.steps > 0]
-    shared = [weight.name for weight in seen.weights if weight.owners > 1 and weight.name not in repeated] if len(stepping) > 1 else []
+    times = sorted((facts.began, facts.latest or 0) for facts in seen.optimizers if facts.began is not None)
+    at_once = any(begins <= ended for (_, ended), (begins, _) in pairwise(times))
+    shared = [weight.name for weight in seen.weights if weight.owners > 1 and weight.name not in repeated] if at_once else []
     names = repeated or shared
     if not names:
         return []

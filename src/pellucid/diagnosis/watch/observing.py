@@ -290,7 +290,7 @@ def remember_optimizer(recorder: Recorder, seen: OptimizerSeen) -> OptimizerFact
     if optimizer is not None:
         seen.facts = _optimizer(recorder, seen, optimizer)
     facts = seen.facts or OptimizerFacts(kind="", given=seen.given)  # given, and gone before its first step
-    return replace(facts, steps=seen.steps)
+    return replace(facts, steps=seen.steps, began=seen.began, latest=seen.latest)
 
 
 def _optimizer(recorder: Recorder, seen: OptimizerSeen, optimizer: torch.optim.Optimizer) -> OptimizerFacts:

@@ -26,6 +26,12 @@ class OptimizerSeen:
     steps: int = 0
     names: frozenset[str] = frozenset()
     facts: OptimizerFacts | None = None  # as last seen
+    began: int | None = None  # updates of the model before its first step,
+    latest: int | None = None  # and before its latest
+
+    def stepped(self, updates: int) -> None:
+        self.steps += 1
+        self.began, self.latest = updates if self.began is None else self.began, updates
 
 
 class Ownership:

@@ -341,7 +341,7 @@ class Recorder:
         if seen is None:
             return
         now = clock()
-        seen.steps += 1
+        seen.stepped(self.step)
         if self.in_closure:
             self.in_closure = False
             if self.look is not None and self.window.backwards:
