@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import subprocess
+import sys
 import re
 import sys
 from pathlib import Path
@@ -209,3 +211,34 @@ def test_a_long_wait_is_heard_of_and_a_short_one_leaves_no_trace(monkeypatch):
     assert piped.splitlines()[-1].split()[-1] == "runs/a"
     assert "\n" not in shown[: shown.index("25.0 of")]
     assert "runs/a" in shown
+
+
+@pytest.mark.parametrize(
+    ("settings", "chosen", "said"),
+    [
+        ({"schedule": "cosine", "precision": "bfloat16"}, ("schedule", "precision"), "schedule cosine, precision bfloat16"),
+        ({"schedule": "cosine", "precision": "float32"}, ("schedule", "precision"), "schedule cosine\n"),
+        ({"schedule": "cosine", "precision": "bfloat16"}, (), None),
+    ],
+)
+def test_what_was_chosen_is_said_and_nothing_where_all_was_given(
+    settings: dict[str, Any], chosen: tuple[str, ...], said: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stream = Stream()
+    monkeypatch.setattr("sys.stderr", stream)
+    TerminalProgress(Output("stderr")).decided(settings, chosen)
+    written = stream.written()
+    assert (said in written) if said is not None else written == ""
+
+
+@pytest.mark.parametrize(("error", "together"), [(subprocess.STDOUT, True), (subprocess.PIPE, False), (subprocess.DEVNULL, False)])
+def test_whether_both_streams_come_to_one_place_is_known(error: int, together: bool) -> None:
+    """There a note that was said before training is not said again with the result."""
+    code = "from pellucid.cli.terminal import Output; print(Output('stdout').ends_where(Output('stderr')))"
+    found = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=error, encoding="utf-8", check=True)
+    assert found.stdout.strip() == str(together)
+
+
+def test_streams_that_are_no_files_are_two_places(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stderr", Stream())
+    assert not Output("stderr").ends_where(Output("stderr"))

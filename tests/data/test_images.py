@@ -595,3 +595,15 @@ def test_what_pillow_says_is_said_in_the_readers_language(message):
     reason = reason_of(OSError(message))
     assert re.search("[一-鿿]", reason.render("zh"))
     assert (message in reason.render("zh")) == (message == "code 7")
+
+
+def test_one_image_is_not_spoken_of_as_several(tmp_path):
+    folder_of(tmp_path / "photos", ["cat", "dog"], count=4)
+    (tmp_path / "photos" / "cat" / "notes.txt").write_text("x")
+    picture(8, 8).save(tmp_path / "photos" / "loose.png")
+    frames = [picture(8, 8).convert("P"), picture(8, 8).convert("P").point(lambda value: 255 - value)]
+    frames[0].save(tmp_path / "photos" / "dog" / "moving.gif", save_all=True, append_images=frames[1:])
+    said = {notice.kind: str(notice.summary) for notice in data.read(tmp_path / "photos").notices}
+    assert said["animated_images"] == "one image is animated: only its first frame is used"
+    assert said["other_files"] == "notes.txt in cat is not an image by its name; it was passed over"
+    assert said["images_without_class"] == "loose.png stands in photos itself and belongs to no class; it was left out"

@@ -231,6 +231,24 @@ def test_a_first_line_of_data_is_not_lost(content: str, is_data: bool) -> None:
     assert read_delimited(content.encode(), "x.csv", header=False).frame.height == lines
 
 
+@pytest.mark.parametrize(
+    ("content", "suspected"),
+    [
+        ("age,income\n30,1\n40,0\n", True),
+        ("name,age\nx,1\ny,\nz,3.5\n", True),
+        ("age,age\n30,1\n40,0\n", False),
+        ("x,age\ny,old\nz,3\n", False),  # the column below holds words too
+        ("5.1,3.5,setosa\n4.9,3.0,setosa\n", False),
+        ("setosa,virginica\nsetosa,versicolor\n", False),
+    ],
+)
+def test_a_forgotten_line_of_names_is_suspected(content: str, suspected: bool) -> None:
+    """--no-header is believed, and what it probably loses is said."""
+    table = read_delimited(content.encode(), "x.csv", header=False)
+    assert table.frame.height == content.count("\n")
+    assert [notice.kind for notice in table.notices] == (["data_is_header"] if suspected else [])
+
+
 # -- what cannot be read -------------------------------------------------------------------------------------------------------------
 
 RAGGED = "a,b,c\n1,2,3\n4,5\n6,7,8\n9,10,11,12\n"

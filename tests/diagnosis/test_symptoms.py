@@ -103,10 +103,20 @@ def test_every_finding_says_its_numbers_and_survives_storage(truth: Truth, langu
 
 def test_memorising_with_the_best_weights_kept_is_told_from_harm_and_its_cost_is_said() -> None:
     (kept, *_) = verdict(simulate(RISEN, 1))
-    assert "were kept" in kept.summary.render("en")
+    assert "The network that was kept does not overfit: its weights are those of epoch " in kept.summary.render("en")
     assert "of 40 epochs" in kept.summary.render("en")
     (soon_stopped, *_) = verdict(simulate(replace(RISEN, epochs=22, stopped="patience"), 1))
     assert (soon_stopped.symptom, soon_stopped.level) == ("overfitting", "good")
+
+
+@pytest.mark.parametrize("epochs", [1, 2])
+@pytest.mark.parametrize("accuracy", [0.7, 0.85])
+def test_one_or_two_epochs_are_too_short_to_judge_and_no_underfitting(epochs: int, accuracy: float) -> None:
+    """Nobody can tell whether the loss was still falling: no claim that the network has learnt too little, and no praise either."""
+    (finding,) = verdict(simulate(Truth(train=accuracy, new=accuracy, epochs=epochs), 0))
+    assert (finding.symptom, finding.level) == ("too_short", "advice")
+    assert "Underfitting" not in str(finding.summary)
+    assert f"--epochs {10}" in str(finding.remedy)
 
 
 def test_divergence_is_not_called_overfitting() -> None:

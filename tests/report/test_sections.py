@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 import tomllib
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -17,7 +18,7 @@ from pellucid.report.records import read_records
 from pellucid.report.sections import answer, baselines, confusion, cost, data, methods, mistakes, reproduction, scores, training
 from pellucid.report.sections.absent import Absent
 from report.reading import Page
-from report.records import evaluation_of, history, write_run
+from report.records import evaluation_of, history, mistakes_of, write_run
 
 
 @pytest.fixture
@@ -48,8 +49,8 @@ def test_the_counts_of_the_ledger(records):
     assert [(size, kind) for _, size, _, kind in found["sizes"]] == [(252, "train"), (72, "validation"), (36, "test")]
     facts = {str(name): str(value) for name, value in found["facts"]}
     assert facts["exact copies"].startswith("3, in 2 groups")
-    assert facts["same inputs, different targets"] == "2 samples in 1 groups"
-    assert facts["taken out"].startswith("1 copies")
+    assert facts["same inputs, different targets"] == "2 samples"
+    assert facts["taken out"].startswith("one copy")
     assert facts["could not be read"] == "1"
     assert facts["how it was divided"] == "at random with seed 4, each class in the same proportion in every part"
     assert [(str(column["kind"]), column["used"], column["missing"]) for column in found["columns"]] == [
@@ -310,3 +311,56 @@ def test_values(number, beside, written):
 )
 def test_amounts(amount, written):
     assert wording.scaled(amount, "FLOP") == written
+
+
+def test_numbers_of_the_users_data_have_no_more_digits_than_they_need() -> None:
+    written = [wording.quantity(number) for number in (0.1 + 0.2, 1 / 3, -2.0, 1234567.0, 1e-7 / 3, 12345.6789)]
+    assert written == ["0.3", "0.333333", "−2", "1234567", "3.33333e−08", "12345.7"]
+
+
+def test_a_card_shows_cells_as_a_person_writes_them(tmp_path):
+    found = mistakes_of("classification", ("cat", "dog", "owl"), ("width", "height"))
+    values = {"width": 0.30000000000000004, "height": None, "kind": "x" * 500}
+    worst = replace(found.mistakes[0], values=values, identifier="row 5")
+    directory = write_run(tmp_path, records={"mistakes": replace(found, mistakes=(worst,))})
+    (card,) = mistakes.content(read_records(directory))["first"]
+    assert card["values"] == [("width", "0.3"), ("height", "–"), ("kind", "x" * 200)]
+    assert "第 5 行" in Page(write(directory).read_text("utf-8")).words("zh")
+
+
+@pytest.mark.parametrize(
+    ("option", "english"),
+    [
+        ("flip", "mirrored left to right at random"),
+        ("alternating_flip,shift:2", "mirrored left to right in every second epoch, shifted by up to 2 pixels, reflected at the border"),
+        ("shift_zero,cutout:8,mixup:0.2",
+         "shifted, black at the border, squares of 8 pixels a side cut out, pairs mixed (mixup, alpha 0.2)"),
+        ("shift_flip", "mirrored left to right at random, shifted, reflected at the border"),
+        ("a_later_versions:3", "a_later_versions:3"),
+    ],
+)  # fmt: skip
+def test_augmentations_in_words(option: str, english: str) -> None:
+    told = wording.augmentations(option)
+    assert ", ".join(str(item) for item in told) == english
+    assert all(isinstance(item, str) or re.search("[一-鿿]", item.render("zh")) for item in told)
+
+
+def test_every_option_of_ours_has_words() -> None:
+    """A name that training knows and the report does not would stand in a paper as our program spells it."""
+    from pellucid.core.options import BY_NAME
+    from pellucid.training.augmentation import AUGMENTATIONS
+
+    assert set(AUGMENTATIONS) - {"none"} == set(wording.AUGMENTATION_NAMES)
+    for option, names in (("optimizer", wording.OPTIMIZER_NAMES), ("schedule", wording.SCHEDULE_NAMES), ("loss", wording.LOSS_NAMES)):
+        assert set(BY_NAME[option].choices or ()) - {"auto"} <= set(names), option
+
+
+def test_a_run_that_is_being_trained_is_not_called_interrupted(tmp_path):
+    unfinished = ("scores", "evaluation", "mistakes", "baselines", "network", "summary", "findings", "cost")
+    directory = write_run(tmp_path, without=unfinished)
+    with directory.lock():
+        words = words_of(directory)
+    assert "the training is running" in words
+    assert "interrupted" not in words
+    assert "pellucid resume" not in words
+    assert "interrupted" in words_of(directory)

@@ -298,3 +298,24 @@ def test_a_budget_that_holds_no_training_is_refused_with_the_least_that_does(tmp
     assert "budget" in str(caught.value.got)
     assert "--budget" in str(caught.value.do)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(("reading", "asked"), [(0.0, 0.5), (30.0, 20.0)])
+def test_a_budget_that_is_too_short_is_refused_as_soon_as_that_is_known(
+    reading: float, asked: float, clock: Clock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before the data are read where no reading could be quick enough; after they are read where that took the time; no trial is made."""
+    reached: list[str] = []
+
+    def read(*arguments: Any, **named: Any) -> Any:
+        reached.append("read")
+        clock.now += reading
+        return original(*arguments, **named)
+
+    original = fit.data.read
+    monkeypatch.setattr(fit.data, "read", read)
+    monkeypatch.setattr(fit, "plan", lambda *arguments: reached.append("planned"))
+    with pytest.raises(OptionError, match="measuring the result takes"):
+        fit.train("iris", None, {"budget": asked, "directory": tmp_path}, Progress(), started=clock.now)
+    assert reached == (["read"] if reading else [])
+    assert not list(tmp_path.iterdir())

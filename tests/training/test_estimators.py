@@ -22,12 +22,13 @@ import pytest
 import torch
 from joblib import parallel_config
 from sklearn.base import BaseEstimator, clone
+from sklearn.compose import make_column_transformer
 from sklearn.datasets import load_iris, make_regression
 from sklearn.exceptions import DataConversionWarning, NotFittedError
 from sklearn.impute import SimpleImputer
 from sklearn.model_selection import GridSearchCV, StratifiedKFold, cross_val_predict, cross_val_score
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
+from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from sklearn.utils.estimator_checks import check_estimator, parametrize_with_checks
 from torch import nn
 
@@ -557,3 +558,33 @@ def test_labels_of_several_types_are_named(missing: object) -> None:
     y = np.array(["a", missing] * 20, dtype=object)
     with pytest.raises(ValueError, match="several types"):
         NetworkClassifier(epochs=1).fit(np.zeros((40, 2)), y)
+
+
+STRANGE: dict[str, Any] = {
+    "pandas, texts": lambda: pandas.DataFrame({"size": range(40), "colour": ["red", "blue"] * 20}),
+    "pandas, categories": lambda: pandas.DataFrame({"size": range(40), "colour": pandas.Categorical(["red", "blue"] * 20)}),
+    "polars, texts": lambda: polars.DataFrame({"size": range(40), "colour": ["red", "blue"] * 20}),
+    "polars, categories": lambda: polars.DataFrame({"size": range(40), "colour": ["red", "blue"] * 20}, schema_overrides={
+        "colour": polars.Categorical}),
+    "dates": lambda: pandas.DataFrame({"size": range(40), "colour": pandas.date_range("2020", periods=40)}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", STRANGE)
+def test_columns_without_numbers_are_named_with_one_remedy_that_works(kind: str) -> None:
+    frame, y = STRANGE[kind](), np.arange(40) % 2
+    with pytest.raises(DataError, match=r"texts, categories or dates: colour") as caught:
+        NetworkClassifier(**FEW).fit(frame, y)
+    remedy = str(caught.value.do)
+    assert "give a frame" not in remedy
+    assert "OneHotEncoder" in remedy
+    encoded = make_column_transformer((OneHotEncoder(handle_unknown="ignore"), ["colour"]), remainder="passthrough", sparse_threshold=0)
+    assert set(make_pipeline(encoded, NetworkClassifier(**FEW)).fit(frame, y).predict(frame)) <= {0, 1}
+
+
+def test_frames_of_numbers_in_every_type_are_taken() -> None:
+    frame = pandas.DataFrame(
+        {"a": pandas.Categorical([1, 2] * 20), "b": pandas.array([True, False] * 20, dtype="boolean"),
+         "c": pandas.array(range(40), dtype="Int64"), "d": pandas.Series([1, 2.5] * 20, dtype=object)}
+    )  # fmt: skip
+    assert len(NetworkClassifier(**FEW).fit(frame, np.arange(40) % 2).predict(frame)) == 40

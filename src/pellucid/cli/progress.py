@@ -79,7 +79,9 @@ class TerminalProgress(Progress):
         self._write_notices()
 
     def decided(self, settings: Mapping[str, Any], chosen: tuple[str, ...]) -> None:
-        self._labelled(text("Chosen"), str(_decisions(settings, chosen)))
+        sentence = str(_decisions(settings, chosen))
+        if sentence:  # a complete configuration leaves nothing to choose
+            self._labelled(text("Chosen"), sentence)
 
     def expected(self, expectation: Expectation) -> None:
         from pellucid.training.summary import expectation_sentence
@@ -314,8 +316,9 @@ def _decisions(settings: Mapping[str, Any], chosen: Sequence[str]) -> Text:
         "weight_decay": text("weight decay"),
         "dropout": text("dropout"),
         "augment": text("augmentation"),
+        "precision": text("precision"),
     }
-    said = [name for name in words if name in chosen and settings.get(name) not in (None, "none")]
+    said = [name for name in words if name in chosen and settings.get(name) not in (None, "none", "float32")]
     if not settings.get("budget") and "epochs" in said:  # said before
         said.remove("epochs")
     return text("{parts}", parts=[text("{name} {value}", name=words[name], value=_value(settings[name])) for name in said])

@@ -87,6 +87,14 @@ class Output:
         """Whether lines and ticks beyond ASCII are sure to be drawn, one column wide."""
         return str(getattr(self.stream, "encoding", None) or "utf-8").lower().replace("_", "-").startswith("utf")
 
+    def ends_where(self, other: Output) -> bool:
+        """Whether both streams come to one place: a terminal, or a file or pipe into which both were led."""
+        try:
+            mine, others = (os.fstat(output.stream.fileno()) for output in (self, other))
+        except (AttributeError, OSError, ValueError):  # a stream of another program's making
+            return False
+        return os.path.samestat(mine, others)
+
     @property
     def columns(self) -> int:
         """The width to write prose for."""

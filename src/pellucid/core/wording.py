@@ -39,8 +39,13 @@ def count(value: float) -> str:
     return f"{round(value):,}".replace(",", " ")
 
 
+def counted(number: int, one: Text, many: Text) -> Text:
+    """The sentence for one thing, or that for several: English writes them differently."""
+    return one if number == 1 else many
+
+
 def samples(number: int) -> Text:
-    return text("1 sample") if number == 1 else text("{count} samples", count=count(number))
+    return counted(number, text("1 sample"), text("{count} samples", count=count(number)))
 
 
 def duration(seconds: float) -> Text:

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 
 from pellucid.core.errors import DataError
-from pellucid.core.language import text
+from pellucid.core.language import sample_name, text
 from pellucid.core.records import Notice, Task
+from pellucid.core.wording import counted
 from pellucid.data.kinds import PreprocessingKind, preprocessing_kind_of
 from pellucid.data.ledger import Ledger
 from pellucid.data.samples import Prepared, ResidentPart, Samples
@@ -213,19 +214,22 @@ def _duplicate_notices(ledger: Ledger) -> Sequence[Notice]:
     kept = [group for group in ledger.duplicates if sum(ledger.codes[position] != LEFT_OUT for position in group) > 1]
     if kept:
         copies = sum(len(group) - 1 for group in kept)
-        example = [str(ledger.identifiers[position]) for position in kept[0][:4]]
+        example = [sample_name(ledger.identifiers[position]) for position in kept[0][:4]]
         notices.append(
             Notice(
                 kind="duplicate_samples",
-                summary=text(
-                    "{copies} of {samples} samples are exact copies of others (such as {example}); all copies of one stay together",
-                    copies=copies, samples=ledger.samples, example=example,
+                summary=counted(
+                    copies,
+                    text("one of {samples} samples is an exact copy of another ({example}); both stay together",
+                         samples=ledger.samples, example=example),
+                    text("{copies} of {samples} samples are exact copies of others (such as {example}); all copies of one stay together",
+                         copies=copies, samples=ledger.samples, example=example),
                 ),
                 evidence={"groups": len(kept), "copies": copies, "samples": ledger.samples},
             )
         )  # fmt: skip
     if ledger.contradictions:
-        example = [str(ledger.identifiers[position]) for position in ledger.contradictions[0][:4]]
+        example = [sample_name(ledger.identifiers[position]) for position in ledger.contradictions[0][:4]]
         count = sum(len(group) for group in ledger.contradictions)
         notices.append(
             Notice(

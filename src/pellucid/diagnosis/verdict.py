@@ -25,7 +25,7 @@ def verdict(curves: Curves) -> tuple[Finding, ...]:
             findings.extend(function(curves) or ())
         except Exception as error:
             findings.append(failed(name, error))
-    if not any(finding.symptom in ("overfitting", "underfitting") for finding in findings):
+    if not any(finding.symptom in ("overfitting", "underfitting", "too_short") for finding in findings):
         findings.append(_nothing_wrong(curves))
     rank = {"fault": 0, "advice": 1, "good": 2}
     return tuple(sorted(findings, key=lambda finding: (rank.get(finding.level, 1), -finding.confidence)))

@@ -117,7 +117,9 @@ def _unreadable(error: Exception) -> Text:
 def _state(records: RunRecords) -> tuple[str, Text]:
     if records.divergence is not None:
         return "fault", text("diverged")
-    return ("good", text("finished")) if records.finished else ("advice", text("interrupted"))
+    if records.finished:
+        return "good", text("finished")
+    return "advice", text("running") if records.running else text("interrupted")
 
 
 def _parameters(records: RunRecords) -> str:

@@ -56,6 +56,7 @@ class RunRecords:
     cost: Cost | None = None
     summary: Mapping[str, Any] | None = None  # a finished run has one
     decisions: Mapping[str, Any] = field(default_factory=lambda: cast("dict[str, Any]", {}))
+    running: bool = False  # somebody trains in it while this is read
     unreadable: tuple[Text, ...] = ()  # files that are there and cannot be read, each with the reason
 
     @property
@@ -176,6 +177,7 @@ def read_records(directory: RunDirectory | Path | str) -> RunRecords:
         cost=record("cost", Cost.from_dict),
         summary=record("summary", dict[str, Any]),
         decisions=record("decisions", dict[str, Any]) or {},
+        running=directory.is_locked(),
         unreadable=tuple(unreadable),
     )
 

@@ -23,6 +23,21 @@ OPTIMIZER_NAMES = {
     "rmsprop": "RMSProp",
     "adam": "Adam",
     "adamw": "AdamW",
+    "muon": "Muon",
+}
+AUGMENTATION_NAMES = {
+    "flip": text("mirrored left to right at random"),
+    "alternating_flip": text("mirrored left to right in every second epoch"),
+    "shift": text("shifted, reflected at the border"),
+    "shift_zero": text("shifted, black at the border"),
+    "cutout": text("squares cut out"),
+    "mixup": text("pairs mixed (mixup)"),
+}
+_AMOUNTS = {  # of an augmentation, after its colon
+    "shift": text("shifted by up to {amount} pixels, reflected at the border"),
+    "shift_zero": text("shifted by up to {amount} pixels, black at the border"),
+    "cutout": text("squares of {amount} pixels a side cut out"),
+    "mixup": text("pairs mixed (mixup, alpha {amount})"),
 }
 SCHEDULE_NAMES = {
     "constant": text("a constant rate"),
@@ -44,6 +59,18 @@ _MORE_METRICS = {"ece": text("expected calibration error"), "sensitivity": text(
 
 def metric_name(name: str) -> Text | str:
     return METRIC_WORDS.get(name) or _MORE_METRICS.get(name) or name.replace("_", " ")
+
+
+def augmentations(option: str) -> list[Text | str]:
+    """The changes that the option `augment` names ("alternating_flip,shift:2"), in words; a name that is not ours stands for itself."""
+    told: list[Text | str] = []
+    for part in filter(None, option.replace("shift_flip", "flip,shift").split(",")):
+        name, _, amount = part.strip().partition(":")
+        if amount and name in _AMOUNTS:
+            told.append(Text(_AMOUNTS[name].message, {"amount": amount}))
+        else:
+            told.append(AUGMENTATION_NAMES.get(name, part))
+    return told
 
 
 def named(names: dict[str, Text] | dict[str, Text | str], name: object) -> Text | str:
@@ -73,6 +100,13 @@ def difference(number: float, beside: float) -> str:
 
 def interval(of: Interval | None, beside: float | None = None) -> str:
     return "" if of is None else f"[{value(of.low, beside)}, {value(of.high, beside)}]"
+
+
+def quantity(number: float) -> str:
+    """A number of the user's data in at most six digits: 0.1 and not 0.10000000000000001; whole numbers with all of theirs."""
+    if float(number).is_integer() and abs(number) < 1e15:
+        return f"{number:.0f}".replace("-", "−")
+    return f"{number:.6g}".replace("-", "−")
 
 
 def stated(score: Score | None) -> str:

@@ -51,6 +51,41 @@ except ImportError:  # before scikit-learn 1.6 it was a method
         return estimator._validate_data(*arguments, **keywords)
 
 
+def validated(estimator: Any, X: Any, *arguments: Any, **keywords: Any) -> Any:
+    """scikit-learn's checks; columns of a frame that hold no numbers are refused before them, by name and with what to do.
+
+    Raises:
+        DataError: texts, categories or dates. ValueError, TypeError: as scikit-learn.
+    """
+    if type(X).__module__.split(".")[0] in ("pandas", "polars") and hasattr(X, "columns"):
+        _refuse_columns_without_numbers(X)
+    return validate_data(estimator, X, *arguments, **keywords)
+
+
+def _refuse_columns_without_numbers(frame: Any) -> None:
+    columns = [frame.iloc[:, place] if hasattr(frame, "iloc") else frame[:, place] for place in range(frame.shape[1])]
+    strange = [str(name) for name, column in zip(frame.columns, columns, strict=True) if not _is_numeric(column)]
+    if strange:
+        raise DataError(
+            text("these columns of X hold texts, categories or dates: {names}", names=strange[:10]),
+            text("columns of numbers: an estimator learns from a matrix"),
+            text("encode them before it: make_pipeline(make_column_transformer((OneHotEncoder(handle_unknown='ignore'), {names}), "
+                 "remainder='passthrough', sparse_threshold=0), estimator); or train with pellucid.fit, which takes the frame as it is",
+                 names=str(strange[:5])),
+        )  # fmt: skip
+
+
+def _is_numeric(column: Any) -> bool:
+    """Whether a column of pandas or polars can be a column of numbers: by its type, pandas' untyped columns by their values."""
+    dtype = column.dtype
+    kind = getattr(dtype, "kind", None)
+    if kind is None:  # polars
+        return dtype.is_numeric() or str(dtype) in ("Boolean", "Null")
+    categories = getattr(dtype, "categories", None)
+    values = column.dropna() if categories is None else categories
+    return kind in "biufc" or (kind not in "mM" and not any(isinstance(value, str) for value in values))
+
+
 RANGE_TEST = "range_test"  # for learning_rate: measure it, as `fit` does
 SMALLEST_BATCH = 32  # of "auto"
 CUSTOMARY_UPDATES, LARGEST_FACTOR = 3000, 5.0  # see _customary_rate; benchmarks/small_data_defaults.py compares
@@ -235,7 +270,7 @@ class NetworkEstimator(BaseEstimator):
         Our own networks answer rows of tables in float64: an answer then does not depend on which samples are asked together, to 1e-15.
         """
         check_is_fitted(self)
-        inputs = read_inputs(validate_data(self, X, reset=False, allow_nd=True))[0]
+        inputs = read_inputs(validated(self, X, reset=False, allow_nd=True))[0]
         standardised = self.preprocessing_.inputs(array_samples(inputs, None, hashed=False))
         device = next(self.network_.parameters()).device
         exact = inputs.ndim == 2 and device.type != "mps" and type(self.network_).__module__.startswith("pellucid.")

@@ -15,6 +15,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from pellucid.core.errors import OptionError
 from pellucid.core.language import Text, text
 from pellucid.core.wording import duration
 from pellucid.training.schedules import Schedule, Turn
@@ -43,6 +44,24 @@ class Budget:
     def left(self) -> float:
         """Seconds until the command should have ended; negative when it should have ended already."""
         return AIM * self.seconds - self.spent()
+
+    def require(self, measuring: float) -> None:
+        """Refuse a budget that leaves no time before the `measuring` (seconds) at the end.
+
+        Raises:
+            OptionError: it is too short; the message names the least that could do.
+        """
+        if self.left() <= measuring:
+            raise self.too_short(measuring)
+
+    def too_short(self, measuring: float, training: float = 0.0) -> OptionError:
+        """The refusal, with a budget that would hold `training` and `measuring` (seconds) as well."""
+        return OptionError(
+            text("the budget is {budget}; {spent} went before the first step, and measuring the result takes {measuring}",
+                 budget=duration(self.seconds), spent=duration(self.spent()), measuring=duration(measuring)),
+            text("a budget that holds at least a few steps of training"),
+            text("give it more time: --budget {least}s", least=math.ceil(1.2 * (self.spent() + measuring + training))),
+        )  # fmt: skip
 
 
 class Timekeeper:

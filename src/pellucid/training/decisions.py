@@ -18,11 +18,11 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from pellucid.core.errors import MemoryShortage, OptionError
+from pellucid.core.errors import MemoryShortage
 from pellucid.core.language import Text, text
 from pellucid.core.records import Expectation
 from pellucid.core.system import Signals
-from pellucid.core.wording import duration, memory
+from pellucid.core.wording import memory
 from pellucid.data.samples import ResidentPart
 from pellucid.training.assessment import evaluate_part
 from pellucid.training.budget import Budget, Timekeeper
@@ -53,6 +53,11 @@ COMPARISON_BYTES = 120 * 2**20  # what scikit-learn and its models take
 SCORED = 4096  # made-up answers whose scoring is timed
 
 
+def least_measuring(baselines: bool) -> float:
+    """Seconds after the last update that are known before anything has been measured."""
+    return RECORDS_SECONDS + (BASELINE_SECONDS if baselines else 0.0)
+
+
 @dataclass
 class Decided:
     """The settings with every decision, and how long it will take."""
@@ -79,6 +84,7 @@ def decide(session: Session, signals: Signals, budget: Budget | None) -> Decided
         decided.settings = replace(decided.settings, batch_size=stored["batch_size"])
     if session.directory.path is not None or budget is not None:
         if budget is not None:
+            budget.require(least_measuring(session.baselines))
             session.progress.phase(text("measuring the speed"))
         parts = {"train": session.prepared.train}
         loaders = loader_states(parts)
@@ -210,17 +216,7 @@ def _steps(session: Session, decided: Decided) -> dict[str, Any]:
     cost = trial.step_seconds + _epoch_end_seconds(session, trial) / per_epoch
     steps = int(left / cost) if left > 0 else 0
     if steps < min(LEAST_STEPS, per_epoch):
-        least = math.ceil(1.2 * (budget.spent() + decided.measuring_seconds + LEAST_STEPS * trial.step_seconds))
-        raise OptionError(
-            text(
-                "the budget is {budget}; {spent} went before the first step, and measuring the result takes {measuring}",
-                budget=duration(budget.seconds),
-                spent=duration(budget.spent()),
-                measuring=duration(decided.measuring_seconds),
-            ),
-            text("a budget that holds at least a few steps of training"),
-            text("give it more time: --budget {least}s", least=least),
-        )
+        raise budget.too_short(decided.measuring_seconds, LEAST_STEPS * trial.step_seconds)
     if steps > most * per_epoch:
         steps = most * per_epoch
         if "epochs" in settings.chosen:
@@ -257,9 +253,10 @@ def _measuring_seconds(session: Session, decided: Decided) -> float:
     parts = min(train, TRAIN_SCORE_LIMIT) if getattr(session.prepared.train, "ordered", True) else train
     parts += len(session.prepared.validation) + len(session.prepared.test)
     scoring = decided.trial.scoring_seconds if decided.trial.scoring_seconds is not None else SCORING_SECONDS
-    seconds = _epoch_end_seconds(session, decided.trial) + decided.trial.evaluation_seconds(parts) + scoring + RECORDS_SECONDS
+    seconds = _epoch_end_seconds(session, decided.trial) + decided.trial.evaluation_seconds(parts) + scoring
+    seconds += least_measuring(session.baselines and decided.budget is not None)
     if decided.budget is not None:
-        seconds += BASELINE_SHARE * decided.budget.seconds + (BASELINE_SECONDS if session.baselines else 0.0)
+        seconds += BASELINE_SHARE * decided.budget.seconds
     return seconds
 
 

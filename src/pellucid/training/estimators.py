@@ -26,7 +26,7 @@ from pellucid.core.language import text
 from pellucid.core.records import Task
 from pellucid.data.arrays.checks import read_inputs
 from pellucid.data.arrays.targets import Targets
-from pellucid.training.base_estimator import NetworkEstimator, checked_weights, validate_data
+from pellucid.training.base_estimator import NetworkEstimator, checked_weights, validated
 from pellucid.training.losses import class_weights, probabilities
 
 
@@ -128,7 +128,7 @@ class NetworkClassifier(ClassifierMixin, NetworkEstimator):
         Raises:
             ValueError: X, y or the weights cannot be used. OptionError (also ValueError): an option is out of range. DivergenceError.
         """
-        X, y = validate_data(self, X, y, allow_nd=True)
+        X, y = validated(self, X, y, allow_nd=True)
         _check_labels(y)
         check_classification_targets(y)
         weights = checked_weights(sample_weight, X)
@@ -240,7 +240,7 @@ class NetworkRegressor(RegressorMixin, NetworkEstimator):
         Raises:
             ValueError: X, y or the weights cannot be used. OptionError (also ValueError): an option is out of range. DivergenceError.
         """
-        X, y = validate_data(self, X, y, allow_nd=True, multi_output=True, y_numeric=True)
+        X, y = validated(self, X, y, allow_nd=True, multi_output=True, y_numeric=True)
         if y.ndim == 2 and y.shape[1] == 1:
             y = column_or_1d(y, warn=True)
         weights = checked_weights(sample_weight, X)

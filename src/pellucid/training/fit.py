@@ -31,6 +31,7 @@ from pellucid.training.construction import (
     network_name,
 )
 from pellucid.training.cost import flops_per_sample, threads_for
+from pellucid.training.decisions import least_measuring
 from pellucid.training.loop import loader_states, restore_loaders
 from pellucid.training.metrics import parse_condition
 from pellucid.training.progress import Progress
@@ -138,6 +139,10 @@ def train(source: Any, target: Any, options: Mapping[str, Any], progress: Progre
     """
     started = perf_counter() if started is None else started
     resolved = option_table.resolve(options)
+    budget = None if resolved["budget"] is None else Budget(resolved["budget"], started)
+    measuring = least_measuring(resolved["baselines"])
+    if budget is not None:
+        budget.require(measuring)
     device = choose_device(resolved["device"])
     samples = data.read(
         source, target, tell=progress.waiting,
@@ -151,10 +156,12 @@ def train(source: Any, target: Any, options: Mapping[str, Any], progress: Progre
             if samples.kind == "table"
             else text("name the target: --target COLUMN, or fit(X, y)"),
         )
+    if budget is not None:  # reading may have taken what there was
+        budget.require(measuring)
     prepared = data.prepare(samples, validation=resolved["validation"], test=resolved["test"], seed=resolved["seed"])
     settings, chosen = plan(prepared, resolved, device)
-    if settings.budget is not None:
-        settings, chosen = narrowed(Budget(settings.budget, started), prepared, resolved, settings, chosen, device)
+    if budget is not None:
+        settings, chosen = narrowed(budget, prepared, resolved, settings, chosen, device)
     return train_prepared(samples, prepared, resolved, settings, chosen, device, progress, started)
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pellucid.core.language import Text, text
 from pellucid.core.records import Cost, Expectation, Finding, Notice, Record, Score, Task
 from pellucid.core.results import Baseline, Baselines, PartEvaluation
-from pellucid.core.wording import baseline_name, count, duration, memory, samples
+from pellucid.core.wording import baseline_name, count, counted, duration, memory, samples
 from pellucid.diagnosis.curves import metric_word, part_word, shown
 
 WORTH_SAYING = 5.0  # seconds: what takes less needs no announcement
@@ -132,11 +132,11 @@ def result_sentences(summary: Summary) -> list[Text]:
 
 
 def _epochs(number: int) -> Text:
-    return text("1 epoch") if number == 1 else text("{count} epochs", count=count(number))
+    return counted(number, text("1 epoch"), text("{count} epochs", count=count(number)))
 
 
 def _steps(number: int) -> Text:
-    return text("1 step") if number == 1 else text("{count} steps", count=count(number))
+    return counted(number, text("1 step"), text("{count} steps", count=count(number)))
 
 
 def _two_classes(evaluation: PartEvaluation) -> list[Text]:

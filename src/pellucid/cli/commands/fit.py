@@ -39,7 +39,7 @@ def _fit(session: Session, source: str | None, target: str | None, config: str |
     if session.json:
         session.write_json(fit_answer(run))
     else:
-        show_result(session.out, run, notes=not (session.out.live and session.err.live))  # a terminal has the notes already
+        show_result(session.out, run, notes=not session.out.ends_where(session.err))  # there they have been said
 
 
 command = Command(

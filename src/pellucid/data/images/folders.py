@@ -12,6 +12,7 @@ from pellucid.core.errors import DataError
 from pellucid.core.language import text
 from pellucid.core.records import Notice
 from pellucid.core.system import quoted
+from pellucid.core.wording import counted
 from pellucid.data.images.decoding import Unreadable, image_suffixes, read_header
 
 PART_NAMES = {
@@ -82,8 +83,13 @@ def images_below(folder: Path, notices: list[Notice] | None = None) -> Iterator[
         notices.append(
             Notice(
                 kind="other_files",
-                summary=text("{count} files in {folder} are not images by their names (for example {example}); they were passed over",
-                             count=len(others), folder=folder.name, example=Path(others[0]).name),
+                summary=counted(
+                    len(others),
+                    text("{example} in {folder} is not an image by its name; it was passed over",
+                         example=Path(others[0]).name, folder=folder.name),
+                    text("{count} files in {folder} are not images by their names (for example {example}); they were passed over",
+                         count=len(others), folder=folder.name, example=Path(others[0]).name),
+                ),
                 where=str(folder),
                 evidence={"files": len(others)},
             )
@@ -169,8 +175,13 @@ def list_images(root: Path) -> ImageListing:
         listing.notices.append(
             Notice(
                 kind="images_without_class",
-                summary=text("{count} images stand in {folder} itself and belong to no class (for example {example}); they were left out",
-                             count=len(loose), folder=base.name, example=loose[0]),
+                summary=counted(
+                    len(loose),
+                    text("{example} stands in {folder} itself and belongs to no class; it was left out",
+                         example=loose[0], folder=base.name),
+                    text("{count} images stand in {folder} itself and belong to no class (for example {example}); they were left out",
+                         count=len(loose), folder=base.name, example=loose[0]),
+                ),
                 where=str(base),
                 evidence={"files": len(loose)},
             )
@@ -232,8 +243,12 @@ def _joined(notices: list[Notice], folder: Path) -> list[Notice]:
             joined += alike
             continue
         count = sum(int(number) for notice in alike for number in notice.evidence.values())
-        summary = text("{first}; the same in {others} more folders, {count} files or links in all",
-                       first=alike[0].summary, others=len(alike) - 1, count=count)  # fmt: skip
+        summary = counted(
+            len(alike) - 1,
+            text("{first}; the same in one more folder, {count} files or links in all", first=alike[0].summary, count=count),
+            text("{first}; the same in {others} more folders, {count} files or links in all",
+                 first=alike[0].summary, others=len(alike) - 1, count=count),
+        )  # fmt: skip
         joined.append(Notice(kind=kind, summary=summary, where=str(folder), evidence={"files": count, "folders": len(alike)}))
     return joined
 

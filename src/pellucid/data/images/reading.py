@@ -19,6 +19,7 @@ from pellucid.core.hashing import hash_rows, join_hashes
 from pellucid.core.language import Text, text
 from pellucid.core.memory import available_memory_bytes, require_memory
 from pellucid.core.records import Notice, Task
+from pellucid.core.wording import counted
 from pellucid.data.arrays.checks import per_sample
 from pellucid.data.arrays.preprocessing import ByteStandardisation, mean_and_scale
 from pellucid.data.arrays.targets import target_hashes
@@ -87,9 +88,16 @@ def _read_listing(listing: ImageListing, name: str, group: Any, time: Any, size:
     animated = sum(header.animated for header in readable)
     if animated:
         notices.append(
-            Notice(kind="animated_images", summary=text("{count} images are animated: only their first frame is used", count=animated),
-                   evidence={"files": animated})
-        )  # fmt: skip
+            Notice(
+                kind="animated_images",
+                summary=counted(
+                    animated,
+                    text("one image is animated: only its first frame is used"),
+                    text("{count} images are animated: only their first frame is used", count=animated),
+                ),
+                evidence={"files": animated},
+            )
+        )
     chosen = [index for index in range(len(listing.files)) if index not in bad]
     pixels, failed = _decode_all([listing.files[index].path for index in chosen], channels, (int(size[0]), int(size[1])))
     bad.update({chosen[position]: reason for position, reason in failed.items()})
@@ -178,9 +186,14 @@ def common_size(headers: Sequence[Header], notices: list[Notice]) -> tuple[int, 
         notices.append(
             Notice(
                 kind="resized_images",
-                summary=text(
-                    "the images have {count} different sizes (height x width), from {smallest} to {largest}; all are resized to {common}",
-                    count=len(sizes), smallest=smallest, largest=largest, common=common,
+                summary=counted(
+                    len(sizes),
+                    text("the images, {size} (height x width) each, are resized to {common}", size=smallest, common=common),
+                    text(
+                        "the images have {count} different sizes (height x width), from {smallest} to {largest}; all are resized to "
+                        "{common}",
+                        count=len(sizes), smallest=smallest, largest=largest, common=common,
+                    ),
                 ),
                 evidence={"sizes": len(sizes), "smallest": smallest, "largest": largest, "chosen": list(chosen)},
             )

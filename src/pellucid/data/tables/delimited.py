@@ -100,6 +100,17 @@ def _read_delimited(content: bytes, name: str, header: bool) -> DelimitedTable:
                 ),
             )
         )  # fmt: skip
+    elif not header and len(frame) and _look_like_names(names, frame):
+        notices.append(
+            Notice(
+                kind="data_is_header",
+                summary=text(
+                    "the first line of {name} looks like column names ({values}) and is read as a row, because --no-header (header=False) "
+                    "says so: leave that out if they are names",
+                    name=name, values=", ".join(name[:20] for name in names[:3]),
+                ),
+            )
+        )  # fmt: skip
     if not header:
         top = pl.DataFrame([[value] for value in first], schema=_schema(len(first)))
         frame = pl.concat([top, frame]) if len(frame) else top
@@ -268,6 +279,15 @@ def _looks_like_data(names: list[str], frame: pl.DataFrame) -> bool:
         return False
     steps = np.diff(numbers)
     return len(numbers) < 3 or not ((steps > 0).all() or (steps < 0).all())
+
+
+def _look_like_names(names: list[str], frame: pl.DataFrame) -> bool:
+    """Whether the first line holds different words and no number, above a column of nothing but numbers."""
+    if any(not name or _NUMBER.fullmatch(name) for name in names) or len(set(names)) < len(names):
+        return False
+    stripped = (values.str.strip_chars() for values in frame.get_columns())
+    present = (values.filter(values != "") for values in stripped)
+    return any(len(values) > 0 and values.str.contains(f"^(?:{_NUMBER.pattern})$").all() for values in present)
 
 
 def _distinct_names(names: list[str], notices: list[Notice]) -> list[str]:

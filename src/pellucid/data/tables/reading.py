@@ -13,6 +13,7 @@ from pellucid.core.errors import DataError, did_you_mean
 from pellucid.core.hashing import hash_rows, hash_text, join_hashes
 from pellucid.core.language import Text, sample_name, text
 from pellucid.core.records import Notice, Task
+from pellucid.core.wording import counted
 from pellucid.data.samples import Quarantined, Samples
 from pellucid.data.tables.columns import Column, content_columns, infer_column, infer_columns, used_columns
 from pellucid.data.tables.files import RawTable, load
@@ -225,7 +226,11 @@ def without_empty_rows(raw: RawTable) -> tuple[RawTable, np.ndarray]:
         )
     notice = Notice(
         kind="empty_rows",
-        summary=text("{count} rows without any value are left out", count=int((~kept).sum())),
+        summary=counted(
+            int((~kept).sum()),
+            text("one row without any value is left out"),
+            text("{count} rows without any value are left out", count=int((~kept).sum())),
+        ),
         evidence={"rows": int((~kept).sum())},
     )
     return replace(raw, frame=raw.frame.filter(pl.Series(kept)), notices=[*raw.notices, notice]), kept

@@ -189,10 +189,11 @@ def overfitting(curves: Curves) -> list[Finding]:
             level="advice" if 2 * wasted > curves.epochs_done and wasted > 20 else "good",
             confidence=rise.confidence,
             summary=text(
-                "No harmful overfitting: {course}, the sign of memorising, but the weights of epoch {kept} were kept. The cost is time: "
-                "{wasted} of {epochs} epochs.",
-                course=course,
+                "The network that was kept does not overfit: its weights are those of epoch {kept}, with a validation loss of {loss}. "
+                "Training went on to memorise: {course}. That cost time, {wasted} of {epochs} epochs, and no accuracy.",
                 kept=kept_epoch,
+                loss=shown(rise.kept),
+                course=course,
                 wasted=wasted,
                 epochs=curves.epochs_done,
             ),

@@ -158,21 +158,21 @@ def _too_short(curves: Curves, share: float | None) -> list[Finding]:
     values = {"metric": metric_word(curves.primary), "train": shown(curves.train.value), "epochs": epochs}
     if epochs == 1:
         summary = text(
-            "Underfitting is likely: training ended after one epoch, {metric} on the training part itself is {train}, and whether the loss "
-            "was still falling cannot be told.",
+            "Too short to judge: after one epoch, with {metric} {train} on the training part, nobody can tell whether the loss was still "
+            "falling.",
             **values,
         )
     else:
         summary = text(
-            "Underfitting is likely: training ended after {epochs} epochs, {metric} on the training part itself is {train}, and whether "
-            "the loss was still falling cannot be told.",
+            "Too short to judge: after {epochs} epochs, with {metric} {train} on the training part, nobody can tell whether the loss was "
+            "still falling.",
             **values,
         )
     return [
         Finding(
-            symptom="underfitting",
+            symptom="too_short",
             level="advice",
-            confidence=0.6,
+            confidence=0.5,
             summary=summary,
             evidence={
                 "metric": curves.primary,

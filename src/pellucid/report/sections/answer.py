@@ -9,6 +9,7 @@ from typing import Any
 from pellucid.core.language import Text, text
 from pellucid.core.records import Finding
 from pellucid.core.system import quoted
+from pellucid.core.wording import counted
 from pellucid.report import wording
 from pellucid.report.records import RunRecords
 
@@ -54,17 +55,23 @@ def _measured(records: RunRecords) -> list[Text]:
         row = records.history[-1] if records.history else {}
         part = "validation" if row.get("validation") else "train"
         value = (row.get(part) or {}).get(records.primary)
-        epochs = len(records.history)
+        epochs = counted(len(records.history), text("1 epoch"), text("{count} epochs", count=wording.grouped(len(records.history))))
         if value is None:
-            return [text("There is no score yet: the training has done {epochs} epochs and was interrupted.", epochs=epochs)]
+            running = text("There is no score yet: the training is running and has done {epochs}.", epochs=epochs)
+            return [
+                running if records.running
+                else text("There is no score yet: the training has done {epochs} and was interrupted.", epochs=epochs)
+            ]  # fmt: skip
+        values = {"epochs": epochs, "metric": wording.metric_name(records.primary), "value": wording.value(value),
+                  "part": wording.PART_NAMES[part]}  # fmt: skip
+        if records.running:
+            return [
+                text(
+                    "There is no final score yet: the training is running; after {epochs} the {metric} is {value} on the {part}.", **values
+                )
+            ]
         return [
-            text(
-                "There is no final score yet: the training was interrupted after {epochs} epochs, with {metric} {value} on the {part}.",
-                epochs=epochs,
-                metric=wording.metric_name(records.primary),
-                value=wording.value(value),
-                part=wording.PART_NAMES[part],
-            )
+            text("There is no final score yet: the training was interrupted after {epochs}, with {metric} {value} on the {part}.", **values)
         ]
     if records.part == "validation":
         told.append(text("No test part was held out; the validation part chose the weights, so this score is a little too good."))
@@ -103,6 +110,9 @@ def _next_steps(records: RunRecords) -> list[Text]:
     if records.summary is not None:
         return [Text.from_dict(step) for step in records.summary.get("next_steps") or ()]
     steps = [finding.remedy for finding in records.findings if finding.remedy is not None]
+    if records.running:
+        return [text("wait until the training has ended, and draw this report again: {command}",
+                     command=f"pellucid report {quoted(records.path)}")]  # fmt: skip
     if records.divergence is None:
         steps.append(text("go on with: {command}", command=f"pellucid resume {quoted(records.path)}"))
     return steps

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pellucid.core.language import Text, sample_name, text
-from pellucid.core.wording import COLUMN_KINDS
+from pellucid.core.wording import COLUMN_KINDS, counted
 from pellucid.report import wording
 from pellucid.report.records import RunRecords
 
@@ -62,7 +62,11 @@ def _facts(records: RunRecords, samples: int, left_out: int | None) -> list[tupl
             rows.append(
                 (
                     text("taken out"),
-                    text("{count} copies of samples that a later part holds too", count=wording.grouped(len(ledger["removed"]))),
+                    counted(
+                        len(ledger["removed"]),
+                        text("one copy of a sample that a later part holds too"),
+                        text("{count} copies of samples that a later part holds too", count=wording.grouped(len(ledger["removed"]))),
+                    ),
                 )
             )
         elif left_out:
@@ -90,13 +94,17 @@ def _copies(groups: Sequence[Sequence[int]]) -> Text | str:
     copies = sum(len(group) - 1 for group in groups)
     if not copies:
         return text("none")
-    return text(
-        "{copies}, in {groups} groups; all copies of one sample stay in one part", copies=wording.grouped(copies), groups=len(groups)
+    return counted(
+        len(groups),
+        text("{copies}, all of one sample; they stay in one part", copies=wording.grouped(copies)),
+        text("{copies}, in {groups} groups; all copies of one sample stay in one part", copies=wording.grouped(copies), groups=len(groups)),
     )
 
 
 def _contradicting(groups: Sequence[Sequence[int]]) -> Text:
-    return text("{samples} samples in {groups} groups", samples=wording.grouped(sum(len(group) for group in groups)), groups=len(groups))
+    samples = wording.grouped(sum(len(group) for group in groups))
+    several = text("{samples} samples in {groups} groups", samples=samples, groups=len(groups))
+    return counted(len(groups), text("{samples} samples", samples=samples), several)
 
 
 def _division(records: RunRecords) -> Text:

@@ -127,10 +127,12 @@ def _details(records: RunRecords) -> list[Text]:
     if records.config.get("learning_rate") == "auto" and records.decisions.get("range_test"):
         details.append(text("chosen by a range test (Smith 2017)"))
     details.append(wording.named(dict(wording.SCHEDULE_NAMES), settings.get("schedule")))  # type: ignore[arg-type]
-    if settings.get("momentum") and settings.get("optimizer") in ("momentum", "nesterov", "rmsprop"):
+    if settings.get("momentum") and settings.get("optimizer") in ("momentum", "nesterov", "rmsprop", "muon"):
         details.append(text("momentum {number:g}", number=settings["momentum"]))
     if settings.get("weight_decay"):
         details.append(text("weight decay {number:g}", number=settings["weight_decay"]))
+    if settings.get("precision") == "bfloat16":
+        details.append(text("mixed precision (bfloat16)"))
     if settings.get("clip"):
         details.append(text("gradient norm clipped at {number:g}", number=settings["clip"]))
     return details
@@ -145,7 +147,7 @@ def _against_overfitting(settings: Mapping[str, Any]) -> list[Text]:
     if settings.get("l1"):
         means.append(text("an L1 penalty of {number:g}", number=settings["l1"]))
     if settings.get("augment") not in (None, "none"):
-        means.append(text("random changes of the training images ({name})", name=str(settings["augment"])))
+        means.append(text("random changes of the training images ({changes})", changes=wording.augmentations(str(settings["augment"]))))
     if settings.get("patience"):
         means.append(text("early stopping after {patience} epochs without a lower validation loss", patience=settings["patience"]))
     return means

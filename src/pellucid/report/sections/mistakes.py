@@ -48,12 +48,18 @@ def _card(mistake: Mistake) -> Mapping[str, Any]:
         "loss": wording.value(mistake.loss),
         "wrong": mistake.actual != mistake.predicted,
         "picture": _picture(mistake.thumbnail),
-        "values": [(str(name), "–" if value is None else str(value)[:LONGEST_VALUE]) for name, value in mistake.values.items()],
+        "values": [(str(name), _cell(value)) for name, value in mistake.values.items()],
     }
 
 
 def _answer(values: Sequence[str | float]) -> str:
     return ", ".join(wording.value(value) if isinstance(value, float) else str(value) for value in values)
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return "–"
+    return wording.quantity(value) if isinstance(value, float) else str(value)[:LONGEST_VALUE]
 
 
 def _small_share(share: float) -> str:
