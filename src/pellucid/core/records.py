@@ -7,14 +7,16 @@ A record is a frozen dataclass with a `format` integer. Fields that a newer vers
 from __future__ import annotations
 
 import dataclasses
+import math
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any, ClassVar, Self, cast
 
-from pellucid.core.language import Text
+from pellucid.core.errors import OptionError
+from pellucid.core.language import Text, text
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,7 +127,37 @@ class Verification(Record):
     difference: float  # mean of after - before
     interval: Interval  # of the difference
     verdict: str  # "helps", "no difference" or "worse"
+    steps: int = 0  # updates of each training before the change
+    complete: bool = True  # False: the budget shortened the trainings
     seconds: float = 0.0
+
+    def __str__(self) -> str:
+        """One sentence."""
+        return str(self.summary)
+
+    @property
+    def summary(self) -> Text:
+        """What the change does, with its interval."""
+        words = {
+            "helps": text("The remedy helps"), "worse": text("The remedy makes it worse"),
+            "no difference": text("The remedy makes no difference that the seeds do not explain"),
+        }  # fmt: skip
+        metric = {"accuracy": text("accuracy"), "loss": text("negative loss"), "r2": text("R2")}.get(self.metric, self.metric)
+        return text(
+            "{verdict}: over {seeds} seeds {metric} went from {before} to {after}; difference {difference:+.3g}, 95 % interval "
+            "[{low:.3g}, {high:.3g}].",
+            verdict=words.get(self.verdict, self.verdict), seeds=len(self.seeds), metric=metric, before=_mean(self.before),
+            after=_mean(self.after), difference=self.difference, low=self.interval.low, high=self.interval.high,
+        )  # fmt: skip
+
+
+def _mean(scores: tuple[float, ...]) -> str | Text:
+    """The mean of the trainings that did not break down, and how many did."""
+    kept = [score for score in scores if math.isfinite(score)]
+    if not kept:
+        return text("a breakdown")
+    mean = f"{sum(kept) / len(kept):.3g}"
+    return mean if len(kept) == len(scores) else text("{mean} ({count} broke down)", mean=mean, count=len(scores) - len(kept))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,6 +174,32 @@ class Finding(Record):
     remedy: Text | None = None  # a concrete change, in words
     change: Change | None = None  # the same as something that can be applied, where it is mechanical
     established_by: str = "dynamic"  # "static", "data", "dynamic", "controlled"
+
+    def verify(self, seeds: int | Sequence[int] = 3, budget: float | str | None = None) -> Verification:
+        """Prove the remedy: the experiment that was diagnosed runs without the change and with it, from the same seeds.
+
+        `seeds` is how many (at least 3), or which; further ones are added while it is open which side is better. `budget` ("60s") bounds
+        the time; trainings that are longer are compared over as many updates as it leaves. The user's own objects stay as they are.
+
+        Raises:
+            OptionError: the finding comes from a watched training and not from `pellucid.diagnose`, has no change that can be applied,
+                or the budget is too small.
+            ModelError, DataError: the change does not fit this experiment.
+        """
+        prover = self.__dict__.get("_prover")
+        if prover is None:
+            raise OptionError(
+                text("this finding belongs to no experiment that could be run again"),
+                text("a finding of pellucid.diagnose: a proof takes a training that can be started anew"),
+                text("write your training as a pellucid.Experiment, and call pellucid.diagnose(experiment)"),
+            )
+        if self.change is None:
+            raise OptionError(
+                text("the remedy of {cause!r} is no change that can be applied by itself", cause=self.cause or self.symptom),
+                text("a finding whose change is not None"),
+                text("do what its remedy says in your own code, and diagnose again"),
+            )
+        return prover.verify(self.change, seeds, budget)
 
 
 @dataclass(frozen=True, kw_only=True)

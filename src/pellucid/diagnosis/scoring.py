@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 CHUNK = 512  # samples that are answered at once
 CLASSES_LIMIT = 100_000
 JUDGED = 1000  # targets that decide what kind they are
+ASKED = 8  # samples that an untrained network answers, so that its answers' shape is known
 IGNORED = -100  # the target that torch's losses leave out
 GRID = (-10.0, -5.0, -2.0, -1.0, -0.5, 0.0, 0.5, 1.0, 2.0, 5.0, 10.0)
 
@@ -62,8 +63,8 @@ class Scoring:
                         if self.restore is not None or self.loss is not None:
                             back = self.restore or (lambda structure: structure)
                             judged += float((self.loss or loss)(back(answer), back(targets))) * count
-                    elif isinstance(answer, Tensor) and isinstance(targets, Tensor):
-                        kept.append(self._compared(answer, targets))
+                    elif isinstance(targets, Tensor) and (fitting := answer_to(targets, answer)) is not None:
+                        kept.append(self._compared(fitting, targets))
         finally:
             for module, mode in modes.items():
                 module.training = mode
@@ -146,6 +147,13 @@ def class_axis(outputs: Tensor, labels: Tensor) -> int | None:
     return None
 
 
+def answer_to(targets: Tensor, answer: Any) -> Tensor | None:
+    """The first tensor of a network's answer that can be one to these targets: networks give hidden states and more beside it."""
+    found: list[Tensor] = []
+    mapped(lambda tensor: (found.append(tensor), tensor)[1], answer)
+    return next((one for one in found if one.numel() == targets.numel() or class_axis(one, targets) is not None), None)
+
+
 def scoring_of(experiment: Experiment) -> Scoring:
     """The metric that fits the targets and what the network answers, which is asked once about a few samples."""
     if experiment.scoring is not None:
@@ -164,8 +172,12 @@ def _fitting(experiment: Experiment) -> Scoring:
     _, targets = experiment.samples("train", JUDGED)
     if not isinstance(targets, Tensor) or targets.is_complex():
         return Scoring("loss")
-    outputs = _answer(experiment)
-    few = targets[: len(outputs)] if outputs is not None else targets
+    answered, outputs = _answer(experiment)
+    few = targets[: min(ASKED, len(targets))]
+    if answered:
+        outputs = answer_to(few, outputs)
+        if outputs is None:
+            return Scoring("loss")
     if _rows_of_classes(targets) and (outputs is None or outputs.shape == few.shape):
         return Scoring("accuracy", targets.shape[1])
     values = targets[targets != IGNORED].double().reshape(-1) if not targets.is_floating_point() else targets.double().reshape(-1)
@@ -177,22 +189,19 @@ def _fitting(experiment: Experiment) -> Scoring:
         return Scoring("accuracy", max(int(high) + 1, 2))
     if len(set(values.unique().tolist())) == 2 and not several and whole:
         return Scoring("accuracy", 2, values=(low, high))
-    if outputs is not None and outputs.numel() != few.numel():
-        return Scoring("loss")
     return Scoring("r2")
 
 
-def _answer(experiment: Experiment) -> Tensor | None:
-    """The untrained network's outputs for a few samples."""
-    inputs, _ = experiment.samples("train", 8)
+def _answer(experiment: Experiment) -> tuple[bool, Any]:
+    """Whether the untrained network answers a few samples, and what."""
+    inputs, _ = experiment.samples("train", ASKED)
     with random_state_kept(set(), None), torch.no_grad():
         model, _ = experiment.build(0)
         model.eval()
         try:
-            outputs = called(model, on_device(inputs, device_of(model)))
+            return True, mapped(lambda tensor: tensor.cpu(), called(model, on_device(inputs, device_of(model))))
         except Exception:  # check() says what fails, with the batch in hand
-            return None
-    return outputs.cpu() if isinstance(outputs, Tensor) else None
+            return False, None
 
 
 def constant_score(experiment: Experiment, scoring: Scoring | None = None) -> float | None:
