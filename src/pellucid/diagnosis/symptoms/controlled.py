@@ -1,0 +1,365 @@
+"""Causes that short controlled trainings establish: what helped, from several seeds, by more than seeds explain.
+
+Where several changes help, one cause is named: the first in the order of `ORDER` that brings most of what the best of them brings. Data
+come before settings, since a step that fits well-scaled inputs hides what is wrong with them, and the user's optimizer before another one.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from pellucid.core.language import Text, text
+from pellucid.core.records import Finding
+from pellucid.diagnosis.curves import metric_word, shown
+from pellucid.diagnosis.registry import symptom
+from pellucid.diagnosis.trials import Effect, Trials
+
+DATA = {"inputs": ("standardised inputs",), "targets": ("standardised targets",)}
+RATE = {
+    "rate up": tuple(f"learning rate x {10**n:g}" for n in range(1, 6)),
+    "rate down": tuple(f"learning rate x {10.0**-n:g}" for n in range(1, 6)),
+}
+AMOUNT = {"batch": ("batch size",), "longer": ("longer",)}
+REGULARISATION = {"decay": ("no weight decay",), "dropout": ("no dropout",)}
+OPTIMIZER = {"optimizer": ("Adam",)}
+MOST = 0.7  # of what the best change brings
+FAULT, LOST = 0.3, 0.1  # of the way to a perfect score, and of what can be learnt, that a training loses: one we would not leave so
+ADVICE = 0.1
+NOTHING = 0.05  # of the loss of one batch: as good as not learnt by heart
+BY_HEART = 0.9
+NARROW = 4  # units of a layer that may be too few to tell 16 samples apart
+TOUCHED = 1e-3  # of an output's spread, by which other samples move it in evaluation mode
+CUSTOMARY = {"Adam": (2e-4, 2e-2), "AdamW": (2e-4, 2e-2), "RMSprop": (2e-4, 1e-2), "SGD": (3e-3, 0.5)}  # rates in published recipes
+LEAST_SAMPLES = 200  # before "no network finds anything" is more than a lack of data
+
+
+def helping(trials: Trials) -> dict[str, Effect]:
+    """The changes that helped, proved over several seeds, material, and to more than a constant answer."""
+    arms = {**trials.arms, **({"longer": trials.longer} if trials.longer is not None else {})}
+    least = -math.inf if trials.constant is None else trials.constant + 2 * max(trials.noise, trials.standard_error)
+    effects = {name: trials.effect(arm) for name, arm in arms.items() if arm.score > least}
+    return {name: effect for name, effect in effects.items() if effect.proved and effect.closed >= ADVICE}
+
+
+def chosen(trials: Trials, family: str) -> str | None:
+    """The best change of this family, where it names the cause; None where another does, or a remedy of another finding does as well."""
+    effects = helping(trials)
+    best = max((effect.difference for effect in effects.values()), default=0.0)
+    good = {name: effect.difference for name, effect in effects.items() if effect.difference >= MOST * best}
+    if any(name.startswith("remedy of") for name in good):
+        return None
+    # a customary rate that seems too low is a sign of too few updates
+    settings = {**AMOUNT, **RATE} if _customary(trials) else {**RATE, **AMOUNT}
+    families = {**DATA, **REGULARISATION, **settings, **OPTIMIZER}
+    for each, names in families.items():
+        present = [name for name in names if name in good]
+        if present:
+            top = max(good[name] for name in present)
+            mildest = next(name for name in present if good[name] >= top - 2 * trials.noise)
+            return mildest if each == family else None
+    return None
+
+
+def _customary(trials: Trials) -> bool:
+    low, high = CUSTOMARY.get(trials.optimizer, (0.0, 0.0))
+    return trials.rate is not None and low <= trials.rate <= high
+
+
+def _finding(trials: Trials, cause: str, name: str, where: str, said: Text, remedy: Text, **evidence: Any) -> list[Finding]:
+    arm = trials.longer if name == "longer" else trials.arms[name]
+    assert arm is not None
+    effect = trials.effect(arm)
+    heavy = effect.closed >= FAULT and (trials.constant is None or effect.difference >= LOST * (arm.score - trials.constant))
+    closed: Mapping[str, Any] = {
+        "metric": trials.metric, "score": trials.reference.score, "score_after": arm.score, "seeds": len(arm.scores),
+        "difference": effect.difference, "noise_between_seeds": trials.noise, "steps": trials.steps,
+        "also_helps": sorted(set(helping(trials)) - {name}), **evidence,
+    }  # fmt: skip
+    return [
+        Finding(
+            symptom=cause,
+            cause=cause,
+            level="fault" if heavy else "advice",
+            confidence=0.85 if heavy else 0.6,
+            where=where,
+            summary=text(
+                "{said} In {seeds} trainings of {steps} steps with and without this change, {metric} went from {before} to {after}.",
+                said=said, seeds=len(arm.scores), steps=trials.steps, metric=metric_word(trials.metric),
+                before=shown(trials.reference.score), after=shown(arm.score),
+            ),
+            evidence=closed,
+            remedy=remedy,
+            change=arm.change,
+            established_by="controlled",
+        )
+    ]  # fmt: skip
+
+
+@symptom("tried_unnormalised_input", reads=Trials)
+def unnormalised_input(trials: Trials) -> list[Finding]:
+    """Standardised inputs are learnt from much better."""
+    if chosen(trials, "inputs") is None:
+        return []
+    said = text("The inputs are not on a scale that the network can learn from.")
+    return _finding(
+        trials,
+        "unnormalised_input",
+        "standardised inputs",
+        "inputs",
+        said,
+        text("subtract each column's mean and divide by its deviation, both of the training part"),
+    )
+
+
+@symptom("tried_unnormalised_target", reads=Trials)
+def unnormalised_target(trials: Trials) -> list[Finding]:
+    """Standardised targets are learnt much better."""
+    if chosen(trials, "targets") is None:
+        return []
+    said = text("The targets are not on a scale that the network can learn.")
+    return _finding(
+        trials,
+        "unnormalised_target",
+        "standardised targets",
+        "targets",
+        said,
+        text("train on (y - mean) / deviation of the training part, and put predictions back"),
+    )
+
+
+@symptom("tried_lr_too_high", reads=Trials)
+def lr_too_high(trials: Trials) -> list[Finding]:
+    """A tenth of the learning rate, or less, does better."""
+    return _rate(trials, "lr_too_high", "rate down", text("The learning rate is too high."))
+
+
+@symptom("tried_lr_too_low", reads=Trials)
+def lr_too_low(trials: Trials) -> list[Finding]:
+    """Ten times the learning rate, or more, does better in the same number of steps."""
+    return _rate(trials, "lr_too_low", "rate up", text("The learning rate is too low."))
+
+
+def _rate(trials: Trials, cause: str, family: str, said: Text) -> list[Finding]:
+    name = chosen(trials, family)
+    if name is None:
+        return []
+    change = trials.arms[name].change
+    assert change is not None
+    rate = change.values["rate"]
+    return _finding(
+        trials,
+        cause,
+        name,
+        "learning_rate",
+        said,
+        text("learning rate {rate}", rate=f"{rate:g}"),
+        learning_rate=trials.rate,
+        better_rate=rate,
+    )
+
+
+@symptom("wrong_optimizer", reads=Trials)
+def wrong_optimizer(trials: Trials) -> list[Finding]:
+    """Adam with its default rate does better than the user's optimizer at any rate tried."""
+    if chosen(trials, "optimizer") is None:
+        return []
+    said = text("{optimizer} does not get there at any learning rate that was tried.", optimizer=trials.optimizer)
+    return _finding(trials, "wrong_optimizer", "Adam", "optimizer", said, text("Adam with learning rate 0.001"))
+
+
+@symptom("bad_batch_size", reads=Trials)
+def bad_batch_size(trials: Trials) -> list[Finding]:
+    """Batches of 32 do better on the same number of samples."""
+    if chosen(trials, "batch") is None:
+        return []
+    said = text("Batches of {size} samples are a bad choice here.", size=trials.batch_size)
+    return _finding(trials, "bad_batch_size", "batch size", "batch_size", said, text("batches of 32 samples"), batch_size=trials.batch_size)
+
+
+@symptom("too_few_epochs", reads=Trials)
+def too_few_epochs(trials: Trials) -> list[Finding]:
+    """The same training three times as long does better."""
+    if chosen(trials, "longer") is None:
+        return []
+    said = text("The training ends before the network has learnt what it can.")
+    return _finding(
+        trials,
+        "too_few_epochs",
+        "longer",
+        "epochs",
+        said,
+        text("train for {epochs} epochs", epochs=trials.longer.change.values["epochs"] if trials.longer and trials.longer.change else ""),
+    )
+
+
+@symptom("over_regularised", reads=Trials)
+def over_regularised(trials: Trials) -> list[Finding]:
+    """Without weight decay or dropout the network does better."""
+    if chosen(trials, "decay") is not None:
+        said = text("Weight decay holds the weights so small that the network cannot learn.")
+        remedy = text("a hundredth of the weight decay, or none")
+        return _finding(trials, "over_regularised", "no weight decay", "weight_decay", said, remedy)
+    if chosen(trials, "dropout") is not None:
+        said = text("Dropout takes away more than the network can spare.")
+        return _finding(trials, "over_regularised", "no dropout", "dropout", said, text("a smaller dropout probability, or none"))
+    return []
+
+
+@symptom("tried_uninformative_input", reads=Trials)
+def uninformative_input(trials: Trials) -> list[Finding]:
+    """Neither the user's network nor a plain one does better than with inputs that belong to other samples."""
+    network, independent = trials.network, trials.network_independent
+    if network is None or independent is None or trials.constant is None or trials.samples < LEAST_SAMPLES or helping(trials):
+        return []
+    chance = max(2 * trials.noise, trials.standard_error)
+    blind = max(independent.score, trials.constant)
+    if network.score > blind + 2 * chance or trials.reference.score > blind + 2 * chance:
+        return []
+    return [
+        Finding(
+            symptom="uninformative_input",
+            cause="uninformative_input",
+            level="fault",
+            confidence=0.7,
+            where="inputs",
+            summary=text(
+                "Inputs and targets have nothing to do with each other, as far as two networks can tell: {metric} is {score} with yours, "
+                "{plain} with a plain network, and {blind} when inputs are exchanged among the samples. Either the inputs do not hold what "
+                "decides the target, or inputs and targets are not in the same order.",
+                metric=metric_word(trials.metric), score=shown(trials.reference.score), plain=shown(network.score), blind=shown(blind),
+            ),
+            evidence={
+                "metric": trials.metric, "score": trials.reference.score, "plain_network": network.score,
+ "inputs_exchanged": independent.score,
+                "constant": trials.constant,
+ "expected": {"score": f"> {blind + 2 * chance:.3f}"},
+            },
+            remedy=text("follow one sample from its source to the network, and see that its target is its own"),
+            established_by="controlled",
+        )
+    ]  # fmt: skip
+
+
+@symptom("capacity", reads=Trials)
+def capacity(trials: Trials) -> list[Finding]:
+    """A plain network does far better on the training part too, no setting helps, and the gradient is right: the network is too small."""
+    network, batch = trials.network, trials.batch
+    if network is None or trials.constant is None or helping(trials) or batch.wrong_gradient or not trials.whole:
+        return []
+    mine, others = trials.reference, network
+    room, train_room = 1 - mine.score, 1 - mine.train_score
+    better = others.score - mine.score
+    better_train = others.train_score - mine.train_score
+    if room <= 0 or train_room <= 0 or better < max(4 * trials.noise, 0.5 * room) or better_train < 0.5 * train_room:
+        return []
+    path, width = trials.narrowest
+    if batch.by_heart is not None and batch.by_heart < NOTHING and not 0 < width < NARROW:
+        return []  # not too small: broken
+    return [
+        Finding(
+            symptom="capacity",
+            cause="capacity",
+            level="fault",
+            confidence=0.7,
+            where=path,
+            summary=text(
+                "The network is too small, or its form does not fit these data: on the training part it gets {metric} {mine}, a plain "
+                "network of two layers of 128 units gets {others}. Its narrowest hidden layer, {path}, has {width} units.",
+                path=path, width=width, metric=metric_word(trials.metric), mine=shown(mine.train_score), others=shown(others.train_score),
+            ),
+            evidence={
+                "metric": trials.metric, "narrowest": width,
+ "train_score": mine.train_score, "plain_train_score": others.train_score, "score": mine.score,
+                "plain_score": others.score,
+            },
+            remedy=text("more units in the narrowest layer, or more layers"),
+            established_by="controlled",
+        )
+    ]  # fmt: skip
+
+
+@symptom("not_learnt_by_heart", reads=Trials)
+def not_learnt_by_heart(trials: Trials) -> list[Finding]:
+    """Sixteen samples cannot be learnt by heart, with the user's optimizer or with Adam: something in the program is wrong."""
+    batch = trials.batch
+    if batch.first_loss is None or batch.last_loss is None or batch.adam_loss is None or batch.constant_loss is None:
+        return []
+    start = min(batch.first_loss, batch.constant_loss)
+    best = min(batch.last_loss, batch.adam_loss)
+    if helping(trials) or start <= 0 or best < (1 - NOTHING) * start or (trials.learnt or 0.0) > ADVICE or 0 < trials.narrowest[1] < NARROW:
+        return []
+    return [
+        Finding(
+            symptom="not_learnt_by_heart",
+            level="fault",
+            confidence=0.9,
+            where="model",
+            summary=text(
+                "The network cannot learn 16 samples by heart: after 200 updates on nothing else the loss went from {first} to {last}, and "
+                "with inputs that are all the same to {constant}. What tells the samples apart does not reach the output.",
+                first=shown(batch.first_loss), last=shown(best), constant=shown(batch.constant_loss),
+            ),
+            evidence={
+                "first_loss": batch.first_loss, "last_loss": batch.last_loss, "adam_loss": batch.adam_loss,
+ "constant_loss": batch.constant_loss,
+                "expected": {"last_loss": f"< {0.1 * start:.3g}"},
+            },
+            remedy=text("follow one sample from layer to layer to where samples become equal"),
+            established_by="controlled",
+        )
+    ]  # fmt: skip
+
+
+@symptom("leaky_batch", reads=Trials)
+def leaky_batch(trials: Trials) -> list[Finding]:
+    """A sample's output changes when the other samples of its batch do, in evaluation mode."""
+    dependence = trials.batch.dependence
+    if dependence is None or dependence < TOUCHED:
+        return []
+    return [
+        Finding(
+            symptom="leaky_batch",
+            cause="leaky_batch",
+            level="fault",
+            confidence=0.85,
+            where="model",
+            summary=text(
+                "Samples of one batch influence each other: when the others change, the output of the first changes by {share} of the "
+                "outputs' spread, in evaluation mode.",
+                share=shown(dependence),
+            ),
+            evidence={"dependence": dependence, "expected": {"dependence": f"< {TOUCHED}"}},
+            remedy=text("look for a softmax, mean or attention over dimension 0, a view() that mixes samples, or batch_first missing"),
+            established_by="controlled",
+        )
+    ]
+
+
+@symptom("wrong_gradient", reads=Trials)
+def wrong_gradient(trials: Trials) -> list[Finding]:
+    """The gradient is not the slope of the loss."""
+    batch = trials.batch
+    if not batch.wrong_gradient:
+        return []
+    stuck = batch.by_heart is not None and batch.by_heart < BY_HEART and (trials.learnt or 0.0) < 0.5
+    names = ", ".join(batch.wrong_gradient[:3])
+    return [
+        Finding(
+            symptom="wrong_gradient",
+            cause="wrong_gradient",
+            level="fault" if stuck else "advice",
+            confidence=0.85 if stuck else 0.5,
+            where=names,
+            summary=text(
+                "The gradient of {count} parameter tensors ({names}) is not the slope of the loss: measured by central differences it "
+                "differs by {error} of its size.",
+                count=len(batch.wrong_gradient), names=names, error=shown(batch.gradient_error),
+            ),
+            evidence={"parameters": list(batch.wrong_gradient[:64]), "relative_error": batch.gradient_error,
+ "expected": {"relative_error": "< 0.001"}},
+            remedy=text("look for detach(), .data, numpy, rounding or an autograd.Function of your own between these weights and the loss"),
+            established_by="controlled",
+        )
+    ]  # fmt: skip
