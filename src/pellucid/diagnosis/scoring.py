@@ -189,7 +189,7 @@ def _fitting(experiment: Experiment) -> Scoring:
         return Scoring("accuracy", max(int(high) + 1, 2))
     if len(set(values.unique().tolist())) == 2 and not several and whole:
         return Scoring("accuracy", 2, values=(low, high))
-    return Scoring("r2")
+    return Scoring("r2" if outputs is None or outputs.numel() == few.numel() else "loss")
 
 
 def _answer(experiment: Experiment) -> tuple[bool, Any]:
