@@ -75,6 +75,7 @@ def symptoms(reads: Evidence | None = None) -> dict[str, Symptom]:
     """Name -> function: ours first, in the order in which they were written, then the others; all, or those of one kind of evidence."""
     from pellucid.diagnosis.symptoms import (  # noqa: F401  (registers ours)
         activations,
+        controlled,
         gradients,
         layers,
         losses,
