@@ -22,7 +22,7 @@ Program = Callable[[], Found]
 Loss = Callable[[Tensor, Tensor], Tensor]
 FAULTY: dict[str, tuple[Program, str, str, str]] = {}  # name -> program, symptom of the root, part of the place, part of the remedy
 HEALTHY: dict[str, Program] = {}
-LONG: set[str] = set()
+LONG: set[str] = set()  # programs that take more than a second
 
 
 def faulty(name: str, symptom: str, where: str = "", remedy: str = "") -> Callable[[Program], Program]:

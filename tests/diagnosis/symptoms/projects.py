@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -10,8 +11,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import pellucid
-from diagnosis.symptoms.newcomers import LONG, Found, adam, batches, faulty, healthy, padded, train
-from diagnosis.symptoms.programs import images, mlp, table, values
+from diagnosis.symptoms.newcomers import Found, adam, batches, faulty, healthy, padded, train
+from diagnosis.symptoms.programs import cnn, images, mlp, table, tokens, values
 
 # -- sequences -----------------------------------------------------------------------------------------------------------------------
 
@@ -382,4 +383,46 @@ def _large_inputs() -> Found:
     return train(model, adam(model, 1e-3), batches(draw, epochs=15))
 
 
-LONG |= set()
+# -- size of the steps ---------------------------------------------------------------------------------------------------------------
+
+
+class WithLoss(nn.Module):
+    """Gives its loss beside its scores where it gets the labels, as models of Hugging Face do."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(40, 16)
+        self.encoder = nn.TransformerEncoderLayer(16, 2, 32, dropout=0.0, batch_first=True, activation="gelu")
+        self.pooler, self.head = nn.Linear(16, 16), nn.Linear(16, 2)
+
+    def forward(self, inputs: Tensor, labels: Tensor | None = None) -> dict[str, Tensor]:
+        scores = self.head(torch.tanh(self.pooler(self.encoder(self.embedding(inputs))[:, 0])))
+        return {"logits": scores} if labels is None else {"loss": F.cross_entropy(scores, labels), "logits": scores}
+
+
+def with_own_loss(rate: float) -> Found:
+    model = WithLoss()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=rate)
+    with pellucid.watch(model) as watcher:
+        for inputs, targets in batches(tokens(), epochs=10):
+            optimizer.zero_grad()
+            model(inputs, labels=targets)["loss"].backward()
+            optimizer.step()
+        return watcher.findings
+
+
+def at_rate(network: Any, optimizer: Any, data: Any, loss: Any = F.cross_entropy) -> Callable[[float], Found]:
+    def program(rate: float) -> Found:
+        model = network()
+        return train(model, optimizer(model.parameters(), lr=rate), batches(data, epochs=10), loss)
+
+    return program
+
+
+RATES: dict[str, tuple[Callable[[float], Found], float]] = {  # programs of a learning rate, and one that is too high
+    "perceptron, SGD": (at_rate(mlp(10, 64, 64, 3), torch.optim.SGD, table()), 30.0),
+    "perceptron, Adam": (at_rate(mlp(10, 64, 64, 3), torch.optim.Adam, table()), 3.0),
+    "regression, SGD": (at_rate(mlp(8, 64, 64, 1), torch.optim.SGD, values(), F.mse_loss), 3.0),
+    "images, SGD": (at_rate(cnn(), torch.optim.SGD, images()), 10.0),
+    "transformer that gives its loss, Adam": (with_own_loss, 3.0),
+}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -17,8 +18,10 @@ from pellucid.diagnosis.observations import (
     ModeFacts,
     NonFinite,
     Observations,
+    OperationFact,
     OptimizerFacts,
     ParameterSeries,
+    StaticFacts,
     TargetFacts,
 )
 from pellucid.diagnosis.registry import symptoms
@@ -87,6 +90,9 @@ def seen(**more: Any) -> Observations:
 
 
 SORTED = TargetFacts(seen="classes", batches=10, samples=320, neighbours=310, equal_neighbours=300, expected_equal=103.0)
+SHARED = replace(WEIGHT, owners=2)
+ADAM = OptimizerFacts(kind="Adam", steps=30, owned=1)
+SILENT = ParameterSeries(name="", layer="1", shape=(4, 4), elements=16, owners=1, gradient=(0.0,) * 6, weight=(1.0,) * 6, changed=False)
 FORGOTTEN = ParameterSeries(name="1.weight", layer="1", shape=(4, 4), elements=16, gradient=(0.1,) * 6, changed=False)
 
 
@@ -129,7 +135,47 @@ FORGOTTEN = ParameterSeries(name="1.weight", layer="1", shape=(4, 4), elements=1
         # frozen on purpose, and forgotten
         (seen(weights=(WEIGHT, ParameterSeries(name="1.weight", layer="1", trainable=False, changed=False))), set()),
         (seen(weights=(WEIGHT, FORGOTTEN), unowned=("1.weight",)), {"unowned_parameters"}),
+        # its gradient is never cleared and grows; the optimizer's own does not
+        (seen(weights=(WEIGHT, replace(FORGOTTEN, gradient=(1e3, 1e4, 1e5, 1e6, 1e7, 1e8), weight=(1.0,) * 6)), unowned=("1.weight",)),
+         {"unowned_parameters"}),
+        # its optimizer waits for its turn, and then has waited too long
+        (seen(weights=(WEIGHT, FORGOTTEN), waiting=("1.weight",)), set()),
+        (seen(steps=600, weights=(WEIGHT, FORGOTTEN), waiting=("1.weight",)), {"frozen_weights"}),
+        # moved by hand
+        (seen(weights=(WEIGHT, replace(FORGOTTEN, changed=True)), unowned=("1.weight",)), set()),
+        # a bias alone that gets exactly 0, and the whole layer
+        (seen(weights=(WEIGHT, replace(SILENT, name="1.weight"), replace(SILENT, name="1.bias", shape=(4,)))), {"frozen_weights"}),
+        (seen(weights=(WEIGHT, replace(WEIGHT, name="1.weight", layer="1"), replace(SILENT, name="1.bias", shape=(4,)))), set()),
+        # one optimizer after the other, and both at once
+        (seen(weights=(SHARED,), optimizers=(replace(ADAM, began=0, latest=29), replace(ADAM, began=30, latest=59))), set()),
+        (seen(weights=(SHARED,), optimizers=(replace(ADAM, began=0, latest=58), replace(ADAM, began=1, latest=59))),
+         {"repeated_parameters"}),
     ],
 )  # fmt: skip
 def test_traps(observations: Observations, expected: set[str]) -> None:
     assert {one.symptom for one in examine(observations)} == expected
+
+
+def born(**more: Any) -> NonFinite:
+    return NonFinite(**{"step": 50, "where": "weights", "path": "0.weight", **more})
+
+
+GREW = seen(loss=LossFacts(first=1.0, trend_step=(10.0, 49.0), trend_high=(2.0, 1e9), nonfinite=1))
+
+
+@pytest.mark.parametrize(
+    ("observations", "remedy"),
+    [
+        (replace(GREW, nonfinite=born()), "lower the learning rate"),
+        (replace(GREW, nonfinite=born(where="forward", operation="linear", kind="inf")), "lower the learning rate"),
+        (replace(GREW, nonfinite=born(where="forward", operation="log", kind="inf")), "torch.log(x + 1e-8)"),
+        (replace(GREW, nonfinite=born(step=30)), "set_detect_anomaly"),  # what grew only afterwards is no cause
+        (seen(nonfinite=born()), "set_detect_anomaly"),
+        (seen(nonfinite=born(), static=StaticFacts(made=True, operations=(OperationFact(name="sqrt", source="train.py:7"),))), "1e-8"),
+        (seen(nonfinite=born(where="targets")), "clean the targets"),
+    ],
+)
+def test_the_remedy_of_nan_fits_its_cause(observations: Observations, remedy: str) -> None:
+    (finding,) = [one for one in examine(observations) if one.symptom == "nan"]
+    assert remedy in str(finding.remedy)
+    assert ("learning rate" in str(finding.remedy)) == (remedy == "lower the learning rate")

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 import torch
 
-from diagnosis.symptoms import projects  # noqa: F401 (adds its programs)
 from diagnosis.symptoms.newcomers import FAULTY, HEALTHY, LONG
+from diagnosis.symptoms.projects import RATES
 from pellucid.core.records import Finding
 
 
@@ -55,3 +55,13 @@ def test_what_is_wrong_with_every_step_is_printed_after_the_first(capsys: pytest
     assert "Pellucid, step 2: No optimizer has" in capsys.readouterr().err
     found(FAULTY["evaluation mode from the start"][0], 0)
     assert "Pellucid, step 2: The network trains in evaluation mode" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("name", "seed"), cases(RATES))
+def test_a_rate_that_is_named_can_be_used(name: str, seed: int) -> None:
+    program, rate = RATES[name]
+    (finding,) = [one for one in found(lambda: program(rate), seed) if one.level == "fault"]
+    assert finding.symptom == "lr_too_high"
+    named = float(str(finding.remedy).removeprefix("learning rate "))
+    assert 1e-4 <= named <= rate / 10
+    assert not [one for one in found(lambda: program(named), seed) if one.level == "fault"]  # it may learn slowly

@@ -78,11 +78,10 @@ def nan(seen: Observations) -> list[Finding]:
     if born is None or (born.where in ("forward", "backward") and seen.loss.nonfinite == 0 and not _updates_with(seen)):
         return []  # a gradient scaler leaves such steps out, and a mask may hold -inf
     operation = None if born.operation is None else operation_name(born.operation)
-    place = born.source or born.path or "loss"
-    if operation is None and born.where == "backward":
+    place, grew = born.source or born.path or "loss", growth(seen)
+    if operation is None and (born.where == "backward" or (born.where == "weights" and grew < GROWN)):
         suspect = suspected(seen)
         operation, place = (None, place) if suspect is None else (suspect.name, suspect.source or suspect.module or place)
-    grew = growth(seen)
     overflown = grew >= GROWN and (operation is None or ALIKE.get(operation, operation) not in SINGULAR) and born.detail is None
     return [
         Finding(
@@ -147,7 +146,7 @@ def _remedy(born: NonFinite, operation: str | None, overflown: bool) -> Text:
         return known
     alike = ALIKE.get(operation or "", operation or "")
     if alike in SINGULAR:
-        return SINGULAR[alike].backward if born.where == "backward" else SINGULAR[alike].forward
+        return SINGULAR[alike].backward if born.where in ("backward", "weights") else SINGULAR[alike].forward
     return _EXPONENT if alike == "exp" else _REMEDIES["backward"] if born.where in ("backward", "weights") else _LARGE
 
 
@@ -180,6 +179,12 @@ def _said(born: NonFinite, operation: str | None, place: str, grew: float | None
             "derivative there.",
             **values,
         )
+    if operation is not None and born.where == "weights":
+        return text(
+            "At step {step} the weights {path} became {what} and had not grown before: {operation} ({place}) has no finite derivative "
+            "at 0.",
+            **values, path=born.path or "",
+        )  # fmt: skip
     if operation is not None:
         return text("At step {step} {operation} ({place}) gave {what}, and nothing that it took was {what}.", **values)
     if born.where == "weights":
