@@ -36,6 +36,19 @@ LATE = 0.2  # of an arm's steps whose mean is its loss
 ADAPTIVE = ("Adam", "AdamW", "NAdam", "RAdam", "Adamax", "RMSprop", "Adagrad", "Adadelta", "Muon")
 RATES = (0.1, 10.0, 0.01, 100.0)  # times the user's learning rate
 ADAM_RATE = 1e-3  # Kingma and Ba, 2015, the default of the paper and of torch
+ARMS = {  # what a person reads of an arm; learning rates and remedies of findings are said in `arm_words`
+    "": text("the unchanged training"),
+    "standardised inputs": text("standardised inputs"),
+    "standardised targets": text("standardised targets"),
+    "Adam": text("the optimizer Adam"),
+    "batch size": text("batches of another size"),
+    "no weight decay": text("no weight decay"),
+    "no dropout": text("no dropout"),
+    "longer": text("a longer training"),
+    "independent": text("inputs exchanged among the samples"),
+    "network": text("a plain network"),
+    "network independent": text("a plain network on exchanged inputs"),
+}
 USUAL_BATCH = 32  # Masters and Luschi, Revisiting small batch training, 2018
 LEAST_UPDATES = 20  # per epoch: with fewer, smaller batches are tried
 LONGER, MUCH_LONGER = 3, 10  # times the epochs; the second where there are fewer than FEW updates
@@ -220,19 +233,21 @@ class _Plan:
         if seed in self.runs.get(name, {}):
             return True
         if self.left() < 1.3 * self.cost * (steps or self.steps) / self.steps:
-            self.left_out.append(text("{name}: no time was left", name=name or text("the unchanged training again")))
+            self.left_out.append(text("{name}: no time was left", name=arm_words(name)))
             return False
         if name not in self.experiments:
             try:
                 self.experiments[name] = experiment or apply(self.experiment, change)  # type: ignore[arg-type]
             except PellucidError as error:
-                self.left_out.append(text("{name}: {error}", name=name, error=str(error).splitlines()[0]))
+                self.left_out.append(text("{name}: {error}", name=arm_words(name), error=str(error).splitlines()[0]))
                 return False
             self.changes[name] = change
-        self.tell(text("trying {name}", name=name) if name else text("the unchanged training from another seed"))
+        self.tell(text("trying {name}", name=arm_words(name)))
         trial = self.experiments[name].run(seed, steps=steps or self._steps(name), seconds=4 * self.cost + 1)
         if trial.error is not None:
-            self.left_out.append(text("{name}: {error}", name=name, error=f"{type(trial.error).__name__}: {trial.error}".splitlines()[0]))
+            self.left_out.append(
+                text("{name}: {error}", name=arm_words(name), error=f"{type(trial.error).__name__}: {trial.error}".splitlines()[0])
+            )
             return False
         self.runs.setdefault(name, {})[seed] = trial
         return True
@@ -355,6 +370,15 @@ class _Plan:
             seconds=time.perf_counter() - self.began,
             left_out=tuple(self.left_out),
         )
+
+
+def arm_words(name: str) -> Text:
+    """An arm as a person reads it."""
+    if name.startswith("learning rate x "):
+        return text("the learning rate times {factor}", factor=name.removeprefix("learning rate x "))
+    if name.startswith("remedy of "):
+        return text("the remedy of {cause}", cause=name.removeprefix("remedy of "))
+    return ARMS[name]
 
 
 def narrowest_layer(model: nn.Module) -> tuple[str, int]:
