@@ -8,19 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from cli.conftest import Called
 from pellucid.cli import main
-
-Called = tuple[int, str, str]
-
-
-@pytest.fixture
-def call(capsys: pytest.CaptureFixture[str]) -> Callable[..., Called]:
-    def call(*arguments: str) -> Called:
-        code = main.run(arguments)
-        written = capsys.readouterr()
-        return code, written.out, written.err
-
-    return call
 
 
 @pytest.fixture(scope="module", params=["iris", "diabetes"])

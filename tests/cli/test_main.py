@@ -12,23 +12,11 @@ from pathlib import Path
 
 import pytest
 
+from cli.conftest import Called
 from pellucid import __version__
-from pellucid.cli import main
 from pellucid.cli.command import COMMANDS
 from pellucid.cli.layout import width_of
 from pellucid.core.errors import DataError, DivergenceError, Interrupted, PellucidError, StorageError
-
-Called = tuple[int, str, str]
-
-
-@pytest.fixture
-def call(capsys: pytest.CaptureFixture[str]) -> Callable[..., Called]:
-    def call(*arguments: str) -> Called:
-        code = main.run(arguments)
-        written = capsys.readouterr()
-        return code, written.out, written.err
-
-    return call
 
 
 def program(*arguments: str, **environment: str) -> subprocess.CompletedProcess[bytes]:

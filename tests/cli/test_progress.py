@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import io
-import subprocess
-import sys
 import re
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any

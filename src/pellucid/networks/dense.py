@@ -73,7 +73,7 @@ class Perceptron(nn.Module):
 
 
 @network("logistic", options=(INITIALIZATION,), tasks=("classification",))
-class LogisticRegression(nn.Module):
+class LogisticRegression(Perceptron):
     """p(class k | x) = softmax(W x + b)_k, or sigmoid(w . x + b) for two classes and one output; forward gives the scores before it.
 
     The same layer as the perceptron; what makes it logistic regression is the loss, the negative log-likelihood (cross_entropy or
@@ -82,14 +82,7 @@ class LogisticRegression(nn.Module):
     """
 
     def __init__(self, input_shape: tuple[int, ...], outputs: int, *, initialization: str = "zeros") -> None:
-        super().__init__()
-        self.flatten = nn.Flatten()
-        self.output = nn.Linear(math.prod(input_shape), outputs)
-        initialize(self, initialization, "identity")
-
-    def forward(self, inputs: Tensor) -> Tensor:  # (N, *input_shape)
-        x = self.flatten(inputs)  # (N, F)
-        return self.output(x)  # (N, K)
+        super().__init__(input_shape, outputs, initialization=initialization)
 
 
 @network("mlp", options=(HIDDEN, BATCH_NORM, INITIALIZATION))

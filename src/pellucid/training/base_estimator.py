@@ -99,13 +99,59 @@ class NetworkEstimator(BaseEstimator):
     """What classification and regression share. `__init__` only stores; every check is `fit`'s."""
 
     _kind: str  # of the task
-    # what this class itself reads of the parameters and attributes that its subclasses set
-    learning_rate: Any
-    random_state: Any
-    warm_start: bool
+    # what fitting sets
     network_: nn.Module
     task_: Task
     preprocessing_: Any
+
+    def __init__(
+        self,
+        *,
+        network: Any = "auto",
+        activation: Any = "auto",
+        loss: Any = "auto",
+        optimizer: Any = "auto",
+        learning_rate: float | str = "auto",
+        schedule: str = "auto",
+        momentum: float | str = "auto",
+        epochs: int | str = "auto",
+        patience: int | str = "auto",
+        batch_size: int | str = "auto",
+        weight_decay: float | str = "auto",
+        l1: float = 0.0,
+        dropout: float | str = "auto",
+        clip: float | None = None,
+        augment: str = "auto",
+        validation: float | int | None = None,
+        random_state: Any = None,
+        warm_start: bool = False,
+        device: Any = "auto",
+        precision: str = "auto",
+        network_options: Mapping[str, Any] | None = None,
+        directory: Any = None,
+    ) -> None:
+        self.network = network
+        self.activation = activation
+        self.loss = loss
+        self.optimizer = optimizer
+        self.learning_rate = learning_rate
+        self.schedule = schedule
+        self.momentum = momentum
+        self.epochs = epochs
+        self.patience = patience
+        self.batch_size = batch_size
+        self.weight_decay = weight_decay
+        self.l1 = l1
+        self.dropout = dropout
+        self.clip = clip
+        self.augment = augment
+        self.validation = validation
+        self.random_state = random_state
+        self.warm_start = warm_start
+        self.device = device
+        self.precision = precision
+        self.network_options = network_options
+        self.directory = directory
 
     # -- options ---------------------------------------------------------------------------------------------------------------------
 

@@ -97,30 +97,14 @@ class NetworkClassifier(ClassifierMixin, NetworkEstimator):
         network_options: Mapping[str, Any] | None = None,
         directory: Any = None,
     ) -> None:
-        self.network = network
-        self.activation = activation
-        self.loss = loss
-        self.optimizer = optimizer
-        self.learning_rate = learning_rate
-        self.schedule = schedule
-        self.momentum = momentum
-        self.epochs = epochs
-        self.patience = patience
-        self.batch_size = batch_size
-        self.weight_decay = weight_decay
-        self.l1 = l1
-        self.dropout = dropout
+        super().__init__(
+            network=network, activation=activation, loss=loss, optimizer=optimizer, learning_rate=learning_rate, schedule=schedule,
+            momentum=momentum, epochs=epochs, patience=patience, batch_size=batch_size, weight_decay=weight_decay, l1=l1,
+            dropout=dropout, clip=clip, augment=augment, validation=validation, random_state=random_state, warm_start=warm_start,
+            device=device, precision=precision, network_options=network_options, directory=directory,
+        )  # fmt: skip
         self.label_smoothing = label_smoothing
         self.class_weight = class_weight
-        self.clip = clip
-        self.augment = augment
-        self.validation = validation
-        self.random_state = random_state
-        self.warm_start = warm_start
-        self.device = device
-        self.precision = precision
-        self.network_options = network_options
-        self.directory = directory
 
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> NetworkClassifier:
         """Train on X (n, features) or (n, channels, height, width) and labels y (n,), each sample's loss times its weight.
@@ -184,55 +168,6 @@ class NetworkRegressor(RegressorMixin, NetworkEstimator):
     """
 
     _kind = "regression"
-
-    def __init__(
-        self,
-        *,
-        network: Any = "auto",
-        activation: Any = "auto",
-        loss: Any = "auto",
-        optimizer: Any = "auto",
-        learning_rate: float | str = "auto",
-        schedule: str = "auto",
-        momentum: float | str = "auto",
-        epochs: int | str = "auto",
-        patience: int | str = "auto",
-        batch_size: int | str = "auto",
-        weight_decay: float | str = "auto",
-        l1: float = 0.0,
-        dropout: float | str = "auto",
-        clip: float | None = None,
-        augment: str = "auto",
-        validation: float | int | None = None,
-        random_state: Any = None,
-        warm_start: bool = False,
-        device: Any = "auto",
-        precision: str = "auto",
-        network_options: Mapping[str, Any] | None = None,
-        directory: Any = None,
-    ) -> None:
-        self.network = network
-        self.activation = activation
-        self.loss = loss
-        self.optimizer = optimizer
-        self.learning_rate = learning_rate
-        self.schedule = schedule
-        self.momentum = momentum
-        self.epochs = epochs
-        self.patience = patience
-        self.batch_size = batch_size
-        self.weight_decay = weight_decay
-        self.l1 = l1
-        self.dropout = dropout
-        self.clip = clip
-        self.augment = augment
-        self.validation = validation
-        self.random_state = random_state
-        self.warm_start = warm_start
-        self.device = device
-        self.precision = precision
-        self.network_options = network_options
-        self.directory = directory
 
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> NetworkRegressor:
         """Train on X (n, features) or (n, channels, height, width) and numbers y (n,) or (n, targets), each sample's loss times its weight.
