@@ -18,10 +18,10 @@ from torch import nn
 from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
 
 
-class Recorder(Protocol):
-    """What the events reach."""
+class Listener(Protocol):
+    """What the events reach that do not belong to one model."""
 
-    def forward(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None: ...
+    wants_beginnings: bool  # of steps
 
     def backward_begins(self, tensors: Any) -> None: ...
 
@@ -34,11 +34,18 @@ class Recorder(Protocol):
     def fail(self, error: Exception) -> None: ...
 
 
-_recorders: tuple[Recorder, ...] = ()
+class Recorder(Listener, Protocol):
+    """What all events reach."""
+
+    def forward(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None: ...
+
+
+_listeners: tuple[Listener, ...] = ()
 _lock = threading.Lock()
 _ours: Callable[..., Any] | None = None  # what stands in the place of torch.autograd.backward
 _originals: dict[Callable[..., Any], Callable[..., Any]] = {}
-_handles: tuple[Any, ...] = ()
+_begins: Any = None  # the handle of our hook before optimizers' steps
+_ends: Any = None  # and after them
 _here = threading.local()
 
 
@@ -72,102 +79,119 @@ class ModelHook(Hook):
 
 
 class Attachment:
-    """The hooks of one watched model. Asleep, its calls are not seen: a hook makes the call of a small model a hundredth slower."""
+    """The hooks of one watched model. Asleep, neither its calls nor the beginning of steps are seen: hooks that do nothing take 5 us."""
 
     def __init__(self, model: nn.Module, recorder: Recorder) -> None:
-        global _recorders
         self.recorder = recorder
         self._model, self._hook = model, ModelHook(recorder)
         self._handle: Any = None
+        self._listener: Listener | None = None
         self.wake()
-        with _lock:
-            _recorders = (*_recorders, recorder)
-            if len(_recorders) == 1:
-                _stand_between()
 
     def wake(self) -> None:
         if self._handle is None and self._hook.recorder is not None:
             self._handle = self._model.register_forward_pre_hook(self._hook, with_kwargs=True)
+            _put(self.recorder, self._listener)
+            self._listener = self.recorder
 
-    def sleep(self) -> None:
+    def sleep(self, deputy: Listener) -> None:
+        """From now on backward passes and ends of steps go to the deputy, and nothing else to anybody."""
+        self._unhook()
+        _put(deputy, self._listener)
+        self._listener = deputy
+
+    def detach(self) -> None:
+        """Take everything away; may be called more than once."""
+        self._hook.recorder = None
+        self._unhook()
+        _put(None, self._listener)
+
+    def _unhook(self) -> None:
         if self._handle is not None:
             self._handle.remove()
             self._handle = None
 
-    def detach(self) -> None:
-        """Take everything away; may be called more than once."""
-        global _recorders
-        self._hook.recorder = None
-        self.sleep()
-        with _lock:
-            if self.recorder in _recorders:
-                _recorders = tuple(other for other in _recorders if other is not self.recorder)
-                if not _recorders:
-                    _step_back()
-
 
 def attached() -> int:
-    """How many recorders are alive."""
-    return len(_recorders)
+    """How many listeners are alive."""
+    return len(_listeners)
 
 
 def _stand_between() -> None:
     """Torch's backward goes through us: Tensor.backward calls torch.autograd.backward by that name."""
-    global _ours, _handles
+    global _ours, _ends
     original: Callable[..., Any] = torch.autograd.backward
 
     @functools.wraps(original)
     def backward(*args: Any, **kwargs: Any) -> None:
-        recorders = _recorders if _ours is backward else ()  # a wrapper that somebody put around ours may outlive the last watcher
-        if not recorders or getattr(_here, "inside", False):  # inside: checkpoints that recompute call backward from backward
+        listeners = _listeners if _ours is backward else ()  # a wrapper that somebody put around ours may outlive the last watcher
+        if not listeners or getattr(_here, "inside", False):  # inside: checkpoints that recompute call backward from backward
             return original(*args, **kwargs)
         tensors: Any = args[0] if args else kwargs.get("tensors")
-        for recorder in recorders:
+        for listener in listeners:
             try:
-                recorder.backward_begins(tensors)
+                listener.backward_begins(tensors)
             except Exception as error:
-                recorder.fail(error)
+                listener.fail(error)
         _here.inside = True
         try:
             original(*args, **kwargs)
         finally:
             _here.inside = False
-        for recorder in recorders:
+        for listener in listeners:
             try:
-                recorder.backward_ends()
+                listener.backward_ends()
             except Exception as error:
-                recorder.fail(error)
+                listener.fail(error)
         return None
 
     _ours = torch.autograd.backward = backward
-    _handles = (register_optimizer_step_pre_hook(_step_begins), register_optimizer_step_post_hook(_step_ends))
+    _ends = register_optimizer_step_post_hook(_step_ends)
     _originals[backward] = original
 
 
 def _step_back() -> None:
-    global _ours, _handles
+    global _ours, _ends
     if _ours is not None:
         original = _originals.pop(_ours)
         if torch.autograd.backward is _ours:
             torch.autograd.backward = original
         _ours = None
-    for handle in _handles:
-        handle.remove()
-    _handles = ()
+    if _ends is not None:
+        _ends.remove()
+        _ends = None
+
+
+def _put(listener: Listener | None, place: Listener | None) -> None:
+    """The listener in the place of another, or of nobody. Beginnings of steps are heard while somebody wants them."""
+    global _listeners, _begins
+    with _lock:
+        before = _listeners
+        _listeners = tuple(other for other in before if other is not place) + (() if listener is None else (listener,))
+        if _listeners and not before:
+            _stand_between()
+        elif before and not _listeners:
+            _step_back()
+        wanted = any(listener.wants_beginnings for listener in _listeners)
+        if wanted and _begins is None:
+            _begins = register_optimizer_step_pre_hook(_step_begins)
+        elif not wanted and _begins is not None:
+            _begins.remove()
+            _begins = None
 
 
 def _step_begins(optimizer: torch.optim.Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
     closure = (len(args) > 1 and args[1] is not None) or kwargs.get("closure") is not None
-    for recorder in _recorders:
+    for listener in _listeners:
         try:
-            recorder.step_begins(optimizer, closure)
+            listener.step_begins(optimizer, closure)
         except Exception as error:
-            recorder.fail(error)
+            listener.fail(error)
 
 
 def _step_ends(optimizer: torch.optim.Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-    for recorder in _recorders:
+    for listener in _listeners:
         try:
-            recorder.step_ends(optimizer)
+            listener.step_ends(optimizer)
         except Exception as error:
-            recorder.fail(error)
+            listener.fail(error)

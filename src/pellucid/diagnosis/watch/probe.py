@@ -29,7 +29,7 @@ class Probe:
         self.parameter: nn.Parameter | None = self.candidates[0] if self.candidates else None
         self.intervals = self.uncleared = 0
         self.misses = 0  # backward passes in a row that did not reach it
-        self._checking = False
+        self.checking = False  # whether the present interval will be counted
         self._cleared = True  # before the first update nothing has to be cleared
         self._before: tuple[int, int] | None = None
         self._after: tuple[int, int] | None = None
@@ -94,12 +94,12 @@ class Probe:
 
     def updated(self, step: int) -> None:
         """The weights have changed for the `step`-th time (from 0). After the first steps every 16th interval is checked."""
-        if self._checking and step:
+        if self.checking and step:
             self.intervals += 1
             self.uncleared += not self._cleared
-        self._checking = step < CHECKED or not step & 15
-        self._cleared = not self._checking
-        if self._checking:  # read again: clipping has written into it since the backward pass
+        self.checking = step < CHECKED or not step & 15
+        self._cleared = not self.checking
+        if self.checking:  # read again: clipping has written into it since the backward pass
             self._after = _state(self.parameter)
 
     def keep_weight(self) -> None:

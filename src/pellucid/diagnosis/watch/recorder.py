@@ -24,6 +24,7 @@ from pellucid.core.language import Text, text
 from pellucid.diagnosis.observations import LossFacts, NonFinite, Observations
 from pellucid.diagnosis.watch import looking, loss_graph, nonfinite, observing
 from pellucid.diagnosis.watch.attachment import Attachment
+from pellucid.diagnosis.watch.dozing import ALWAYS, Doze
 from pellucid.diagnosis.watch.fingerprints import BatchOrder, Fingerprints, Targets, first_tensor
 from pellucid.diagnosis.watch.history import LearningRates, LossCourse, Rows
 from pellucid.diagnosis.watch.look import Layers, Look
@@ -37,8 +38,6 @@ from pellucid.diagnosis.watch.static_look import StaticLook
 READ_SECONDS = 0.1  # how long losses on a device wait to be read
 WAITING = 4096  # losses on a device that wait at most
 PATIENCE = 64  # backward passes after which a look without an update ends
-SHORT = 0.003  # seconds of a step below which only the loss is seen at most steps (everything takes some 30 us a step):
-ALWAYS, STRETCH, AWAKE = 512, 512, 64  # all of the first steps are seen, then so many out of so many
 clock = time.perf_counter
 logger = logging.getLogger("pellucid")
 
@@ -88,6 +87,8 @@ class Window:
 class Recorder:
     """The state of one watched training. Nothing here refers to the user's `Watcher`, so that one can be forgotten."""
 
+    wants_beginnings = True
+
     def __init__(
         self,
         model: nn.Module,
@@ -98,10 +99,9 @@ class Recorder:
         self.model, self.loss_module, self.when_judged = model, loss_module, when_judged
         self.ended: Callable[[], None] = lambda: None
         self.attachment: Attachment | None = None
-        self.asleep = False
-        self._slept = 0  # steps since it fell asleep
-        self._calls = self._passes = 1  # calls of the model, and backward passes, in one step
-        self._strangers = 0  # backward passes that were not this model's
+        self.asleep = False  # only the losses of most steps are seen: they are short
+        self.doze = Doze(self)
+        self.strangers = 0  # backward passes that were not this model's
         self.sampling = Sampling()
         self.ownership = Ownership(model, optimizers)
         self.stepping = bool(optimizers)  # optimizers of torch make the updates
@@ -200,12 +200,8 @@ class Recorder:
         self._own_backward = False
         window = self.window
         now = clock()
-        if self.asleep:
-            self._glance(tensors)
-            self.sampling.own += clock() - now
-            return
         if self.forwards and (not window.called or get_ident() != window.thread):
-            self._strangers += 1
+            self.strangers += 1
             return
         if not self.stepping and window.backwards and self.probe.weight_moved():
             self._updated(now)
@@ -235,19 +231,6 @@ class Recorder:
             look.cost += clock() - start
         self.sampling.own += clock() - now
 
-    def _glance(self, tensors: Any) -> None:
-        """A backward pass begins in a step that is not watched: its loss."""
-        self.window.backwards += 1
-        if type(tensors) is not Tensor or tensors.numel() != 1:
-            return
-        if not tensors.is_cpu:
-            self.course.wait(self.step, tensors.detach())
-            return
-        value = self.unscaled(tensors)
-        self.window.losses.append(value)
-        if not math.isfinite(value):
-            looking.locate(self, tensors, value)
-
     def unscaled(self, loss: Tensor) -> float:
         """The loss before a scaler and accumulation multiplied it."""
         value = loss.item()
@@ -264,7 +247,7 @@ class Recorder:
         now = clock()
         self._own_backward = False
         if not self.probe.backward_ends():
-            self._strangers += 1
+            self.strangers += 1
             return
         window = self.window
         window.backwards += 1
@@ -297,8 +280,6 @@ class Recorder:
         self.sampling.own += clock() - now
 
     def step_begins(self, optimizer: torch.optim.Optimizer, closure: bool) -> None:
-        if self.asleep:
-            return
         known, seen = self._latest_optimizer
         first = False
         if known() is not optimizer:
@@ -341,7 +322,6 @@ class Recorder:
         if seen is None:
             return
         now = clock()
-        seen.stepped(self.step)
         if self.in_closure:
             self.in_closure = False
             if self.look is not None and self.window.backwards:
@@ -350,17 +330,20 @@ class Recorder:
                 self.look.cost += clock() - start
             elif self.pair is not None and self.window.backwards:
                 looking.compare_gradients(self)
+        self.stepped(seen, optimizer, self.step)
         if self.window.backwards:
-            rate = optimizer.param_groups[0]["lr"]
-            if rate is not self._rate and not (isinstance(rate, Tensor) and self.look is None):  # reading a tensor may wait for a device
-                self._rate = rate
-                groups = [group for one in self.ownership.alive() for group in one.param_groups]
-                self.rates.add(self.step, tuple(float(group["lr"]) for group in groups[:32]))
-            if self.asleep:
-                self._slept_through()
-            else:
-                self._updated(now)
+            self._updated(now)
         self.sampling.own += clock() - now
+
+    def stepped(self, seen: OptimizerSeen, optimizer: torch.optim.Optimizer, step: int, steps: int = 1) -> None:
+        """An optimizer has made `steps`, the latest of them at `step`: note them, and learning rates that have changed."""
+        seen.stepped(step)
+        seen.steps += steps - 1
+        rate = optimizer.param_groups[0]["lr"]
+        if rate is not self._rate and not (isinstance(rate, Tensor) and self.look is None):  # reading a tensor may wait for a device
+            self._rate = rate
+            groups = [group for one in self.ownership.alive() for group in one.param_groups]
+            self.rates.add(step, tuple(float(group["lr"]) for group in groups[:32]))
 
     def _updated(self, now: float) -> None:
         """The weights have changed: a window ends."""
@@ -369,7 +352,7 @@ class Recorder:
             value = window.losses[0] if len(window.losses) == 1 else sum(window.losses) / len(window.losses)
             self.course.append(self.step, value)
         if not self.step & 63 or self.course.waiting:
-            self._check_losses(now)
+            self.check_losses(now)
         self.probe.updated(self.step)
         self.samples += window.samples
         if look is not None:
@@ -384,54 +367,10 @@ class Recorder:
         spent.updated_at, spent.own = now, self.sampling.own
         self.step += 1
         window.restart()
-        self._rest()
+        if self.step > ALWAYS:
+            self.doze.consider()
 
-    def _rest(self) -> None:
-        """Where steps are so short that watching would show: see one stretch of many, and of the other steps their loss."""
-        step = self.step
-        if step <= ALWAYS or step % STRETCH < AWAKE or self.attachment is None or not self.stepping or not self.forwards:
-            return
-        if self.sampling.step_seconds >= SHORT or step + 2 >= self.sampling.next or self.look or self.finishing or self.pair:
-            return
-        if self._strangers or self.loss_module is not None or not step & 15:  # the probe checks the interval after every 16th step
-            return
-        calls, passes = self.forwards / step, self.backwards / step
-        self._calls, self._passes = round(calls), round(passes)
-        if abs(calls - self._calls) < 0.01 and passes == self._passes:  # else steps that are not seen could not be counted
-            self.asleep = True
-            self.spent.updated_at = None
-            self.attachment.sleep()
-
-    def _slept_through(self) -> None:
-        """An update in a step that is not watched."""
-        window = self.window
-        losses, regular = window.losses, window.backwards == self._passes
-        if not regular:
-            self._strangers += 1
-        elif losses:
-            self.course.append(self.step, losses[0] if len(losses) == 1 else sum(losses) / len(losses))
-        self._slept += 1
-        self.step += 1
-        window.backwards = 0
-        losses.clear()
-        if not self.step & 63:
-            self._check_losses(clock())
-        if not regular or self.step % STRETCH < AWAKE or self.step + 1 >= self.sampling.next:
-            self.asleep = False
-            self._count_slept()
-            if self.attachment is not None:
-                self.attachment.wake()
-
-    def _count_slept(self) -> None:
-        """As many calls of the model in the steps that were not seen as in those that were."""
-        steps, self._slept = self._slept, 0
-        calls = steps * self._calls
-        self.forwards += calls
-        self.backwards += steps * self._passes
-        self.samples += calls * self.order.usual()
-        self.order.skip(calls)
-
-    def _check_losses(self, now: float) -> None:
+    def check_losses(self, now: float) -> None:
         """Now and then: has the loss jumped? Losses on a device are read."""
         if not self.step & 63 and self.course.jumped():
             self.sampling.alarm(self.step + 1)
@@ -458,7 +397,7 @@ class Recorder:
         self.read_losses()
         if self.loss_module is not None and self._evaluating_since is not None:
             self._evaluation_ends(start)
-        self._count_slept()
+        self.doze.count()
         self.sampling.own += clock() - start
 
     def observations(self) -> Observations:
