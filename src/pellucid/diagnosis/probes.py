@@ -2,7 +2,7 @@
 
     probe = Probe(inputs, "table")
     probe.left_out(one_hot)          # (N, M): each row predicted by a fit to all the others
-    probe.predicted(test_inputs)     # (N', M): by the latest fit
+    probe.predicted(test_inputs)     # (N', M): by the fit to all
 
 The features are the standardised inputs, a Gaussian kernel's random Fourier features of them, and what a view of their kind adds: counts
 of tokens, spectra of sequences. It is a yardstick, not a model: what it finds is there, what it does not find may still be.
@@ -27,7 +27,7 @@ WORDS = 1024  # counts of tokens are kept in so many bins
 POSITIONS = 64  # tokens up to which their places are looked at too
 SPECTRUM = 32  # bins of a sequence's spectrum, per channel
 CHANNELS = 8  # whose spectra are looked at
-PENALTIES = (1e-3, 1e-2, 1e-1, 1.0, 10.0)  # ridge penalties per sample, of features of variance 1
+PENALTIES = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)  # ridge penalties per sample, of features of variance 1
 LARGEST = 8.0  # standard deviations at which an input is clipped
 
 
@@ -49,30 +49,34 @@ class Probe:
         self.features = self._mapped(reduced)  # (N, D), the last column ones
         self._fit: tuple[Tensor, Tensor] | None = None  # weights (D, M), means (M,)
         gram = self.features.double().T @ self.features.double()
-        self._values, self._vectors = torch.linalg.eigh(gram)
+        values, self._vectors = torch.linalg.eigh(gram)
+        self._rotated = self.features.double() @ self._vectors  # (N, D)
+        self._shrunk = [1 / (values.clamp_min(0) + penalty * len(inputs)) for penalty in PENALTIES]
+        self._leverages = [(self._rotated.square() @ shrunk).clamp(max=0.999) for shrunk in self._shrunk]
 
-    def left_out(self, targets: Tensor) -> Tensor:
-        """Predictions (N, M) for targets (N, M): of each row by the fit to all other rows, at the penalty that predicts best so."""
+    def left_out(self, targets: Tensor, *, remember: bool = True) -> Tensor:
+        """Predictions (N, M) for targets (N, M): of each row by the fit to all other rows, at the penalty that predicts best so.
+
+        What is fitted to all rows is what `predicted` uses, where it is to `remember` it.
+        """
         targets = targets.double()
         mean = targets.mean(0)
         centred = targets - mean
-        rotated = self.features.double() @ self._vectors  # (N, D)
-        inner = rotated.T @ centred
+        inner = self._rotated.T @ centred
         best: tuple[float, Tensor, Tensor] | None = None
-        for penalty in PENALTIES:
-            shrunk = 1 / (self._values.clamp_min(0) + penalty * len(targets) / 10)
-            leverage = ((rotated**2) @ shrunk).clamp(max=0.999)
-            fitted = rotated @ (shrunk[:, None] * inner)
+        for shrunk, leverage in zip(self._shrunk, self._leverages, strict=True):
+            fitted = self._rotated @ (shrunk[:, None] * inner)
             residual = (centred - fitted) / (1 - leverage[:, None])
             error = float((residual**2).sum())
             if best is None or error < best[0]:
                 best = (error, residual, self._vectors @ (shrunk[:, None] * inner))
         assert best is not None
-        self._fit = (best[2], mean)
+        if remember:
+            self._fit = (best[2], mean)
         return (targets - best[1]).float()
 
     def predicted(self, inputs: Tensor) -> Tensor:
-        """Predictions (N', M) for other inputs, by the fit of the latest `left_out`."""
+        """Predictions (N', M) for other inputs, by the fit of the latest remembered `left_out`."""
         assert self._fit is not None, "left_out comes first"
         weights, mean = self._fit
         return (self._mapped(self.represented(inputs)).double() @ weights + mean).float()

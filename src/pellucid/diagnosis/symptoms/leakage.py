@@ -1,0 +1,309 @@
+"""What the test part should not have shown before, and whether there are enough samples to learn from."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from pellucid.core.language import text
+from pellucid.core.numerics import wilson_interval
+from pellucid.core.records import Change, Finding
+from pellucid.diagnosis.contents import PROBED, Contents, Part, established, runs
+from pellucid.diagnosis.registry import symptom
+from pellucid.diagnosis.relations import relations, told_by_probe
+
+COPIES, MANY_COPIES = 0.005, 0.02  # share of test samples that stand in the training part: worth a word, and a fault
+LEAST_COPIES = 3
+BY_CHANCE = 3.0  # times as many copies between the parts as within one: more than the data's own repetitions
+CHANCE_PAIRS = 0.5  # expected chance copies of one sample among all, from which repetitions are natural
+NEAR = 0.05  # of the distance to the NEIGHBOURS-th neighbour: a near duplicate
+NEIGHBOURS = 50
+DIMENSIONS = 4.0  # in fewer, samples come near each other by chance
+TWINS, MANY_TWINS = 0.05, 0.2
+QUERIES = 500  # test samples whose neighbours are looked for
+LARGEST_SEARCH = 20_000  # training samples among which
+APART = 3.0  # times as far are the classes apart in a column, as they are wide
+ROWS = 50  # samples before a column is said to tell the target
+COLUMNS = 0.05  # share of the columns that may tell it; where more do, the classes are just easy
+EQUAL, NEARLY = 0.99999, 0.999  # correlation of a column with the target
+PER_CLASS, PER_VALUE = 15, 50  # training samples
+GAIN = 0.1  # of score, that the test part's own samples teach a probe and the training part's do not
+
+
+@symptom("data_leakage", reads=Contents)
+def data_leakage(seen: Contents) -> list[Finding]:
+    """Test samples in the training part, or a column that is the target."""
+    copies = _copies(seen)
+    return [*(copies or _twins(seen)), *_telling_columns(seen)]
+
+
+# -- copies ------------------------------------------------------------------------------------------------------------------------------
+
+
+def _copies(seen: Contents) -> list[Finding]:
+    """The same inputs in both parts."""
+    train, test = seen.train, seen.test
+    if train is None or test is None or train.inputs.shape[1:] != test.inputs.shape[1:] or train.matrix.shape[1] == 0:
+        return []
+    ours, theirs = train.keys, test.keys
+    shared = torch.isin(theirs, ours)
+    count, share = int(shared.sum()), float(shared.double().mean())
+    if len(theirs) < test.size:
+        share = min(1.0, share * train.size / len(ours))  # of a sample of the training part
+    if count < LEAST_COPIES or share < COPIES:
+        return []
+    every = len(ours) == train.size and len(theirs) == test.size
+    if every and count == len(theirs) == len(ours):
+        return _same_part(train)
+    _, place, number = ours.unique(return_inverse=True, return_counts=True)
+    within = float((number[place] > 1).double().mean())
+    natural = _chance_copies(train) > CHANCE_PAIRS
+    usual = share <= BY_CHANCE * within
+    if natural and usual:
+        return []
+    fault = share >= MANY_COPIES and not usual
+    leaked = train.positions[torch.isin(ours, theirs[shared])]
+    return established(
+        "data_leakage",
+        text(
+            "{count} test samples ({share}) have the same inputs as training samples; within the training part {within} are repeated.",
+            count=count, share=f"{100 * share:.1f} %", within=f"{100 * within:.1f} %",
+        ),
+        level="fault" if fault else "advice",
+        confidence=0.9 if fault else 0.6,
+        where="test inputs",
+        evidence={
+            "shared": count, "share_of_test": share, "repeated_in_train": within,
+            "test_samples": test.positions[shared][:200].tolist(), "train_samples": leaked[:200].tolist(),
+        },
+        expected={"share_of_test": f"< {COPIES:g}"},
+        remedy=text("remove duplicates before splitting, or take these samples out of the training part"),
+        change=Change(kind="drop_samples", values={"indices": leaked.tolist(), "part": "train"}) if 2 * len(leaked) < train.size else None,
+    )  # fmt: skip
+
+
+def _same_part(train: Part) -> list[Finding]:
+    return established(
+        "data_leakage",
+        text("The test part is the training part: its score says nothing about new samples."),
+        level="fault" if train.size >= ROWS else "advice",  # a handful of samples that is all there is, such as XOR
+        confidence=0.9,
+        where="test",
+        evidence={"share_of_test": 1.0},
+        expected={"share_of_test": f"< {COPIES:g}"},
+        remedy=text("hold samples back for the test part"),
+    )
+
+
+def _chance_copies(part: Part) -> float:
+    """How many equal rows a row would have in the part if columns were drawn apart: few values in few columns repeat by themselves."""
+    rows = part.matrix[part.chosen(1000)]
+    if part.kind in ("images", "sequences") and rows.shape[1] > 64:
+        return 0.0
+    ordered = rows.sort(0).values
+    logarithm = 0.0
+    for column in ordered.T[:256]:
+        counts = column.unique_consecutive(return_counts=True)[1].double()
+        logarithm += math.log(float((counts * (counts - 1)).sum()) / (len(column) * max(1, len(column) - 1)) or 1.0 / len(column))
+    # columns depend on each other: as a rule they are worth about half as many
+    return part.size * math.exp(0.5 * logarithm)
+
+
+def _twins(seen: Contents) -> list[Finding]:
+    """Test samples that are all but equal to a training sample, although there is room."""
+    train, test = seen.train, seen.test
+    if train is None or test is None or train.probed is None or train.inputs.shape[1:] != test.inputs.shape[1:]:
+        return []
+    if seen.kind == "tokens" or len(test.inputs) < LEAST_COPIES or not train.columns.finite or not test.columns.finite:
+        return []
+    probe = train.probed[0]
+    base = train.whole[0] if train.whole is not None else train.inputs
+    base = base[runs(len(base), LARGEST_SEARCH)] if base[0].numel() <= 1000 else train.inputs
+    few = test.inputs[test.chosen(QUERIES)]
+    points = torch.cat([probe.represented(some) for some in base.split(4000)])
+    if len(points) < 2 * NEIGHBOURS or points.shape[1] == 0:
+        return []
+    nearest = _nearest(probe.represented(few), points)
+    dimension = math.log(2) / max(1e-6, float((nearest[:, -1] / nearest[:, NEIGHBOURS // 2 - 1].clamp_min(1e-12)).log().median()))
+    ratio = nearest[:, 0] / nearest[:, -1].clamp_min(1e-12)
+    near = (ratio < NEAR) & (nearest[:, -1] > 0)
+    share = float(near.double().mean())
+    chance = NEIGHBOURS * NEAR**dimension
+    low = wilson_interval(int(near.sum()), len(near)).low
+    # the data's own habit: near twins within the training part that are not near any test sample
+    if dimension < DIMENSIONS or low < max(TWINS, 5 * chance) or int(near.sum()) < LEAST_COPIES:
+        return []
+    fault = low >= MANY_TWINS
+    return established(
+        "data_leakage",
+        text(
+            "{share} of the test samples have a training sample {ratio} times nearer than its other neighbours: near copies, or samples of "
+            "one and the same thing, are in both parts.",
+            share=f"{100 * share:.0f} %", ratio=f"{1 / NEAR:.0f}",
+        ),
+        level="fault" if fault else "advice",
+        confidence=0.75 if fault else 0.55,
+        where="test inputs",
+        evidence={
+            "share_of_test": share, "by_chance": chance, "test_samples": test.rows[test.chosen(QUERIES)][near][:200].tolist(),
+            "dimension": dimension,
+        },
+        expected={"share_of_test": f"< {TWINS:g}"},
+        remedy=text("split by the thing the samples come from (person, recording, page), and make variants of samples after splitting"),
+    )  # fmt: skip
+
+
+def _nearest(points: Tensor, among: Tensor) -> Tensor:
+    """Distances (n, NEIGHBOURS), ascending; exact copies (distance 0) are left to `_copies`, and count as the next ones."""
+    found: list[Tensor] = []
+    squares = among.square().sum(1)
+    for some in points.split(256):
+        distance = (some.square().sum(1)[:, None] + squares - 2 * some @ among.T).clamp_min(0)
+        nearest = distance.topk(NEIGHBOURS, largest=False)
+        exact = (some[:, None] - among[nearest.indices]).norm(dim=2)  # the formula above loses digits where it is small
+        found.append(exact.sort(1).values)
+    return torch.cat(found)
+
+
+# -- columns -----------------------------------------------------------------------------------------------------------------------------
+
+
+def _telling_columns(seen: Contents) -> list[Finding]:
+    """Columns that are the target, in its own or another code."""
+    train = seen.train
+    if train is None or len(train.inputs) < ROWS or train.matrix.shape[1] < 2 or not train.columns.finite:
+        return []
+    if train.categorical:
+        columns, exact = _class_columns(train), True
+    else:
+        columns, exact = _value_columns(train)
+    if not columns or len(columns) > max(_indicators(train), COLUMNS * train.matrix.shape[1]):
+        return []
+    listed = ", ".join(map(str, columns[:5]))
+    return established(
+        "data_leakage",
+        text("Column {columns} of the inputs is the target in another form: it tells the target of every sample.", columns=listed)
+        if exact
+        else text(
+            "Column {columns} of the inputs nearly equals the target: its correlation is above {limit}.", columns=listed, limit=NEARLY
+        ),
+        level="fault" if exact else "advice",
+        confidence=0.85 if exact else 0.5,
+        where=f"inputs[:, [{listed}]]",
+        evidence={"columns": columns[:50]},
+        expected={"columns": "none"},
+        remedy=text("leave out what is only known once the target is"),
+        change=Change(kind="drop_features", values={"columns": columns}),
+    )
+
+
+def _indicators(part: Part) -> int:
+    """How many columns of a one-hot target there may be."""
+    return part.values.shape[1] if part.values is not None and part.categorical else 1
+
+
+def _class_columns(part: Part) -> list[int]:
+    """Columns in which the classes lie apart as copies of the label do; or one column for each class, as one-hot labels do."""
+    labels, values = part.labels, part.matrix
+    if labels is None:
+        return []
+    classes = int(labels.max()) + 1
+    if classes < 2 or int(labels.bincount(minlength=classes).min()) < 5 or classes > 50:
+        return []
+    low = torch.stack([values[labels == label].amin(0) for label in range(classes)])
+    high = torch.stack([values[labels == label].amax(0) for label in range(classes)])
+    ordered = low.sort(0)
+    gaps = ordered.values[1:] - high.gather(0, ordered.indices)[:-1]  # from one class to the next, (K - 1, D)
+    width = (high - low).amax(0)
+    alone = (gaps.amin(0) > APART * width) & (gaps.amin(0) > 0)
+    if bool(alone.any()):
+        return alone.nonzero()[:, 0].tolist()
+    marks: dict[int, int] = {}
+    if classes > 2:  # a column that is high for one class only, for each of the classes but one
+        for label in range(classes):
+            others = torch.cat([low[:label], low[label + 1 :]]), torch.cat([high[:label], high[label + 1 :]])
+            spread = torch.maximum(others[1].amax(0) - others[0].amin(0), high[label] - low[label])
+            apart = low[label] - others[1].amax(0)
+            own = ((apart > APART * spread) & (apart > 0)).nonzero()[:, 0]
+            if len(own) == 1:
+                marks[label] = int(own)
+    return sorted(marks.values()) if len(marks) >= classes - 1 else []
+
+
+def _value_columns(part: Part) -> tuple[list[int], bool]:
+    """Columns that are a straight function of the target; and whether exactly, all other columns knowing less."""
+    flat = part.outputs.reshape(len(part.outputs), -1).double()
+    if flat.shape[1] != 1 or not bool(flat.isfinite().all()) or part.targets.distinct < 5:
+        return [], False
+    values = part.matrix.double()
+    centred, target = values - values.mean(0), flat - flat.mean(0)
+    size = centred.norm(dim=0) * target.norm()
+    related = ((centred * target).sum(0) / size.clamp_min(1e-300)).abs()
+    equal = (related > EQUAL) & (size > 0)
+    if bool(equal.any()):
+        return equal.nonzero()[:, 0].tolist(), True
+    nearly = ((related > NEARLY) & (size > 0)).nonzero()[:, 0].tolist()
+    return nearly, False
+
+
+# -- too few -----------------------------------------------------------------------------------------------------------------------------
+
+
+@symptom("insufficient_data", reads=Contents)
+def insufficient_data(seen: Contents) -> list[Finding]:
+    """So few training samples that the test part's own samples teach a probe far more."""
+    train, test = seen.train, seen.test
+    if train is None or train.targets.kind == "other":
+        return []
+    classes = int(train.labels.max()) + 1 if train.categorical and train.labels is not None else 0
+    each = train.size / classes if classes else train.size
+    limit = PER_CLASS if classes else PER_VALUE
+    if each >= limit or train.matrix.shape[1] == 0:
+        return []
+    proof = _more_would_help(seen)
+    if test is None or len(test.inputs) < 2 * train.size:
+        proof = None
+    said = (
+        text("The training part has {count} samples; {samples} of the test part's own teach a probe more: {more} against {score}.",
+             count=train.size, samples=min(PROBED, len(test.inputs)) if test is not None else 0, more=f"{proof[1]:.3f}",
+             score=f"{proof[0]:.3f}")
+        if proof is not None
+        else text("The training part has {count} samples for {parameters} parameters.", count=train.size, parameters=seen.parameters)
+    )  # fmt: skip
+    return established(
+        "insufficient_data",
+        said,
+        level="fault" if proof is not None else "advice",
+        confidence=0.8 if proof is not None else 0.5,
+        where="train",
+        evidence={"samples": train.size, "classes": classes, "parameters": seen.parameters,
+                  **({"score": proof[0], "score_of_more": proof[1]} if proof is not None else {})},
+        expected={"samples": f"> {limit * max(1, classes)}"},
+        remedy=text("more training samples: a larger share of the data, augmentation, or a network that was trained on other data"),
+    )  # fmt: skip
+
+
+def _more_would_help(seen: Contents) -> tuple[float, float] | None:
+    """A probe's score on the test part from the training samples, and from the test part's other samples, where it is far better."""
+    from pellucid.diagnosis.probes import Probe
+
+    train, test = seen.train, seen.test
+    if train is None or test is None or test.values is None or train.values is None or len(train.values) < 2:
+        return None
+    there = told_by_probe(test)
+    if there is None or train.values.shape[1:] != test.values.shape[1:] or train.inputs.shape[1:] != test.inputs.shape[1:]:
+        return None
+    scores = relations(seen)
+    if scores is not None:
+        mine = scores[2]
+    else:  # so few that no probe of the part was made
+        probe = Probe(train.inputs, train.kind)
+        probe.left_out(train.values)
+        places = test.chosen(PROBED)
+        over = told_by_probe(test, probe.predicted(test.inputs[places]), places)
+        if over is None:
+            return None
+        mine = over[0]
+    return (mine, there[0]) if there[0] - mine > max(GAIN, 4 * there[2]) else None
