@@ -36,16 +36,21 @@ class Report:
         return str(self)
 
     def _repr_html_(self) -> str:
-        return f"<style>{_style()}</style>{_content(self.observations, self.findings)}"
+        return f"<style>{style()}</style>{_content(self.observations, self.findings)}"
 
 
 def write(path: str | Path, seen: Observations, findings: Sequence[Finding]) -> Path:
     """One HTML file without anything from outside. Raises StorageError where it cannot be written."""
+    return write_page(path, seen.model, _content(seen, findings))
+
+
+def write_page(path: str | Path, title: str, content: str) -> Path:
+    """A page of ours as a file."""
     path = Path(path)
-    head = f'<!doctype html><html lang="{language()}"><head><meta charset="utf-8"><title>{escape(seen.model)} · Pellucid</title>'
+    head = f'<!doctype html><html lang="{language()}"><head><meta charset="utf-8"><title>{escape(title)} · Pellucid</title>'
     view = '<meta name="viewport" content="width=device-width, initial-scale=1">'
     with storage_errors(path):
-        path.write_text(f"{head}{view}<style>{_style()}</style></head><body>{_content(seen, findings)}</body></html>", encoding="utf-8")
+        path.write_text(f"{head}{view}<style>{style()}</style></head><body>{content}</body></html>", encoding="utf-8")
     return path
 
 
@@ -140,27 +145,29 @@ def _lines(seen: Observations, findings: Sequence[Finding]) -> Iterator[str]:
 
 
 def _table(headings: list[str], rows: list[list[str]]) -> Iterator[str]:
-    widths = [max(_columns(row[place]) for row in [headings, *rows]) for place in range(len(headings))]
+    widths = [max(columns_of(row[place]) for row in [headings, *rows]) for place in range(len(headings))]
     for row in [headings, *rows]:
         cells = [
-            cell + " " * (width - _columns(cell)) if place < 2 else " " * (width - _columns(cell)) + cell
+            cell + " " * (width - columns_of(cell)) if place < 2 else " " * (width - columns_of(cell)) + cell
             for place, (cell, width) in enumerate(zip(row, widths, strict=True))
         ]
         yield "  ".join(cells).rstrip()
 
 
-def _columns(cell: str) -> int:
+def columns_of(cell: str) -> int:
     return sum(2 if unicodedata.east_asian_width(character) in "WF" else 1 for character in cell)
 
 
 # -- HTML --------------------------------------------------------------------------------------------------------------------------------
 
 
-def _style() -> str:
+def style() -> str:
+    """The style sheet of our pages."""
     return (Path(__file__).parent / "report.css").read_text(encoding="utf-8")
 
 
-def _both(sentence: Text | str) -> str:
+def both(sentence: Text | str) -> str:
+    """A sentence in both languages as HTML, of which the page shows one."""
     if isinstance(sentence, str):
         return escape(sentence)
     english, chinese = sentence.render("en"), sentence.render("zh")
@@ -169,18 +176,25 @@ def _both(sentence: Text | str) -> str:
     return f'<span lang="en">{escape(english)}</span><span lang="zh">{escape(chinese)}</span>'
 
 
-def _content(seen: Observations, findings: Sequence[Finding]) -> str:
+def head_of_page(title: str) -> list[str]:
+    """The beginning of a page in both languages; the caller ends it with </div>."""
     switch = "const p=this.closest('.pellucid');p.dataset.language=p.dataset.language==='zh'?'en':'zh'"
-    parts = [
+    return [
         f'<div class="pellucid" data-language="{language()}"><button onclick="{switch}">English / 中文</button>',
-        f"<h1>{escape(seen.model)}</h1>",
-        *(f"<p>{_both(fact)}</p>" for fact in _facts(seen)),
-        f"<h2>{_both(text('Findings'))}</h2>",
+        f"<h1>{escape(title)}</h1>",
+    ]
+
+
+def _content(seen: Observations, findings: Sequence[Finding]) -> str:
+    parts = [
+        *head_of_page(seen.model),
+        *(f"<p>{both(fact)}</p>" for fact in _facts(seen)),
+        f"<h2>{both(text('Findings'))}</h2>",
     ]
     for level, summary, remedy in _findings(findings):
-        advice = "" if remedy is None else f'<p class="soft">{_both(text("What to do: {what}", what=remedy))}</p>'
-        parts.append(f'<div class="finding {escape(level)}"><p>{_both(summary)}</p>{advice}</div>')
-    parts += _curves(seen)
+        advice = "" if remedy is None else f'<p class="soft">{both(text("What to do: {what}", what=remedy))}</p>'
+        parts.append(f'<div class="finding {escape(level)}"><p>{both(summary)}</p>{advice}</div>')
+    parts += observed_curves(seen)
     layers = [[*_layer_row(layer), spark(layer.std, logarithmic=True), spark(layer.gradient, logarithmic=True)] for layer in seen.layers]
     weights = [[*_weight_row(weight), spark(weight.ratio, logarithmic=True)] for weight in seen.weights]
     headings = (*LAYER_HEADINGS, text("deviation over time"), text("gradient over time"))
@@ -190,7 +204,8 @@ def _content(seen: Observations, findings: Sequence[Finding]) -> str:
     return "".join(parts)
 
 
-def _curves(seen: Observations) -> Iterator[str]:
+def observed_curves(seen: Observations) -> Iterator[str]:
+    """The course of a watched training as figures."""
     loss, steps = seen.loss, seen.steps_of_looks()
     positive = all(value is None or value > 0 for value in loss.trend_mean)
     band = [
@@ -230,19 +245,19 @@ def _curves(seen: Observations) -> Iterator[str]:
 
 def _figure(title: Text, drawing: str, keys: Sequence[Text | str]) -> Iterator[str]:
     if drawing:
-        yield f"<h2>{_both(title)}</h2>{drawing}"
-        yield "".join(f'<span class="key k{place}">{_both(key)}</span>' for place, key in enumerate(keys))
+        yield f"<h2>{both(title)}</h2>{drawing}"
+        yield "".join(f'<span class="key k{place}">{both(key)}</span>' for place, key in enumerate(keys))
 
 
 def _section(title: Text, headings: Sequence[Text], rows: list[list[str]], drawings: int) -> Iterator[str]:
     if not rows:
         return
     words = 2
-    head = "".join(f"<th{' class=n' if place >= words else ''}>{_both(heading)}</th>" for place, heading in enumerate(headings))
+    head = "".join(f"<th{' class=n' if place >= words else ''}>{both(heading)}</th>" for place, heading in enumerate(headings))
     body = []
     for row in rows:
         cells = [f"<td>{f'<code>{escape(cell)}</code>' if place == 0 else escape(cell)}</td>" for place, cell in enumerate(row[:words])]
         cells += [f'<td class="n">{escape(cell)}</td>' for cell in row[words : len(row) - drawings]]
         cells += [f"<td>{cell}</td>" for cell in row[len(row) - drawings :]]
         body.append(f"<tr>{''.join(cells)}</tr>")
-    yield f'<h2>{_both(title)}</h2><div class="table"><table><tr>{head}</tr>{"".join(body)}</table></div>'
+    yield f'<h2>{both(title)}</h2><div class="table"><table><tr>{head}</tr>{"".join(body)}</table></div>'
