@@ -16,6 +16,7 @@ Every case is also tried on arrays with odd strides. `.refused("words")`: the ru
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
@@ -136,7 +137,7 @@ class Case:
 
     def __str__(self) -> str:
         parts = [repr(item) for item in self.args] + [f"{key}={value!r}" for key, value in self.kwargs.items()]
-        return f"({', '.join(parts)})"[:120]
+        return re.sub(r" at 0x[0-9a-f]+", "", f"({', '.join(parts)})")[:120]  # one name in every process
 
 
 def case(*args: Any, **kwargs: Any) -> Case:
