@@ -297,6 +297,28 @@ def _triplets() -> Found:
         return watcher.findings
 
 
+def rarely_zero() -> Found:
+    """One row of one batch is 0."""
+    model = nn.Sequential(nn.Linear(8, 32, bias=False), Root(), nn.Linear(32, 1))
+    optimizer = adam(model)
+    with pellucid.watch(model) as watcher:
+        for number, (inputs, targets) in enumerate(batches(values())):
+            if number == 21:
+                inputs[3] = 0
+            optimizer.zero_grad()
+            F.mse_loss(model(inputs), targets).backward()
+            optimizer.step()
+        return watcher.findings
+
+
+class Root(nn.Module):
+    def forward(self, inputs: Tensor) -> Tensor:
+        return torch.sqrt(inputs.abs())
+
+
+faulty("root of a row that is rarely 0", "nan", "sqrt (projects.py", "1e-8")(rarely_zero)
+
+
 # -- loops ---------------------------------------------------------------------------------------------------------------------------
 
 

@@ -65,3 +65,17 @@ def test_a_rate_that_is_named_can_be_used(name: str, seed: int) -> None:
     named = float(str(finding.remedy).removeprefix("learning rate "))
     assert 1e-4 <= named <= rate / 10
     assert not [one for one in found(lambda: program(named), seed) if one.level == "fault"]  # it may learn slowly
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["root of rows of 0", "a logarithm in the branch that is not taken", "angle between equal vectors", "root of a row that is rarely 0"],
+)
+def test_a_derivative_is_named_where_gradients_are_read_at_looks_only(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a device: with the weights from before the look's update, or, between looks, as a suspicion."""
+    monkeypatch.setattr("pellucid.diagnosis.watch.probe.Probe.finite", lambda _: True)
+    program, symptom, where, remedy = FAULTY[name]
+    (finding,) = found(program, 0)
+    assert finding.symptom == symptom
+    assert where in f"{finding.where} {finding.summary}"
+    assert remedy in str(finding.remedy)

@@ -87,7 +87,7 @@ def nan(seen: Observations) -> list[Finding]:
         Finding(
             symptom="nan",
             level="fault",
-            confidence=0.97,
+            confidence=0.97 if operation is None or born.operation is not None else 0.7,  # a suspicion
             where=place if operation else born.path or born.where,
             summary=_said(born, operation, place, grew if overflown else None),
             evidence={
