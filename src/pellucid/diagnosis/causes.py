@@ -17,24 +17,60 @@ from pellucid.diagnosis.observations import Observations
 from pellucid.diagnosis.registry import failed, symptoms
 
 # Root -> what it brings about directly; what those bring about in turn follows. Programs that are wrong whatever their numbers are come
-# first, then the size of a step, then what it does to activations and gradients, and the course of the loss, which explains nothing.
+# first, then the data, then the size of a step and other settings, then what it does to activations and gradients, and the course of the
+# loss, which explains nothing.
+_COURSE = "plateau underfitting oscillation constant_output too_few_epochs capacity not_learnt_by_heart wrong_optimizer bad_batch_size "
+_SIGNAL = "vanishing_gradient dead_relu saturation frozen_weights lr_too_low "
+_SIZE = "lr_too_high exploding_gradient divergence nan "
 EXPLAINS: Mapping[str, frozenset[str]] = {
     name: frozenset(consequences.split())
     for name, consequences in {
-        "flipped_gradient": "lr_too_high exploding_gradient",
-        "missing_zero_grad": "lr_too_high exploding_gradient",
-        "shape_broadcast": "constant_output plateau underfitting",
-        "no_shuffle": "oscillation plateau overfitting underfitting",
+        "wrong_output_activation": _COURSE + _SIGNAL + "initial_loss",
+        "missing_output_activation": _COURSE + _SIZE + "initial_loss unstable_loss",
+        "wrong_loss": _COURSE + _SIGNAL + _SIZE + "initial_loss",
+        "double_softmax": _COURSE + "vanishing_gradient lr_too_low initial_loss",
+        "softmax_wrong_axis": _COURSE + _SIGNAL + "initial_loss leaky_batch",
+        "wrong_output_units": _COURSE + "initial_loss",
+        "unstable_loss": "nan divergence exploding_gradient",
+        "loss_reduction_sum": _SIZE + "oscillation initial_loss dead_relu",
+        "shape_broadcast": "constant_output plateau underfitting initial_loss not_learnt_by_heart capacity wrong_optimizer",
+        "missing_activation": "underfitting capacity plateau",
+        "wrong_hidden_activation": _COURSE + _SIGNAL,
+        "saturating_activation": _COURSE + _SIGNAL,
+        "bad_init": _COURSE + _SIGNAL + _SIZE + "initial_loss",
+        "detached_branch": _COURSE + "frozen_weights wrong_gradient",
         "wrong_mode": "overfitting underfitting oscillation",
+        "leaky_batch": _COURSE + "overfitting",
+        "wrong_gradient": _COURSE,
+        "label_encoding": _COURSE + _SIZE + "initial_loss wrong_output_units",
+        "single_class_labels": _COURSE + "class_imbalance",
+        "labels_misaligned": _COURSE + "overfitting uninformative_input",
+        "uninformative_input": _COURSE + "overfitting",
+        "noisy_labels": "overfitting underfitting plateau oscillation",
+        "class_imbalance": "constant_output plateau underfitting",
+        "insufficient_data": "overfitting",
+        "train_test_preprocess_mismatch": "overfitting",
+        "double_normalised_input": _COURSE + _SIGNAL + "unnormalised_input",
+        "unnormalised_input": _COURSE + _SIGNAL + _SIZE + "initial_loss bad_init",
+        "unnormalised_target": _COURSE + _SIGNAL + _SIZE + "initial_loss outliers_with_mse",
+        "outliers_with_mse": "oscillation exploding_gradient lr_too_high plateau",
+        "flipped_gradient": "lr_too_high exploding_gradient wrong_gradient not_learnt_by_heart",
+        "missing_zero_grad": "lr_too_high exploding_gradient not_learnt_by_heart",
+        "no_shuffle": "oscillation plateau overfitting underfitting",
         "repeated_parameters": "lr_too_high oscillation divergence",
-        "unowned_parameters": "frozen_weights plateau underfitting lr_too_low",
-        "frozen_weights": "plateau underfitting lr_too_low constant_output",
-        "lr_too_high": "divergence oscillation nan dead_relu saturation plateau constant_output vanishing_gradient",
+        "unowned_parameters": "frozen_weights plateau underfitting lr_too_low capacity not_learnt_by_heart",
+        "frozen_weights": "plateau underfitting lr_too_low constant_output capacity not_learnt_by_heart",
+        "lr_too_high": "divergence oscillation nan dead_relu saturation vanishing_gradient " + _COURSE,
         "exploding_gradient": "divergence oscillation nan dead_relu saturation plateau lr_too_high",
         "dead_relu": "vanishing_gradient constant_output frozen_weights plateau underfitting",
         "saturation": "vanishing_gradient constant_output plateau underfitting",
         "vanishing_gradient": "frozen_weights plateau underfitting constant_output lr_too_low",
-        "lr_too_low": "plateau underfitting",
+        "lr_too_low": "plateau underfitting too_few_epochs capacity not_learnt_by_heart wrong_optimizer",
+        "over_regularised": "constant_output plateau underfitting",
+        "wrong_optimizer": "plateau underfitting oscillation",
+        "bad_batch_size": "plateau underfitting oscillation",
+        "too_few_epochs": "plateau underfitting",
+        "capacity": "plateau underfitting constant_output",
         "constant_output": "plateau underfitting",
         "divergence": "nan",
         "nan": "dead_relu saturation constant_output frozen_weights plateau",
@@ -44,27 +80,42 @@ EXPLAINS: Mapping[str, frozenset[str]] = {
 }
 
 NAMED: Mapping[str, Text] = {  # a symptom in the middle of a sentence
+    "bad_batch_size": text("batches of a bad size"),
+    "bad_init": text("first weights of a bad size"),
+    "capacity": text("a network that is too small"),
+    "class_imbalance": text("rare classes"),
     "constant_output": text("the same output for every sample"),
     "dead_relu": text("dead ReLU units"),
     "divergence": text("a rising loss"),
     "exploding_gradient": text("exploding gradients"),
     "flipped_gradient": text("updates that climb the loss"),
     "frozen_weights": text("weights that do not change"),
+    "initial_loss": text("a high first loss"),
+    "leaky_batch": text("samples that influence each other"),
     "lr_too_high": text("updates that are too large"),
     "lr_too_low": text("updates that are too small"),
     "missing_zero_grad": text("gradients that are never cleared"),
     "nan": text("NaN or infinity"),
     "no_shuffle": text("sorted batches"),
+    "not_learnt_by_heart": text("one batch that cannot be learnt by heart"),
     "oscillation": text("an oscillating loss"),
+    "outliers_with_mse": text("outliers under a squared loss"),
     "overfitting": text("overfitting"),
     "plateau": text("a loss that does not fall"),
     "repeated_parameters": text("weights that are updated twice"),
     "saturation": text("saturated units"),
     "shape_broadcast": text("a loss over all pairs of samples"),
+    "too_few_epochs": text("a training that ends too soon"),
     "underfitting": text("underfitting"),
+    "uninformative_input": text("inputs that say nothing about the target"),
+    "unnormalised_input": text("inputs on a bad scale"),
+    "unstable_loss": text("a logarithm that can become infinite"),
     "unowned_parameters": text("weights that no optimizer has"),
     "vanishing_gradient": text("vanishing gradients"),
+    "wrong_gradient": text("a gradient that is not the slope of the loss"),
     "wrong_mode": text("the wrong mode"),
+    "wrong_optimizer": text("an optimizer that does not get there"),
+    "wrong_output_units": text("outputs of the wrong number"),
 }
 _RANK = {"fault": 0, "advice": 1, "good": 2}
 
@@ -97,9 +148,18 @@ def _rank(finding: Finding) -> int:
 
 def explains(root: Finding, other: Finding) -> bool:
     """Whether `other` follows from `root`, which must not be the lighter one. Weights without any gradient have a cause of their own."""
-    if "good" in (root.level, other.level) or other.symptom not in _reach(root.symptom) or _rank(root) > _rank(other):
+    if "good" in (root.level, other.level) or root is other or not _leads_to(root, other) or _rank(root) > _rank(other):
         return False
     return other.symptom != "frozen_weights" or other.cause in (None, "zero_gradient") or root.symptom == "unowned_parameters"
+
+
+def _leads_to(root: Finding, other: Finding) -> bool:
+    """By the table of symptoms; by the established cause of the root where that is not answered from the other side."""
+    if other.symptom in _reach(root.symptom):
+        return True
+    if root.symptom in _reach(other.symptom) or other.symptom == root.symptom:
+        return False
+    return other.symptom in _reach(root.cause or "") and root.symptom not in _reach(other.cause or "")
 
 
 @cache

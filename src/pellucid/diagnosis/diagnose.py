@@ -1,0 +1,414 @@
+"""`pellucid.diagnose`: why a training fails, with evidence, and a remedy that can be proved.
+
+    findings = pellucid.diagnose(experiment, budget="60s")
+    findings[0].cause, findings[0].remedy
+    findings[0].verify()
+
+Stages, each with its share of the budget: the program (one traced batch), the data (samples), the user's own training under watch, and
+controlled experiments. What they find is joined: the same cause seen twice is told once, and consequences stand under their root.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, cast
+
+from pellucid.core.errors import ModelError, OptionTypeError, PellucidError
+from pellucid.core.language import Text, text
+from pellucid.core.options import Option
+from pellucid.core.records import Change, Finding, Score
+from pellucid.core.wording import duration
+from pellucid.diagnosis.causes import rooted
+from pellucid.diagnosis.curves import Curves
+from pellucid.diagnosis.experiment import Experiment, Trial
+from pellucid.diagnosis.loop import SCORED
+from pellucid.diagnosis.observations import Observations
+from pellucid.diagnosis.registry import failed, symptoms
+from pellucid.diagnosis.samples import samples_in
+from pellucid.diagnosis.scoring import constant_score, scoring_of
+from pellucid.diagnosis.verification import Prover
+
+WATCHED = 0.4  # of the budget for the user's own training under watch; the rest is for controlled experiments
+STRENGTH = {"controlled": 3, "static": 2, "data": 1, "dynamic": 0}  # of an establishment: what was tried beats what was read
+PROVED = 0.9  # confidence of a cause whose remedy helped over several seeds
+TOLD_EVERY = 0.5  # seconds between two words about a training that runs
+BUDGET = Option("budget", "duration", 60.0, text("the time that the diagnosis may take, for example 60s or 5min"), "run", above=0.0)
+
+
+class Diagnosis(tuple[Finding, ...]):
+    """What was found, roots first, faults before advice; a tuple of findings that prints itself.
+
+    `left_out` says what could not be looked at, and why; `seconds` what each stage took; `trial` is the training that was watched.
+    """
+
+    left_out: tuple[Text, ...]
+    seconds: Mapping[str, float]
+    trial: Trial | None
+    experiment: Experiment
+
+    def __new__(
+        cls,
+        findings: Iterable[Finding],
+        experiment: Experiment,
+        trial: Trial | None = None,
+        left_out: Iterable[Text] = (),
+        seconds: Mapping[str, float] | None = None,
+    ) -> Diagnosis:
+        made = super().__new__(cls, findings)
+        made.experiment, made.trial = experiment, trial
+        made.left_out, made.seconds = tuple(left_out), dict(seconds or {})
+        return made
+
+    @property
+    def findings(self) -> tuple[Finding, ...]:
+        """The findings as a plain tuple."""
+        return tuple(self)
+
+    @property
+    def observations(self) -> Observations | None:
+        """What was seen of the training under watch."""
+        return None if self.trial is None else self.trial.observations
+
+    def report(self, path: str | Path | None = None) -> Any:
+        """The diagnosis for a terminal or a notebook; with `path` as an HTML file in English and Chinese.
+
+        Raises:
+            StorageError: the file cannot be written.
+        """
+        from pellucid.diagnosis import report
+
+        return report.Report(self) if path is None else report.write(path, self)
+
+    def to_html(self, path: str | Path) -> Path:
+        """The same as `report(path)`."""
+        return self.report(path)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Findings, what was left out, and what each stage took, for a file."""
+        return {
+            "format": 1,
+            "findings": [finding.to_dict() for finding in self],
+            "left_out": [note.to_dict() for note in self.left_out],
+            "seconds": dict(self.seconds),
+        }
+
+    def __str__(self) -> str:
+        return str(self.report())
+
+    def __repr__(self) -> str:
+        return str(self)
+
+    def _repr_html_(self) -> str:
+        return self.report()._repr_html_()
+
+    def __reduce__(self) -> Any:
+        raise OptionTypeError(
+            text("a diagnosis was copied or pickled"),
+            text("an object that can be copied: a diagnosis holds factories, so that its findings can be proved"),
+            text("store diagnosis.to_dict()"),
+        )
+
+
+def diagnose(experiment: Any, budget: float | str = "60s", *, seed: int = 0, tell: Callable[[Text], None] | None = None) -> Diagnosis:
+    """Why a training fails, or does worse than it could: findings with evidence, a remedy each, and its proof by `finding.verify()`.
+
+    `experiment` is a `pellucid.Experiment` or a run. `budget` bounds the time ("60s", "5min", seconds): a training that is longer than
+    its share is watched in part, and `left_out` says so. `tell` is called with what is being done. No object of the user's is changed.
+
+    Raises:
+        OptionTypeError: what is given is neither an experiment nor a run.
+        ModelError: the model, the loss or the step fails on a batch, or a factory gives the same object twice.
+        OptionError: the budget is no time.
+    """
+    seconds = BUDGET.check(budget)
+    return _Diagnosing(Experiment.of(experiment), seconds, seed, tell or (lambda said: None)).done()
+
+
+@dataclass
+class _Diagnosing:
+    """A diagnosis in the making."""
+
+    experiment: Experiment
+    limit: float
+    seed: int
+    tell: Callable[[Text], None]
+    began: float = field(default_factory=time.perf_counter)
+    found: list[Finding] = field(default_factory=lambda: cast("list[Finding]", []))
+    left_out: list[Text] = field(default_factory=lambda: cast("list[Text]", []))
+    seconds: dict[str, float] = field(default_factory=lambda: cast("dict[str, float]", {}))
+    trial: Trial | None = None
+    trials: Any = None
+
+    def left(self) -> float:
+        return self.limit - (time.perf_counter() - self.began)
+
+    def done(self) -> Diagnosis:
+        self.tell(text("seeing whether the experiment runs"))
+        problem = self.checked()
+        with self.stage("static", text("the program")):
+            self.tell(text("reading the program: one traced batch"))
+            self.static()
+        with self.stage("data", text("the data")):
+            self.tell(text("looking at the data"))
+            self.contents()
+        if problem is not None:
+            raise self.explained(problem)
+        with self.stage("dynamic", text("the training")):
+            self.watched()
+        with self.stage("controlled", text("controlled experiments")):
+            self.controlled()
+        prover = Prover(self.experiment)
+        findings = rooted(weighed(finding, self.trials) for finding in joined(self.found))
+        for finding in findings:
+            object.__setattr__(finding, "_prover", prover)
+        return Diagnosis(findings, self.experiment, self.trial, self.left_out, self.seconds)
+
+    @contextmanager
+    def stage(self, name: str, called: Text) -> Iterator[None]:
+        """Time a stage. What fails in it is said, and the other stages go on."""
+        began = time.perf_counter()
+        try:
+            yield
+        except Exception as error:
+            self.left_out.append(
+                text("{stage} could not be looked at: {error}", stage=called, error=f"{type(error).__name__}: {error}".splitlines()[0])
+            )
+        finally:
+            self.seconds[name] = time.perf_counter() - began
+
+    # -- stages --------------------------------------------------------------------------------------------------------------------------
+
+    def checked(self) -> ModelError | None:
+        """What is wrong with the experiment itself; None where it runs. A factory that does not keep its word ends the diagnosis."""
+        began = time.perf_counter()
+        try:
+            self.experiment.check()
+        except ModelError as error:
+            if error.__cause__ is None:
+                raise
+            return error
+        finally:
+            self.seconds["check"] = time.perf_counter() - began
+        return None
+
+    def explained(self, problem: ModelError) -> ModelError:
+        """The failure of a batch; where the program or the data show why, that is what to do."""
+        for finding in rooted(joined(self.found)):
+            if finding.level == "fault" and finding.remedy is not None:
+                better = ModelError(problem.got, problem.expected, text("{said} {remedy}", said=finding.summary, remedy=finding.remedy))
+                better.__cause__ = problem.__cause__
+                return better
+        return problem
+
+    def static(self) -> None:
+        from pellucid.diagnosis.program import Program
+
+        program = Program.of(self.experiment, self.seed)
+        self.left_out.extend(program.notes if program.flow is None else ())
+        self.look(Program, program)
+
+    def contents(self) -> None:
+        from pellucid.diagnosis.contents import Contents
+
+        contents = Contents.of(self.experiment)
+        self.left_out.extend(getattr(contents, "notes", ()))
+        self.look(Contents, contents)
+
+    def watched(self) -> None:
+        """The user's own training, as much of it as its share of the budget holds."""
+        told = time.perf_counter()
+
+        def tell(step: int, steps: int) -> None:
+            nonlocal told
+            if time.perf_counter() - told >= TOLD_EVERY or step == steps:
+                told = time.perf_counter()
+                self.tell(text("watching your training: update {step} of {steps}", step=step, steps=steps))
+
+        self.tell(text("watching your training"))
+        share = min(WATCHED * self.limit, max(self.left(), 0.0))
+        trial = self.trial = self.experiment.run(self.seed, seconds=share, watch=True, tell=tell)
+        if trial.observations is not None:
+            self.look(Observations, trial.observations)
+        if trial.error is not None:
+            self.found.append(_raised(trial))
+            return
+        if not trial.finite and not any(finding.symptom == "nan" for finding in self.found):
+            self.found.append(_not_finite(trial))
+        if trial.finite and trial.complete:
+            curves = curves_of(self.experiment, trial)
+            if curves is not None:
+                before = len(self.found)
+                self.look(Curves, curves)
+                self.found[before:] = [_in_words(finding, self.experiment) for finding in self.found[before:]]
+        elif trial.finite:
+            self.left_out.append(
+                text(
+                    "your training was watched for {steps} of its {whole} updates: the whole of it takes longer than the {share} that the "
+                    "budget leaves; overfitting and what comes late were not looked for",
+                    steps=trial.steps, whole=self.experiment.steps, share=duration(share),
+                )
+            )  # fmt: skip
+
+    def controlled(self) -> None:
+        from pellucid.diagnosis.trials import Trials
+
+        if self.trial is not None and self.trial.error is not None:
+            self.left_out.append(text("controlled experiments: the training ends with an error"))
+            return
+        left = self.left()
+        self.tell(text("controlled experiments"))
+        self.trials = Trials.of(self.experiment, seconds=left, found=tuple(joined(self.found)), tell=self.tell) if left > 0 else None
+        if self.trials is None:
+            self.left_out.append(
+                text(
+                    "controlled experiments: the budget of {budget} leaves {left} for them, too little for two trainings",
+                    budget=duration(self.limit),
+                    left=duration(max(left, 0.0)),
+                )
+            )
+            return
+        self.left_out.extend(self.trials.left_out)
+        self.look(Trials, self.trials)
+
+    def look(self, kind: type[Any], evidence: Any) -> None:
+        """Every symptom that reads this kind of evidence; one of another package that fails is reported and does not stop the others."""
+        for name, function in symptoms(reads=kind).items():
+            try:
+                self.found.extend(function(evidence) or ())
+            except Exception as error:
+                self.found.append(failed(name, error))
+
+
+# -- findings ----------------------------------------------------------------------------------------------------------------------------
+
+
+def joined(findings: Iterable[Finding]) -> list[Finding]:
+    """The same cause, established in several ways, is one finding: as the strongest way tells it; the others stand in its evidence.
+
+    A cause that one way sees at several places stays several findings, each with what the other ways say of its place.
+    """
+    groups: dict[str, list[Finding]] = {}
+    for finding in findings:
+        groups.setdefault(f"{finding.cause or finding.symptom}{'' if finding.level != 'good' else ' good'}", []).append(finding)
+    told: list[Finding] = []
+    for group in groups.values():
+        best = max(STRENGTH.get(finding.established_by, 0) for finding in group)
+        strongest = [finding for finding in group if STRENGTH.get(finding.established_by, 0) == best]
+        weaker = [finding for finding in group if finding not in strongest]
+        for position, finding in enumerate(strongest):
+            mine = [other for other in weaker if other.where == finding.where or (position == 0 and _elsewhere(other, strongest))]
+            told.append(_merged(finding, mine))
+    return told
+
+
+def _elsewhere(other: Finding, several: Sequence[Finding]) -> bool:
+    return all(other.where != finding.where for finding in several)
+
+
+def _merged(finding: Finding, others: Sequence[Finding]) -> Finding:
+    if not others:
+        return finding
+    also = [{"established_by": other.established_by, "where": other.where, "summary": other.summary} for other in others]
+    evidence: dict[str, Any] = {}
+    for other in others:
+        evidence.update(other.evidence)
+    return replace(
+        finding,
+        level="fault" if any(one.level == "fault" for one in (finding, *others)) else finding.level,
+        confidence=max(one.confidence for one in (finding, *others)),
+        where=finding.where or next((other.where for other in others if other.where), None),
+        remedy=finding.remedy or next((other.remedy for other in others if other.remedy is not None), None),
+        change=finding.change or next((other.change for other in others if other.change is not None), None),
+        evidence={**evidence, **finding.evidence, "also_established_by": also},
+    )
+
+
+def weighed(finding: Finding, trials: Any) -> Finding:
+    """A finding beside what its remedy did in the controlled experiments, where it was tried from several seeds.
+
+    What a trial proves is sure. What data or a course of training suggest, and a trial does not bear out, is no fault: it does not cost
+    more than the seed. What a program cannot do whatever its numbers stays one.
+    """
+    if trials is None:
+        return finding
+    effect = trials.effect_of(finding.change)
+    if effect is None:
+        return finding
+    tried = {"difference": effect.difference, "interval": [effect.interval.low, effect.interval.high], "proved": effect.proved}
+    evidence = {**finding.evidence, "tried": tried}
+    if effect.proved:
+        return replace(finding, confidence=max(finding.confidence, PROVED), evidence=evidence)
+    if finding.level == "fault" and finding.established_by in ("data", "dynamic") and effect.difference <= trials.noise:
+        return replace(finding, level="advice", confidence=min(finding.confidence, 0.5), evidence=evidence)
+    return replace(finding, evidence=evidence)
+
+
+def curves_of(experiment: Experiment, trial: Trial) -> Curves | None:
+    """The moments of a whole training as curves, one "epoch" each; None where its score is a loss."""
+    scoring = scoring_of(experiment)
+    moments = [moment for moment in trial.moments[1:] if moment.train_loss is not None]
+    if scoring.metric == "loss" or not moments:
+        return None
+    last = moments[-1]
+
+    def score(part: str, value: float | None) -> Score | None:
+        data = getattr(experiment, part)
+        if value is None:
+            return None
+        size = samples_in(data) if not hasattr(data, "batch_size") else len(data) * (data.batch_size or 1)
+        return Score(name=scoring.metric, value=value, samples=min(size, SCORED))
+
+    held_out = tuple(moment.test_loss for moment in moments if moment.test_loss is not None)
+    return Curves(
+        primary=scoring.metric,
+        train=score("train", last.train_score),
+        test=score("test", last.test_score),
+        trivial=constant_score(experiment, scoring),
+        epochs=tuple(range(1, len(moments) + 1)),
+        train_loss=tuple(moment.train_loss for moment in moments if moment.train_loss is not None),
+        validation_loss=held_out if len(held_out) == len(moments) else (),
+    )
+
+
+def _in_words(finding: Finding, experiment: Experiment) -> Finding:
+    """What the verdict on curves advises, which speaks of options of the command line, as it is said of an experiment."""
+    longer = 3 * experiment.epochs
+    if finding.symptom in ("underfitting", "too_short"):
+        remedy = text("train longer (epochs={epochs}); then a larger network, and inputs that say more about the target", epochs=longer)
+        return replace(finding, remedy=remedy, change=Change(kind="epochs", values={"epochs": longer}))
+    if finding.symptom == "overfitting" and finding.level != "good":
+        remedy = text("keep the weights of the lowest loss on held-out samples; weight decay, dropout or more samples help")
+        return replace(finding, remedy=remedy)
+    return finding
+
+
+def _raised(trial: Trial) -> Finding:
+    error = trial.error
+    said = "\n".join(error.sentences()) if isinstance(error, PellucidError) else f"{type(error).__name__}: {error}"
+    return Finding(
+        symptom="error",
+        level="fault",
+        confidence=1.0,
+        where="step",
+        summary=text("Your training ends with an error after {steps} updates: {error}", steps=trial.steps, error=said.splitlines()[0]),
+        evidence={"error": said, "updates": trial.steps},
+        remedy=text("mend what the error says; it comes from your model, loss, step or data"),
+        established_by="dynamic",
+    )
+
+
+def _not_finite(trial: Trial) -> Finding:
+    return Finding(
+        symptom="nan",
+        level="fault",
+        confidence=1.0,
+        where="loss",
+        summary=text("The loss is {value} at update {step}.", value=str(trial.losses[-1]), step=trial.steps),
+        evidence={"loss": trial.losses[-1], "update": trial.steps, "expected": {"loss": "finite"}},
+        remedy=text("see whether inputs, targets and first weights are finite, and whether the loss takes a logarithm or divides"),
+        established_by="dynamic",
+    )

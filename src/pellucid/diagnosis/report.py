@@ -1,0 +1,186 @@
+"""A diagnosis for a terminal, a notebook and as one HTML file in both languages."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from html import escape
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from pellucid.core.language import Text, text
+from pellucid.core.records import Finding, Verification
+from pellucid.core.wording import duration
+from pellucid.diagnosis.watch.drawing import number
+from pellucid.diagnosis.watch.report import MARKS, both, head_of_page, observed_curves, style, write_page
+
+if TYPE_CHECKING:
+    from pellucid.diagnosis.diagnose import Diagnosis
+
+WAYS = {
+    "static": text("read in the program, before the first step"),
+    "data": text("seen in the data"),
+    "dynamic": text("seen while training"),
+    "controlled": text("established by a controlled experiment"),
+}
+LEVELS = {"fault": text("fault"), "advice": text("advice"), "good": text("good")}
+SHOWN = 6  # numbers of evidence in a terminal
+APART = ("consequences", "also_established_by", "expected")  # evidence with a place of its own
+
+
+@dataclass(frozen=True)
+class Report:
+    """`print(report)` in a terminal; in a notebook it shows itself."""
+
+    diagnosis: Diagnosis
+    proofs: Mapping[int, Verification] | None = None  # position of a finding -> what its remedy was proved to do
+
+    def __str__(self) -> str:
+        return "\n".join(self.lines())
+
+    def __repr__(self) -> str:
+        return str(self)
+
+    def _repr_html_(self) -> str:
+        return f"<style>{style()}</style>{_content(self.diagnosis, self.proofs or {})}"
+
+    def lines(self) -> Iterator[str]:
+        """The lines of the terminal."""
+        for fact in _facts(self.diagnosis):
+            yield str(fact)
+        for position, finding in enumerate(self.diagnosis):
+            yield ""
+            yield f"{MARKS.get(finding.level, '!')} {name_of(finding)}: {finding.summary}"
+            for line in _details(finding):
+                yield f"  {line}"
+            proof = (self.proofs or {}).get(position)
+            if proof is not None:
+                yield f"  {proof.summary}"
+        if not any(finding.level != "good" for finding in self.diagnosis):
+            yield ""
+            yield f"{MARKS['good']} {text('Nothing wrong has been found.')}"
+        if self.diagnosis.left_out:
+            yield ""
+            yield str(text("Not looked at:"))
+            for note in self.diagnosis.left_out:
+                yield f"  - {note}"
+
+
+def write(path: str | Path, diagnosis: Diagnosis, proofs: Mapping[int, Verification] | None = None) -> Path:
+    """One HTML file without anything from outside. Raises StorageError where it cannot be written."""
+    return write_page(path, _title(diagnosis), _content(diagnosis, proofs or {}))
+
+
+def name_of(finding: Finding) -> str:
+    """The cause, or the symptom where no cause is established."""
+    return finding.cause or finding.symptom
+
+
+def _title(diagnosis: Diagnosis) -> str:
+    model = diagnosis.trial.model if diagnosis.trial is not None else None
+    return type(model).__name__ if model is not None else "Experiment"
+
+
+def _facts(diagnosis: Diagnosis) -> Iterator[Text]:
+    faults = sum(finding.level == "fault" for finding in diagnosis)
+    advice = sum(finding.level == "advice" for finding in diagnosis)
+    yield text(
+        "{model}: {faults} faults, {advice} pieces of advice; the diagnosis took {time}.",
+        model=_title(diagnosis), faults=faults, advice=advice, time=duration(sum(diagnosis.seconds.values())),
+    )  # fmt: skip
+    trial = diagnosis.trial
+    if trial is not None and trial.losses:
+        yield text(
+            "Your training: {steps} updates, loss {first} at first and {last} at last.",
+            steps=trial.steps, first=number(trial.losses[0]), last=number(trial.losses[-1]),
+        )  # fmt: skip
+        if trial.scoring is not None and trial.moments and trial.scoring.metric != "loss":
+            last = trial.moments[-1]
+            metric = {"accuracy": text("accuracy"), "r2": text("R2")}[trial.scoring.metric]
+            if last.test_score is not None:
+                yield text(
+                    "Its {metric}: {train} on the training part, {test} on the test part.",
+                    metric=metric, train=number(last.train_score), test=number(last.test_score),
+                )  # fmt: skip
+            else:
+                yield text("Its {metric}: {train} on the training part.", metric=metric, train=number(last.train_score))
+
+
+def _details(finding: Finding) -> Iterator[Text]:
+    if finding.remedy is not None:
+        yield text("What to do: {what}", what=finding.remedy)
+    if finding.where:
+        yield text("Where: {place}", place=finding.where)
+    yield text(
+        "{level}, confidence {confidence:.0f} %, {way}",
+        level=LEVELS.get(finding.level, finding.level), confidence=100 * finding.confidence,
+        way=WAYS.get(finding.established_by, finding.established_by),
+    )  # fmt: skip
+    for other in _listed(finding.evidence.get("also_established_by")):
+        yield text("Also {way}: {said}", way=WAYS.get(other["established_by"], other["established_by"]), said=other["summary"])
+
+
+def _listed(items: Any) -> list[dict[str, Any]]:
+    return [item for item in cast("list[Any]", items or []) if isinstance(item, dict)]
+
+
+# -- HTML --------------------------------------------------------------------------------------------------------------------------------
+
+
+def _content(diagnosis: Diagnosis, proofs: Mapping[int, Verification]) -> str:
+    parts = [
+        *head_of_page(_title(diagnosis)),
+        *(f"<p>{both(fact)}</p>" for fact in _facts(diagnosis)),
+        f"<h2>{both(text('Findings'))}</h2>",
+    ]
+    for position, finding in enumerate(diagnosis):
+        parts.append(_finding(finding, proofs.get(position)))
+    if not any(finding.level != "good" for finding in diagnosis):
+        parts.append(f'<div class="finding good"><p>{both(text("Nothing wrong has been found."))}</p></div>')
+    if diagnosis.left_out:
+        parts.append(f"<h2>{both(text('Not looked at'))}</h2><ul>{''.join(f'<li>{both(note)}</li>' for note in diagnosis.left_out)}</ul>")
+    if diagnosis.observations is not None:
+        parts += observed_curves(diagnosis.observations)
+    parts.append("</div>")
+    return "".join(parts)
+
+
+def _finding(finding: Finding, proof: Verification | None) -> str:
+    details = "".join(f'<p class="soft">{both(line)}</p>' for line in _details(finding))
+    proved = "" if proof is None else f"<p><strong>{both(proof.summary)}</strong></p>"
+    consequences = "".join(f"<li>{both(other['summary'])}</li>" for other in _listed(finding.evidence.get("consequences")))
+    under = f"<ul>{consequences}</ul>" if consequences else ""
+    head = f"<p><code>{escape(name_of(finding))}</code> {both(finding.summary)}</p>"
+    return f'<div class="finding {escape(finding.level)}">{head}{details}{proved}{under}{_evidence(finding)}</div>'
+
+
+def _evidence(finding: Finding) -> str:
+    """The numbers, and beside them what they should be."""
+    expected = cast("Mapping[str, Any]", finding.evidence.get("expected") or {})
+    rows = [
+        (name, _shown(value), str(expected.get(name, "")))
+        for name, value in finding.evidence.items()
+        if name not in APART and _shown(value)
+    ]
+    rows += [(name, "–", str(value)) for name, value in expected.items() if name not in finding.evidence]
+    if not rows:
+        return ""
+    heads = "".join(f"<th>{both(head)}</th>" for head in (text("evidence"), text("value"), text("expected")))
+    body = "".join(
+        f"<tr><td><code>{escape(name)}</code></td><td>{value}</td><td>{escape(wanted)}</td></tr>" for name, value, wanted in rows
+    )
+    return f'<div class="table"><table><tr>{heads}</tr>{body}</table></div>'
+
+
+def _shown(value: Any) -> str:
+    """A number, a word or a short list as HTML; "" for what is no single thing."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, (int, float)):
+        return escape(number(float(value)))
+    if isinstance(value, (str, Text)):
+        return both(value)
+    if isinstance(value, (list, tuple)) and 0 < len(cast("list[Any]", value)) <= SHOWN:
+        shown = [_shown(item) for item in cast("list[Any]", value)]
+        return ", ".join(shown) if all(shown) else ""
+    return ""
