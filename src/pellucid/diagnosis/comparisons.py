@@ -91,7 +91,7 @@ def share_of(flow: Flow, probability: Reference) -> Reference | None:
         if made.name == "div" and len(made.inputs()) == 2:  # exp(x) / exp(x).sum()
             above, below = made.inputs()
             summed, raised = flow.ranges.divisor(below), flow.maker(above)
-            if summed is not None and summed.inputs()[:1] == [above] and raised is not None and raised.name == "exp":
+            if summed is not None and flow.ranges.same(summed.inputs()[0], above) and raised is not None and raised.name == "exp":
                 return raised.inputs()[0]
     return None
 
@@ -105,6 +105,8 @@ def _written(flow: Flow, operation: Operation) -> Comparison | None:
         return _of_logarithm(flow, operation, taken[0], next(one for one in reversed(taken) if flow.is_reference(one)))
     if len(taken) != 2 or taken[0] == taken[1]:
         return None
+    if operation.name == "mul" and all(flow.is_prediction(one) for one in taken):
+        return _weighted_logarithm(flow, operation)
     sides = [one for one in taken if flow.is_prediction(one)], [one for one in taken if flow.is_reference(one)]
     if len(sides[0]) != 1 or len(sides[1]) != 1:
         return None
@@ -116,12 +118,22 @@ def _written(flow: Flow, operation: Operation) -> Comparison | None:
     return None
 
 
+def _weighted_logarithm(flow: Flow, operation: Operation) -> Comparison | None:
+    """target * weight(p) * log(p), as in a focal loss."""
+    for weight, logarithm in (operation.inputs(), reversed(operation.inputs())):
+        made = flow.maker(weight)
+        targets = [one for one in made.inputs() if flow.is_reference(one)] if made is not None and made.name == "mul" else []
+        if len(targets) == 1 and targets[0].value in flow.targets:
+            return _of_logarithm(flow, operation, logarithm, targets[0])
+    return None
+
+
 def _of_logarithm(flow: Flow, operation: Operation, prediction: Reference, target: Reference) -> Comparison | None:
     """target * log(p), or log(p)[target]."""
     for value, made in flow.upward(prediction, CARRYING):
         if made.name == "log_softmax":
             return Comparison("cross_entropy", made.inputs()[0], target, operation, True)
-        if made.name == "logsigmoid":
+        if made.name == "log_sigmoid":
             return Comparison("binary_cross_entropy_with_logits", made.inputs()[0], target, operation, True)
         if made.name in LOGARITHMS:
             scores = share_of(flow, made.inputs()[0])

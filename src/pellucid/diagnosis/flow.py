@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -25,6 +25,11 @@ CHOOSING = frozenset({
 AFFINE = (SELECTING - CHOOSING) | WITH_ZERO | frozenset({
     "add", "sub", "rsub", "neg", "sum", "cumsum", "batch_norm", "dropout", "alpha_dropout", "interpolate", "mul", "div", "lerp", "roll",
     "setitem", "copy", "einsum", "matmul", "bmm",
+})  # fmt: skip
+# Take the shape of what they get, not its values.
+SHAPED_LIKE = frozenset({
+    "zeros_like", "ones_like", "full_like", "empty_like", "rand_like", "randn_like", "randint_like", "new_zeros", "new_ones", "new_full",
+    "new_empty", "new_tensor",
 })  # fmt: skip
 # Only another shape, type or order of the same numbers.
 RESHAPING = frozenset({
@@ -77,6 +82,8 @@ class Flow:
             taken = {reference.value for reference in operation.inputs()}
             for value in taken:
                 self.users.setdefault(value, []).append(operation)
+            if operation.name in SHAPED_LIKE:
+                continue
             for reference in operation.results():
                 value = traced[reference]
                 if value.operation != operation.index:
@@ -209,13 +216,25 @@ class Flow:
             elif layer is not None and layer.kind == "embedding":
                 after = (frozenset(), False)
             elif self.is_affine(operation):
-                after = (frozenset() if curved else since, curved)
+                mixed = curved or self._meets_another_way(operation, taken, state)
+                after = (frozenset() if mixed else since, mixed)
             else:
                 after = (frozenset(), any(one.value in self.learnt for one in taken) or bool(taken))
             for reference in operation.results():
                 if self.trace[reference].operation == operation.index:
                     state[reference.value] = after
         return tuple(pair for pair in pairs if self._only_into_layers(pair[0]))
+
+    def _meets_another_way(self, operation: Operation, taken: list[Reference], state: Mapping[int, tuple[frozenset[int], bool]]) -> bool:
+        """Whether a layer's output is joined with something that did not come through a layer just now, as in a residual sum.
+
+        The data themselves may stand beside it, as in a recurrent network that reads its input and its last state together.
+        """
+        ways = [state.get(one.value, (frozenset[int](), False))[0] for one in taken]
+        if all(ways) or not any(ways):
+            return False
+        beside = [one for one, way in zip(taken, ways, strict=True) if not way]
+        return operation.name not in ("cat", "stack") or any(one.value in self.learnt for one in beside)
 
     def is_affine(self, operation: Operation) -> bool:
         """Whether the result is a straight-line function of the data it gets."""

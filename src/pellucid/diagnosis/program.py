@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import math
+import time
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -19,17 +20,18 @@ from torch import Tensor, nn
 from pellucid.core.errors import TraceError
 from pellucid.core.language import Text, text
 from pellucid.core.trace import Operation, Trace, trace
-from pellucid.core.trace.model import random_state_kept
 from pellucid.core.trace.records import references, tensors
 from pellucid.diagnosis.comparisons import Comparison, comparisons_of
 from pellucid.diagnosis.flow import Flow, Layer
+from pellucid.diagnosis.samples import called, device_of, mapped, on_device
 
 if TYPE_CHECKING:
     from pellucid.diagnosis.experiment import Experiment
 
 SAMPLES = 64  # of the first batch
 TARGETS = 20_000  # samples whose targets are looked at
-FETCHED = 2_000  # the same where each sample has to be fetched from a data set or a loader
+FETCHED = 2_000  # the same where each sample has to be fetched from a data set or a loader, in at most FETCHING_SECONDS
+FETCHING_SECONDS = 0.5
 LARGEST = 50_000_000  # weights: a copy of more is not made
 OPERATIONS = 4_000  # of a pass that is made a second time
 
@@ -80,7 +82,7 @@ class Program:
     @classmethod
     def of(cls, experiment: Experiment, seed: int = 0) -> Program:
         """Trace the first batch (at most 64 samples) at the first weights. Nothing is raised: `notes` says what could not be seen."""
-        with random_state_kept(set(), None), torch.enable_grad(), warnings.catch_warnings():
+        with experiment.seeded(seed), torch.enable_grad(), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the training itself will say them
             try:
                 return _seen(experiment, seed)
@@ -131,7 +133,6 @@ def _first_line(error: Exception) -> str:
 
 def _seen(experiment: Experiment, seed: int) -> Program:
     model, optimizer = experiment.build(seed)
-    evaluates = not model.training
     names = dict(model.named_parameters())
     owned = {id(parameter) for group in optimizer.param_groups for parameter in group["params"]}
     facts: dict[str, Any] = {
@@ -140,7 +141,7 @@ def _seen(experiment: Experiment, seed: int) -> Program:
         "optimizer": type(optimizer).__name__,
         "rate": _number(optimizer.param_groups[0].get("lr")),
         "own_step": experiment.step is not None,
-        "evaluates": evaluates,
+        "evaluates": not model.training,
         "targets": targets_of(experiment),
         "depends_on_mode": tuple(path for path, module in model.named_modules() if _depends_on_mode(module)),
     }
@@ -150,11 +151,9 @@ def _seen(experiment: Experiment, seed: int) -> Program:
     facts["same"] = _same(experiment, names, seed + 1)
     if experiment.step is not None:
         facts["step_modes"] = _step_modes(experiment, seed)
-    inputs, targets = _few(next(iter(experiment.batches(torch.Generator().manual_seed(seed)))), SAMPLES)
-    try:
-        traced = trace(model, inputs, targets, experiment.loss, training=True, seed=seed)
-    except TraceError as error:
-        return Program(**facts, notes=(text("the program could not be traced: {error}", error=_first_line(error)),))
+    batch = on_device(experiment.first_batch(seed), device_of(model))
+    inputs, targets = _few(batch, SAMPLES)
+    traced = trace(model, inputs, targets, experiment.loss, training=True, seed=seed)
     notes = list(traced.notes)
     flow = Flow(traced)
     gradients: dict[str, Tensor] = {}
@@ -163,18 +162,18 @@ def _seen(experiment: Experiment, seed: int) -> Program:
         gradients = {name: found[reference] for name, reference in traced.parameters.items() if reference in found}
     except TraceError as error:
         notes.append(text("the gradients could not be computed: {error}", error=_first_line(error)))
-    batch = _length(inputs, targets)
+    size = _length(inputs, targets)
     few = len(traced.operations) <= OPERATIONS
     return Program(
         **facts,
         graph=flow,
         comparisons=comparisons_of(flow),
         loss=float(traced.tensor(traced.loss)) if traced.loss is not None else None,
-        samples=batch,
+        samples=size,
         gradients=gradients,
         growth=_growth(model, experiment.loss, inputs, targets, seed) if few else None,
-        batch_axes=_batch_axes(traced, model, experiment.loss, inputs, targets, batch, seed) if few else {},
-        drops_in_evaluation=_random_in_evaluation(model, inputs, seed) if few else (),
+        batch_axes=_batch_axes(traced, model, experiment.loss, inputs, targets, size, seed) if few else {},
+        drops_in_evaluation=_random_in_evaluation(model, inputs, seed) if few and names else (),
         notes=tuple(notes),
     )
 
@@ -207,7 +206,7 @@ def _step_modes(experiment: Experiment, seed: int) -> tuple[bool, ...]:
         model.train()
         handle = model.register_forward_pre_hook(lambda module, _: modes.append(module.training) if torch.is_grad_enabled() else None)
         assert experiment.step is not None
-        experiment.step(model, optimizer, experiment.loss, next(iter(experiment.batches(torch.Generator().manual_seed(seed)))))
+        experiment.step(model, optimizer, experiment.loss, on_device(experiment.first_batch(seed), device_of(model)))
         handle.remove()
     except Exception:  # what the step raises the training will show
         return ()
@@ -221,20 +220,7 @@ def _length(*structures: Any) -> int:
 def _few(structure: Any, count: int) -> Any:
     """The first samples of every tensor that has them along its first dimension."""
     size = _length(structure)
-    return _each(structure, lambda tensor: tensor[:count] if tensor.dim() and tensor.shape[0] == size else tensor)
-
-
-def _each(structure: Any, function: Any) -> Any:
-    from pellucid.diagnosis.experiment import mapped
-
-    return mapped(function, structure)
-
-
-def _call(model: nn.Module, inputs: Any) -> Any:
-    """As a trace calls it."""
-    if isinstance(inputs, Mapping):
-        return model(**inputs)
-    return model(*inputs) if isinstance(inputs, tuple) else model(inputs)
+    return mapped(lambda tensor: tensor[:count] if tensor.dim() and tensor.shape[0] == size else tensor, structure)
 
 
 def _growth(model: nn.Module, loss: Any, inputs: Any, targets: Any, seed: int) -> float | None:
@@ -242,7 +228,7 @@ def _growth(model: nn.Module, loss: Any, inputs: Any, targets: Any, seed: int) -
     size = _length(inputs, targets)
 
     def twice(structure: Any) -> Any:
-        return _each(structure, lambda t: torch.cat([t, t]) if t.dim() and t.shape[0] == size else t)
+        return mapped(lambda t: torch.cat([t, t]) if t.dim() and t.shape[0] == size else t, structure)
 
     try:
         values: list[float] = []
@@ -250,7 +236,7 @@ def _growth(model: nn.Module, loss: Any, inputs: Any, targets: Any, seed: int) -
             torch.manual_seed(seed)
             twin = copy.deepcopy(model).train()
             with torch.no_grad():
-                values.append(float(loss(_call(twin, given), wanted)))
+                values.append(float(loss(called(twin, given), wanted)))
     except Exception:  # a model with a fixed batch size, a loss with state, ...: then it stays unknown
         return None
     return values[1] / values[0] if values[0] and all(map(math.isfinite, values)) else None
@@ -275,8 +261,6 @@ def _batch_axes(traced: Trace, model: nn.Module, loss: Any, inputs: Any, targets
 
 def _random_in_evaluation(model: nn.Module, inputs: Any, seed: int) -> tuple[Operation, ...]:
     """Dropout that runs although the model is in evaluation mode."""
-    if not any(True for _ in model.parameters()):
-        return ()
     try:
         calm = trace(model, inputs, training=False, seed=seed)
     except TraceError:
@@ -290,13 +274,24 @@ def _random_in_evaluation(model: nn.Module, inputs: Any, seed: int) -> tuple[Ope
 def targets_of(experiment: Experiment) -> Targets:
     """The kind of targets of the training part."""
     data = experiment.train
-    if isinstance(data, tuple):
+    if isinstance(data, tuple) and not experiment.prepared:
         every = data[1]
         if isinstance(every, Tensor) and len(every) > TARGETS:
             every = every[torch.linspace(0, len(every) - 1, TARGETS).long()]
     else:
-        every = experiment.samples("train", FETCHED)[1]
+        every = _fetched(experiment)
     return described_targets(every) if isinstance(every, Tensor) else Targets()
+
+
+def _fetched(experiment: Experiment) -> Any:
+    """The targets of a data set or loader, as many as come in the time."""
+    until = time.perf_counter() + FETCHING_SECONDS
+    parts: list[Any] = []
+    for _, targets in experiment.portions("train", FETCHED):
+        parts.append(targets)
+        if time.perf_counter() > until:
+            break
+    return torch.cat(parts) if all(isinstance(part, Tensor) for part in parts) else None
 
 
 def described_targets(every: Tensor) -> Targets:

@@ -38,7 +38,7 @@ SMOOTHING = frozenset({"nearest", "nearest-exact", "linear", "bilinear", "trilin
 # Rise (or stay) with their argument: the ends of the range go to the ends. Called as they were, on the two ends.
 MONOTONE = frozenset({
     "sigmoid", "tanh", "relu", "relu6", "leaky_relu", "elu", "selu", "celu", "softplus", "hardtanh", "hardsigmoid", "softsign",
-    "logsigmoid", "exp", "exp2", "expm1", "log", "log1p", "log2", "log10", "sqrt", "clamp", "clamp_min", "clamp_max", "threshold",
+    "log_sigmoid", "exp", "exp2", "expm1", "log", "log1p", "log2", "log10", "sqrt", "clamp", "clamp_min", "clamp_max", "threshold",
     "atan", "erf", "sign", "heaviside", "round", "floor", "ceil", "trunc", "sinh", "asinh", "softshrink", "hardshrink",
 })  # fmt: skip
 # Their least values; they are not monotone: x * sigmoid(x) at -1.278, x * Phi(x) at -0.752, mish at -1.192, hardswish at -1.5.
@@ -90,13 +90,18 @@ def _times(a: float, b: float) -> float:
     return 0.0 if a == 0 or b == 0 else a * b
 
 
+def _free(a: Range, b: Range) -> bool:
+    """Whether two values joined can be brought anywhere between: by both, or by one that is free of all bounds."""
+    return (a.reached and b.reached) or any(r.reached and r.low == -INF and r.high == INF for r in (a, b))
+
+
 def product(a: Range, b: Range) -> Range:
     ends = [_times(x, y) for x in (a.low, a.high) for y in (b.low, b.high)]
-    return Range(min(ends), max(ends), a.reached and b.reached)
+    return Range(min(ends), max(ends), _free(a, b))
 
 
 def total(a: Range, b: Range) -> Range:
-    return Range(a.low + b.low, a.high + b.high, a.reached and b.reached)
+    return Range(a.low + b.low, a.high + b.high, _free(a, b))
 
 
 def negative(a: Range) -> Range:
@@ -136,7 +141,8 @@ class Ranges:
     def _leaf(kind: str, tensor: Tensor) -> Range:
         if kind == "parameter":
             return ANYTHING
-        return seen_range(tensor)
+        found = seen_range(tensor)
+        return Range(found.low, found.high, kind in ("buffer", "constant"))
 
     def _argument(self, item: Any) -> Range | None:
         """A number or a reference as a range."""
@@ -160,7 +166,9 @@ class Ranges:
         if name in WEIGHTED:
             return self._weighted(inputs, taken)
         if not taken:
-            return seen_range(self.trace.tensor(operation.results()[place]))
+            found = seen_range(self.trace.tensor(operation.results()[place]))
+            fixed = not operation.draws and not any(reference.value in self.given for reference in inputs)
+            return Range(found.low, found.high, fixed)
         if name in DIPPING:
             return Range(max(min(taken[0].low, 0.0), DIPPING[name]) if taken[0].low < 0 else 0.0, max(taken[0].high, 0.0), taken[0].reached)
         if name in MONOTONE:
@@ -180,8 +188,11 @@ class Ranges:
         if name == "where":
             sides = [side for item in operation.args[1:3] if (side := self._argument(item)) is not None]
             return union(*sides) if sides else UNKNOWN
+        if len(taken) == 2 and name in ("max", "maximum", "min", "minimum"):
+            side = max if name.startswith("max") else min
+            return Range(side(taken[0].low, taken[1].low), side(taken[0].high, taken[1].high), _free(*taken))
         if name in SELECTING or name in WITH_ZERO:
-            kept = union(*taken) if name in ("cat", "stack", "hstack", "vstack", "dstack", "maximum", "minimum") else taken[0]
+            kept = union(*taken) if name in ("cat", "stack", "hstack", "vstack", "dstack") else taken[0]
             padded = name == "pad" or (name in WITH_ZERO and operation.kwargs.get("padding", 0) not in (0, (0,), (0, 0)))
             kept = union(kept, Range(0.0, 0.0, True)) if padded or name in WITH_ZERO - {"avg_pool1d", "avg_pool2d"} else kept
             return Range(kept.low, kept.high, kept.reached)
@@ -253,7 +264,7 @@ class Ranges:
         """x / y; a share where y is the sum of x, unit rows where y is its norm."""
         if len(inputs) == 2:
             origin = self.divisor(inputs[1])
-            if origin is not None and origin.inputs()[:1] == inputs[:1]:
+            if origin is not None and self.same(origin.inputs()[0], inputs[0]):
                 if origin.name == "sum" and a.low >= 0:
                     return Range(0.0, 1.0, a.reached)
                 if "norm" in origin.name:
@@ -263,6 +274,16 @@ class Ranges:
         if b.low >= 0:
             return product(a, Range(0.0, INF, b.reached))
         return Range(-INF, INF, a.reached)
+
+    def same(self, a: Reference, b: Reference) -> bool:
+        """Whether two values are one, or were computed in the same way from the same values."""
+        if a == b:
+            return True
+        makers = [self.trace[one].operation for one in (a, b)]
+        if makers[0] is None or makers[1] is None:
+            return False
+        first, second = (self.trace.operations[one] for one in makers if one is not None)
+        return first.name == second.name and not first.draws and first.args == second.args and dict(first.kwargs) == dict(second.kwargs)
 
     def divisor(self, reference: Reference) -> Operation | None:
         """The sum or norm behind a divisor, past reshaping and a guard against 0."""

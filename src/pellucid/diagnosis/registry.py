@@ -88,7 +88,9 @@ def symptoms(reads: Evidence | None = None) -> dict[str, Symptom]:
         ownership,
         parts_alike,
         program,
+        softmaxes,
         step_size,
+        trained_parts,
         underfitting,
         watched_fit,
     )

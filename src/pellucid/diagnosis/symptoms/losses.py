@@ -23,7 +23,7 @@ LEAST_SAMPLES = 30  # targets before "always" and "never" are said of them
 EXTREME = 1e-4  # a probability before the first step that is on its way to 0
 OVERFLOW = 20.0  # of the 88 at which exp ends in float32
 TWICE = (1.7, 2.4)  # growth of a loss with a batch twice as large that is a sum over its samples; dropout and batch statistics move it
-SURPRISED = 2.0  # first loss over that of knowing nothing
+SURPRISED = 3.0  # first loss over that of knowing nothing
 BINARY = frozenset({"binary_cross_entropy", "binary_cross_entropy_with_logits"})
 FOLLOWS_SIZE = frozenset({"SGD", "ASGD", "Rprop", "LBFGS"})  # steps in proportion to the gradient; Adam and the like divide its size out
 
@@ -142,7 +142,8 @@ def _class_loss(program: Program, comparison: Comparison, wanted: Targets) -> It
         return
     if not seen.is_floating_point():
         given = program.targets
-        if given.all is not None and not given.whole and not given.integral and given.distinct > FEW_CLASSES:
+        entire = given.all is not None and given.all[:1].numel() * len(seen) == seen.numel()  # not one column of several
+        if entire and not given.whole and not given.integral and given.distinct > FEW_CLASSES:
             yield finding(
                 "wrong_loss", "fault", 0.9, _where(comparison),
                 text(
@@ -209,7 +210,8 @@ def _born_broken(program: Program) -> Iterator[Finding]:
         taken = [program.flow.tensor(one) for one in operation.inputs()]
         if all(_finite(one) for one in results) or not all(_finite(one) for one in taken):
             continue
-        if operation.name == "masked_fill" or not any(program.flow.is_prediction(one) for one in operation.results()):
+        raw = operation.name in LOGARITHMS and program.flow.ranges[operation.inputs()[0]].low < 0
+        if operation.name == "masked_fill" or raw or not any(program.flow.is_prediction(one) for one in operation.results()):
             continue
         yield _unstable(
             program, operation, 0.95,
@@ -307,7 +309,7 @@ def _unguarded_exponentials(program: Program) -> Iterator[Finding]:
 def _shares(program: Program, quotient: Operation) -> bool:
     taken = quotient.inputs()
     below = program.flow.ranges.divisor(taken[1]) if len(taken) == 2 else None
-    return below is not None and below.name == "sum" and below.inputs()[:1] == taken[:1]
+    return below is not None and below.name == "sum" and program.flow.ranges.same(below.inputs()[0], taken[0])
 
 
 # -- loss_reduction_sum ------------------------------------------------------------------------------------------------------------------
@@ -323,7 +325,9 @@ def loss_reduction_sum(program: Program) -> list[Finding]:
     if not program.traced or program.growth is None or not TWICE[0] <= program.growth <= TWICE[1] or program.optimizer not in FOLLOWS_SIZE:
         return []
     before = program.loss
-    summed, averaged = _after_a_step(program, 1.0), _after_a_step(program, 1 / max(program.samples, 1))
+    entries = max([program.samples, 1, *(program.flow.tensor(one.prediction).numel() for one in program.comparisons)])
+    summed, means = _after_a_step(program, 1.0), [_after_a_step(program, 1 / one) for one in (max(program.samples, 1), entries)]
+    averaged = min((one for one in means if one is not None), default=None)
     if before is None or summed is None or averaged is None or program.samples < 2:
         return []
     harmful = (not math.isfinite(summed) or summed > before) and averaged < before

@@ -25,7 +25,7 @@ UNREACHABLE = 0.01  # share of the targets' variance that no weights can explain
 FLOOR = 0.1  # least loss that the output allows, over the loss of knowing nothing
 SPARE = 2.0  # outputs over classes in the data, from which it is worth a word
 SQUASHING = frozenset({
-    "sigmoid", "tanh", "hardsigmoid", "hardtanh", "softsign", "softmax", "softmin", "relu6", "log_softmax", "logsigmoid",
+    "sigmoid", "tanh", "hardsigmoid", "hardtanh", "softsign", "softmax", "softmin", "relu6", "log_softmax", "log_sigmoid",
 })  # fmt: skip
 RECTIFYING = frozenset({
     "relu", "relu6", "softplus", "elu", "selu", "celu", "leaky_relu", "gelu", "silu", "mish", "hardswish", "threshold", "prelu",
@@ -112,9 +112,9 @@ def _constant_output(program: Program, comparison: Comparison) -> Finding | None
         ),
         {"entries": 1, "activation": activation.name, "expected": {"entries": ">= 2"}},
         text("use a sigmoid for one unit (or none, with binary_cross_entropy_with_logits), and none at all for a regression"),
-        Change(kind="output_activation", values={"name": "sigmoid"})
+        Change(kind="output_activation", values={"name": "sigmoid", "position": activation.index})
         if program.targets_of(comparison).kind == "binary" and comparison.kind != "binary_cross_entropy_with_logits"
-        else Change(kind="drop_output_activation"),
+        else Change(kind="drop_output_activation", values={"position": activation.index}),
     )  # fmt: skip
 
 
@@ -146,7 +146,7 @@ def _values_out_of_reach(program: Program, comparison: Comparison) -> Finding | 
             "targets_outside": outside, "unreachable_variance": lost, "expected": {"targets_outside": "0"},
         },
         text("leave the last activation out, or scale the targets into {reach}", reach=shown_range(reach)),
-        Change(kind="drop_output_activation"),
+        Change(kind="drop_output_activation", values={"position": activation.index}),
     )  # fmt: skip
 
 
@@ -185,7 +185,7 @@ def _scores_too_narrow(program: Program, comparison: Comparison) -> Finding | No
                 own=own, activation=activation.name, place=place_of(activation), reach=shown_range(reach), least=shown(least),
                 unknowing=shown(unknowing),
             ),
-            evidence, remedy, Change(kind="drop_output_activation"),
+            evidence, remedy, Change(kind="drop_output_activation", values={"position": activation.index}),
         )  # fmt: skip
     if rectified:
         return finding(
@@ -195,7 +195,7 @@ def _scores_too_narrow(program: Program, comparison: Comparison) -> Finding | No
                 "for good.",
                 activation=activation.name, place=place_of(activation),
             ),
-            evidence, remedy, Change(kind="drop_output_activation"),
+            evidence, remedy, Change(kind="drop_output_activation", values={"position": activation.index}),
         )  # fmt: skip
     return None
 
@@ -224,7 +224,7 @@ def _not_logarithms(program: Program, comparison: Comparison) -> Finding | None:
         ),
         {"activation": activation.name, "output_low": reach.low, "output_high": reach.high, "expected": {"output_high": "0"}},
         text("use log_softmax in place of {activation}, or cross_entropy on the raw scores", activation=activation.name),
-        Change(kind="output_activation", values={"name": "log"}),
+        Change(kind="output_activation", values={"name": "log", "position": activation.index}),
     )  # fmt: skip
 
 
@@ -236,7 +236,7 @@ def _not_exclusive(program: Program, comparison: Comparison) -> Finding | None:
     if activation is None and comparison.logarithm is not None:
         activation = last_activation(program, comparison.logarithm.inputs()[0])
     reach = program.flow.ranges[comparison.prediction]
-    if activation is None or activation.name not in ("sigmoid", "logsigmoid", "hardsigmoid") or reach.high > 1e-3:
+    if activation is None or activation.name not in ("sigmoid", "log_sigmoid", "hardsigmoid") or reach.high > 1e-3:
         return None
     return finding(
         "wrong_output_activation", "fault", 0.9, place_of(activation),
@@ -247,7 +247,7 @@ def _not_exclusive(program: Program, comparison: Comparison) -> Finding | None:
         ),
         {"activation": activation.name, "expected": {"activation": "log_softmax"}},
         text("use cross_entropy on the raw scores"),
-        Change(kind="drop_output_activation"),
+        Change(kind="drop_output_activation", values={"position": activation.index}),
     )  # fmt: skip
 
 
@@ -274,7 +274,7 @@ def _too_exclusive(program: Program, comparison: Comparison) -> Finding | None:
         ),
         {"activation": "softmax", "targets_with_other_sum": off, "expected": {"targets_with_other_sum": "0"}},
         text("use a sigmoid for each output where several labels may hold at once; none for a regression"),
-        Change(kind="output_activation", values={"name": "sigmoid"}),
+        Change(kind="output_activation", values={"name": "sigmoid", "position": activation.index}),
     )  # fmt: skip
 
 
@@ -319,148 +319,6 @@ def _raw_scores(program: Program, comparison: Comparison) -> Finding | None:
         {"output_low": reach.low, "output_high": reach.high, "loss": comparison.kind, "expected": {"output": expected}},
         text("apply {activation} before it, or use the loss that takes raw scores", activation=name),
         Change(kind="output_activation", values={"name": name}),
-    )  # fmt: skip
-
-
-# -- double_softmax ----------------------------------------------------------------------------------------------------------------------
-
-
-@symptom("double_softmax", reads=Program)
-def double_softmax(program: Program) -> list[Finding]:
-    """The loss applies a softmax to what is a softmax already. A log_softmax may be applied twice: the second changes nothing."""
-    for comparison in program.comparisons:
-        if comparison.kind not in ("cross_entropy", "binary_cross_entropy_with_logits"):
-            continue
-        activation = last_activation(program, comparison.prediction)
-        if activation is None or activation.name not in ("softmax", "softmin") or is_constant(program, activation):
-            continue
-        scores, reach = program.flow.tensor(comparison.prediction), program.flow.ranges[comparison.prediction]
-        classes = scores.shape[class_axis(scores)]
-        least = math.log1p((classes - 1) * math.exp(-reach.width)) if math.isfinite(reach.width) else 0.0
-        if classes < 2 or not reach.reached or least < FLOOR * math.log(classes):
-            continue
-        return [
-            finding(
-                "double_softmax", "fault", 0.97, place_of(activation),
-                text(
-                    "The softmax is applied twice: at {place}, and again inside {loss}. With {classes} classes the loss cannot fall below "
-                    "{least} (knowing nothing costs {unknowing}), and the gradients are damped.",
-                    place=place_of(activation), loss=comparison.operation.name, classes=classes, least=shown(least),
-                    unknowing=shown(math.log(classes)),
-                ),
-                {"activation": "softmax", "least_loss": least, "classes": classes, "expected": {"least_loss": "0"}},
-                text("leave the softmax out and give raw scores to the loss; apply it only where probabilities are shown"),
-                Change(kind="drop_output_activation"),
-            )
-        ]  # fmt: skip
-    return []
-
-
-# -- softmax_wrong_axis ------------------------------------------------------------------------------------------------------------------
-
-
-@symptom("softmax_wrong_axis", reads=Program)
-def softmax_wrong_axis(program: Program) -> list[Finding]:
-    """A softmax shares 1 among samples, times or queries where it should share it among classes or keys."""
-    if not program.traced:
-        return []
-    for operation in program.trace.operations:
-        if operation.name not in ("softmax", "log_softmax") or operation.results()[0].value not in program.flow.of_loss:
-            continue
-        if not program.flow.is_prediction(operation.results()[0]) or is_constant(program, operation):
-            continue
-        found = _over_the_batch(program, operation) or _over_the_queries(program, operation)
-        if found is not None:
-            return [found]
-    return [one for comparison in program.comparisons if (one := _not_over_the_classes(program, comparison)) is not None][:1]
-
-
-def _over_the_batch(program: Program, operation: Operation) -> Finding | None:
-    given = operation.inputs()[0]
-    axis, shape = axis_of(program, operation), tuple(program.flow.tensor(given).shape)
-    if operation.stage == "loss" or program.batch_axes.get(given.value) != (axis,) or shape[axis] != program.samples:
-        return None
-    return _wrong_axis(
-        program, operation, axis,
-        text(
-            "The {name} at {place} runs along axis {axis} of {shape}, which is the batch: a sample's result depends on the other samples "
-            "of its batch.",
-            name=operation.name, place=place_of(operation), axis=axis, shape=str(shape),
-        ), 0.93, len(shape) - 1 if len(shape) > 1 else None,
-    )  # fmt: skip
-
-
-def _over_the_queries(program: Program, operation: Operation) -> Finding | None:
-    """Attention weights that go straight into a product must sum to 1 along the axis over which the product sums."""
-    result = operation.results()[0]
-    axis, dimensions = axis_of(program, operation), program.flow.tensor(result).dim()
-    users = [user for user in program.flow.users.get(result.value, []) if user.name not in ("detach", "dropout")]
-    if len(users) != 1 or users[0].name not in ("matmul", "bmm") or dimensions < 3:
-        return None
-    sides = users[0].inputs()
-    if len(sides) != 2 or sides[0] == sides[1] or not all(program.flow.is_prediction(side) for side in sides):
-        return None
-    summed = dimensions - 1 if sides[0] == result else dimensions - 2
-    if axis == summed:
-        return None
-    return _wrong_axis(
-        program, operation, axis,
-        text(
-            "The attention weights at {place} sum to 1 along axis {axis}, and the product with the values sums along axis {summed}.",
-            place=place_of(operation), axis=axis, summed=summed,
-        ), 0.85, summed,
-    )  # fmt: skip
-
-
-def _not_over_the_classes(program: Program, comparison: Comparison) -> Finding | None:
-    """The probabilities do not sum to 1 over the classes, though a softmax made them."""
-    flow = program.flow
-    if comparison.kind == "cross_entropy" and comparison.by_hand | (comparison.operation.name == "nll_loss"):
-        logs = comparison.operation.inputs()[0]
-        start = logs
-    elif comparison.values or comparison.kind == "binary_cross_entropy":
-        start = comparison.prediction
-    else:
-        return None
-    made = next((one for _, one in flow.upward(start, HARMLESS | {"log", "neg"}) if one.name in ("softmax", "log_softmax")), None)
-    if made is None or is_constant(program, made):
-        return None
-    at = flow.tensor(start).double()
-    logarithmic = flow.ranges[start].high <= 1e-6 and flow.ranges[start].low < 0
-    shares = at.exp() if logarithmic else at
-    if comparison.operation.name == "nll_loss":
-        axis = class_axis(shares)
-    elif comparison.operation.name == "gather":
-        axis = int(argument(comparison.operation, 1, "dim", 1)) % shares.dim()
-    else:
-        wanted = flow.tensor(comparison.target).double()
-        axes = [i for i in range(wanted.dim()) if wanted.shape[i] > 1 and bool(((wanted.sum(i) - 1).abs() < 1e-3).all())]
-        if wanted.shape != shares.shape or not axes:
-            return None
-        axis = axes[-1]
-    if float((shares.sum(axis) - 1).abs().max()) < 1e-2 or float(shares.min()) < 0:
-        return None
-    others = [i for i in range(shares.dim()) if i != axis and float((shares.sum(i) - 1).abs().max()) < 1e-2]
-    if not others:
-        return None
-    return _wrong_axis(
-        program, made, axis_of(program, made),
-        text(
-            "The {name} at {place} shares 1 along axis {others} of the output, and the classes lie along axis {axis}: over the classes the "
-            "probabilities sum to values between {low} and {high}.",
-            name=made.name, place=place_of(made), others=others[0], axis=axis, low=shown(float(shares.sum(axis).min())),
-            high=shown(float(shares.sum(axis).max())),
-        ), 0.95, None if flow.tensor(made.inputs()[0]).shape != shares.shape else axis,
-    )  # fmt: skip
-
-
-def _wrong_axis(program: Program, operation: Operation, axis: int, summary: Text, confidence: float, right: int | None) -> Finding:
-    shape = list(program.flow.tensor(operation.inputs()[0]).shape)
-    return finding(
-        "softmax_wrong_axis", "fault", confidence, place_of(operation), summary,
-        {"axis": axis, "shape": shape, "expected": {"axis": "another" if right is None else str(right)}},
-        text("give it the axis of the classes (of the keys, in attention): dim={axis}", axis=-1 if right is None else right),
-        None if right is None else Change(kind="softmax_axis", values={"axis": right}),
     )  # fmt: skip
 
 
