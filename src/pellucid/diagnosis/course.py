@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from statistics import median
+from itertools import pairwise
+from statistics import linear_regression, median
 
 from pellucid.diagnosis.observations import Column, Observations
 
@@ -49,6 +50,7 @@ class Course:
     first_error: float
     now: float  # mean over about the last fifth of the training
     now_error: float
+    late_lowest: float  # the lowest block among these
     lowest: float  # the lowest block
     highest: float
     initial: float  # of the very first step, before any update
@@ -76,12 +78,20 @@ class Course:
             reference = min(self.first, self.initial, self.guess)
         return (reference - self.now) / reference if reference > 0 else 0.0
 
+    @property
+    def learnt_at_most(self) -> float:
+        """`learnt` and two standard errors of it: what it may be, as far as the noise of the loss lets one say."""
+        error = self.now_error if self.reference == self.trivial else math.hypot(self.first_error, self.now_error)
+        return self.learnt + (2 * error / self.reference if self.reference > 0 else 0.0)
+
     def fell(self, deviations: float = 3.0) -> bool:
         """Whether the loss is lower than at first by more than chance."""
         return self.first - self.now > deviations * math.hypot(self.first_error, self.now_error)
 
     def rose(self, deviations: float = 3.0) -> bool:
-        return self.now - self.first > deviations * math.hypot(self.first_error, self.now_error)
+        """Whether it is higher. Where it grows without bound, its late values scatter as much as they grow: the lowest of them tells."""
+        chance = deviations * math.hypot(self.first_error, self.now_error)
+        return self.now - self.first > chance or self.late_lowest > 2 * self.first + deviations * self.first_error
 
 
 def course_of(seen: Observations) -> Course | None:
@@ -105,6 +115,7 @@ def course_of(seen: Observations) -> Course | None:
         first_error=first_error,
         now=now,
         now_error=now_error,
+        late_lowest=min(mean for mean, _ in end),
         lowest=lowest,
         highest=max(mean for mean, _ in blocks),
         initial=first if loss.first is None else loss.first,
@@ -115,10 +126,24 @@ def course_of(seen: Observations) -> Course | None:
 
 
 def _mean(blocks: Sequence[tuple[float, float]], width: int, noise: float | None) -> tuple[float, float]:
-    """Mean over blocks, and its standard error from the scatter of single steps."""
-    mean = sum(block for block, _ in blocks) / len(blocks)
-    scatter = median(std for _, std in blocks) or noise or 0.0
-    return mean, scatter / math.sqrt(width * len(blocks))
+    """Mean over blocks, and its standard error: the larger of two.
+
+    One takes the steps as independent, from their scatter within the blocks (of two steps' values alone, the median would be far too
+    small). The other takes the means of up to 8 stretches as independent around the line through them: it also counts what wanders.
+
+    Source: Ch. J. Geyer, Practical Markov chain Monte Carlo, Statistical Science 7 (1992), section 3.2 (batch means).
+    """
+    means = [mean for mean, _ in blocks]
+    mean = sum(means) / len(means)
+    scatter = math.sqrt(sum(std * std for _, std in blocks) / len(blocks) * width / (width - 1)) if width > 1 else noise or 0.0
+    stretches = min(8, len(means) // 2)
+    if stretches < 4:
+        return mean, scatter / math.sqrt(width * len(means))
+    ends = [place * len(means) // stretches for place in range(stretches + 1)]
+    parts = [sum(means[start:end]) / (end - start) for start, end in pairwise(ends)]
+    slope, intercept = linear_regression(range(stretches), parts)
+    around = math.sqrt(sum((part - slope * place - intercept) ** 2 for place, part in enumerate(parts)) / (stretches - 2))
+    return mean, max(scatter / math.sqrt(width * len(means)), around / math.sqrt(stretches))
 
 
 def guessing_loss(seen: Observations) -> float | None:
@@ -128,13 +153,16 @@ def guessing_loss(seen: Observations) -> float | None:
 
 
 def trivial_loss(seen: Observations) -> float | None:
-    """The loss of the best constant answer to the targets seen: the entropy of the classes, or the variance of the values."""
+    """The loss of the best constant answer to the targets seen: the entropy of the classes, or the variance of the values.
+
+    Targets that are all alike, as the zeros of a residual or the ones of a least-squares GAN, are no answers to be learnt.
+    """
     facts, kind = seen.targets, seen.loss.kind
     if facts.samples < LEAST_TARGETS or seen.loss.summed:
         return None
     if facts.seen == "classes" and facts.classes and kind in ("cross_entropy", "nll_loss"):
         total = sum(facts.classes.values())
         return -sum(count / total * math.log(count / total) for count in facts.classes.values() if count)
-    if facts.seen == "values" and facts.std is not None and kind == "mse_loss":
+    if facts.seen == "values" and facts.std and kind == "mse_loss":
         return facts.std**2
     return None

@@ -312,15 +312,17 @@ def trained_before(model: Any) -> None:
 
 
 class Gated(nn.Module):
-    """Channels weighed by a sigmoid of their mean (squeeze and excitation)."""
+    """Channels weighed by a sigmoid of their mean (squeeze and excitation); the gate's few units may die, and the network learns."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.first, self.gate, self.head = nn.Conv2d(1, 12, 3, padding=1), mlp(12, 4, 12, last=nn.Sigmoid)(), nn.Linear(12, 10)
+        self.first, self.gate, self.second = nn.Conv2d(1, 12, 3, padding=1), mlp(12, 4, 12, last=nn.Sigmoid)(), nn.Conv2d(12, 24, 3)
+        self.head = nn.Linear(96, 10)
 
     def forward(self, inputs: Tensor) -> Tensor:
         hidden = F.relu(self.first(inputs))
-        return self.head((hidden * self.gate(hidden.mean((2, 3)))[:, :, None, None]).mean((2, 3)))
+        hidden = F.relu(self.second(hidden * self.gate(hidden.mean((2, 3)))[:, :, None, None]))
+        return self.head(F.adaptive_avg_pool2d(hidden, 2).flatten(1))
 
 
 def monitored(training: Training, inputs: Tensor, targets: Tensor) -> None:
@@ -445,7 +447,7 @@ HEALTHY: dict[str, Program] = {
     "residual, AdamW": replace(IMAGES, network=residual, optimizer=lambda m: torch.optim.AdamW(m.parameters(), lr=3e-3)),
     "segmentation": replace(IMAGES, data=labelled_pixels(), network=lambda: nn.Sequential(
         nn.Conv2d(1, 12, 3, padding=1), nn.ReLU(), nn.Conv2d(12, 2, 3, padding=1))),
-    "gated cnn": replace(IMAGES, network=Gated, optimizer=adam(1e-2)),
+    "gated cnn": replace(IMAGES, network=Gated, optimizer=adam(5e-3), epochs=12),
     "autoencoder": replace(IMAGES, data=same_images(), network=mlp(64, 32, 8, 32, 64), loss=F.mse_loss),
     "variational autoencoder": replace(IMAGES, data=same_images(), network=Autoencoder, step=own_loss),
     # sequences

@@ -10,6 +10,7 @@ from pellucid.core.records import Finding
 from pellucid.diagnosis.course import course_of, latest, numbers
 from pellucid.diagnosis.observations import LayerSeries, Observations
 from pellucid.diagnosis.registry import symptom
+from pellucid.diagnosis.symptoms.step_size import fails
 
 LEAST_STEPS = 20  # updates
 LOOKS = 3  # in a row, before something is called lasting
@@ -24,34 +25,45 @@ SAME = 1e-4  # deviation across samples over the size of the output
 def dead_relu(seen: Observations) -> list[Finding]:
     """Units of a ReLU that gave 0 for every sample over several looks; nothing brings them back, their gradient is 0.
 
-    Sparse units are healthy: one counts as dead only when it was silent for many samples. The layer with the largest share is told.
+    Sparse units are healthy: one counts as dead only when it was silent for many samples. The layer with the largest share is told. It is
+    a fault where it does harm: the network gives one answer to all, nearly all its units are dead, or half of them are and it does not
+    learn. Else there is a way around the layer: of a narrow one (a gate of four units) nothing is said while the network may still learn.
 
     Source: L. Lu et al., Dying ReLU and initialization: theory and numerical examples, 2019 (arXiv:1903.06733), section 2.
     """
     if seen.steps < LEAST_STEPS:
         return []  # the first updates may wake a unit
     shares = {layer: dead_share(layer) for layer in seen.layers if layer.rectifier and layer.silent}
-    lost = [layer for layer, share in shares.items() if share >= (DEAD_ADVICE if layer.units >= SEVERAL else DEAD_FAULT)]
-    worst = sorted(lost, key=lambda layer: -shares[layer])
+    worst = sorted((layer for layer, share in shares.items() if share >= DEAD_ADVICE), key=lambda layer: -shares[layer])
     if not worst:
         return []
-    layer, share = worst[0], shares[worst[0]]
+    course = course_of(seen)
+    whole = sum(layer.units * share for layer, share in shares.items()) / sum(layer.units for layer in shares)
+    stuck = course is not None and course.minimised and fails(course, seen)
+    harm = whole >= (DEAD_ADVICE if stuck else DEAD_FAULT) or bool(constant_output(seen))
+    told = [layer for layer in worst if layer.units >= SEVERAL or ((harm or stuck) and shares[layer] >= DEAD_FAULT)]
+    if not told:
+        return []
+    layer, share = told[0], shares[told[0]]
+    fault = harm and share >= DEAD_FAULT
+    said = text(
+        "{share:.0f} % of the {units} units of {place} are dead: they gave 0 for every one of at least {samples} samples.",
+        share=100 * share,
+        units=layer.units,
+        place=place_of(layer),
+        samples=min((n for n, looks in zip(layer.silent_samples, layer.silent, strict=False) if looks >= LOOKS), default=0),
+    )
     return [
         Finding(
             symptom="dead_relu",
-            level="fault" if share >= DEAD_FAULT else "advice",
-            confidence=0.95 if share >= DEAD_FAULT else 0.7,
+            level="fault" if fault else "advice",
+            confidence=0.95 if fault else 0.7,
             where=layer.path,
-            summary=text(
-                "{share:.0f} % of the {units} units of {place} are dead: they gave 0 for every one of at least {samples} samples.",
-                share=100 * share,
-                units=layer.units,
-                place=place_of(layer),
-                samples=min((n for n, looks in zip(layer.silent_samples, layer.silent, strict=False) if looks >= LOOKS), default=0),
-            ),
+            summary=said if fault else text("{said} The network has other ways, but these units are of no use.", said=said),
             evidence={
                 "dead_share": share,
                 "units": layer.units,
+                "dead_share_of_all": whole,
                 "layers": {one.path: shares[one] for one in worst},
                 "expected": {"dead_share": f"< {DEAD_ADVICE}"},
             },
@@ -83,12 +95,14 @@ def saturation(seen: Observations) -> list[Finding]:
     layer, share = stuck[0]
     low, high = layer.bounds or (None, None)
     course = course_of(seen)
-    learns = course is not None and course.fell() and course.learnt > 0.1
+    fault = course is not None and course.minimised and fails(course, seen)
+    if not fault and layer.units < SEVERAL:
+        return []  # a few gates that are open, or shut
     return [
         Finding(
             symptom="saturation",
-            level="advice" if learns else "fault",
-            confidence=0.7 if learns else 0.9,
+            level="fault" if fault else "advice",
+            confidence=0.9 if fault else 0.7,
             where=layer.path,
             summary=text(
                 "{share:.0f} % of the activations of {place} are at the bounds {low} and {high}, where almost no gradient passes.",

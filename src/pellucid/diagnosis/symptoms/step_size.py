@@ -20,13 +20,23 @@ UNSTABLE = 4.0  # of the loss that the step promises to take away: the bound of 
 LARGE_STEP = 0.1  # update over weight, at two looks: a hundred times the customary 1e-3
 THROWN = 10.0  # times the first loss, to which the first steps throw it
 SMALL_STEP = 1e-5  # a hundredth of it, in the layer and at the look where it is largest
+SMALL_ADAPTIVE = 1e-4  # of an optimizer that gives every weight a step of the learning rate's size, whatever its gradient
+CUSTOMARY_STEP = 1e-3
+CUSTOMARY_RATE = 1e-3  # of Adam: D. Kingma and J. Ba, Adam, 2015, algorithm 1; for tuning BERT, 2e-5 to 5e-5 (J. Devlin et al., 2019)
+SLOW = 5e-5  # of the loss that a step promises to take away: 20 000 such steps for all of it
 LEAST_STEPS = 20
+JUDGED_STEPS = 50  # before "it does not learn" is more than a slow start, or the swing with which a full batch finds its valley
 NOT_LEARNT = 0.05  # of the way from the loss of a constant answer to 0
 DIVERGED = 2.0  # times the loss that it started from
 WINDOW = 30  # steps in which turning points are counted
 ALTERNATING = 0.95  # share of turning points: 3.3 deviations above two thirds for 28 inner values
 SWING = 0.05  # of the loss, from step to step
 FLAT_STEPS = 100  # before a loss that does not fall is said to stand still
+FLAT_UNKNOWN = 300  # the same where the loss of a constant answer is not known
+FAR = 10.0  # root mean square of inputs or targets; 1 where they are standardised
+LIKELY_RATE = 1.0  # above it the rate is to blame, whatever the size of inputs and targets
+DECAYED = 1e-3  # of its largest value: a learning rate that does nothing any more
+MUCH_LEFT, LITTLE_LEFT = 0.5, 0.1  # of the loss that learning started from
 
 
 def relative_steps(seen: Observations) -> list[float]:
@@ -77,42 +87,106 @@ def lr_too_high(seen: Observations) -> list[Finding]:
     step, fall = sorted(steps)[-2] if len(steps) > 1 else 0.0, max(falls, default=0.0)
     thrown = course.highest > THROWN * course.initial and seen.gradients.backwards_per_step < 1.5  # a line search tries far points
     learning = learns(course, seen)
-    if (step < LARGE_STEP and fall < UNSTABLE) or (learning and not (thrown and step >= LARGE_STEP)):
+    if (step < LARGE_STEP and fall < UNSTABLE) or not (thrown and step >= LARGE_STEP if learning else fails(course, seen)):
         return []
-    if seen.steps < LEAST_STEPS and seen.nonfinite is None and fall < UNSTABLE:
-        return []  # too early to say that it does not learn
-    rate = largest_rate(seen)
+    rate, far = largest_rate(seen), far_from_one(seen)
+    cause, remedy = (None, lower_rate(seen)) if far is None or (rate or 0.0) > LIKELY_RATE else far
     return [
         Finding(
             symptom="lr_too_high",
+            cause=cause,
             level="advice" if learning else "fault",
             confidence=0.95 if step >= LARGE_STEP and fall >= UNSTABLE else 0.8,
-            where="learning_rate",
-            summary=text(
-                "The learning rate {rate} is too high: a step changes the weights by {step} of their size and by itself would lower the "
-                "loss by up to {fall} times its value; the loss went from {first} to {now}.",
-                rate=shown(rate),
-                step=shown(step),
-                fall=shown(fall),
-                first=shown(course.first),
-                now=shown(course.now),
-            ),
+            where={"unnormalised_input": "inputs", "unnormalised_target": "targets"}.get(cause or "", "learning_rate"),
+            summary=_too_large(rate, step, fall, course, seen),
             evidence={
                 "learning_rate": rate,
                 "update_over_weight": step,
                 "promised_fall_over_loss": fall,
-                "first_loss": course.first,
+                "first_loss": course.initial,
                 "loss": course.now,
-                "expected": {"update_over_weight": f"about 1e-3, < {LARGE_STEP}", "promised_fall_over_loss": f"< {UNSTABLE}"},
+                "expected": {"update_over_weight": f"about {CUSTOMARY_STEP:g}, < {LARGE_STEP}", "promised_fall_over_loss": f"< {UNSTABLE}"},
             },
-            remedy=text("learning rate {rate}", rate=workable_rate(seen, rate)) if rate else text("lower the learning rate"),
+            remedy=remedy,
         )
     ]
+
+
+def _too_large(rate: float | None, step: float, fall: float, course: Course, seen: Observations) -> Text:
+    """What is too large, by which sign, and what came of it."""
+    what = text("The steps are too large") if rate is None else text("The learning rate {rate} is too high", rate=f"{rate:.4g}")
+    sign = (
+        text("one step changes the weights by {share}", share=_times(step, text("their size")))
+        if step >= LARGE_STEP
+        else text("judged by its slope, the loss would have to fall by {share} in one step", share=_times(fall, text("its value")))
+    )
+    if seen.loss.nonfinite:
+        came = text("the loss is no longer a finite number")
+    else:
+        came = text("the loss went from {first} to {now}", first=shown(course.initial), now=shown(course.now))
+    return text("{what}: {sign}, and {came}.", what=what, sign=sign, came=came)
+
+
+def _times(ratio: float, of: Text) -> Text:
+    """ "27 % of their size", "12 times their size"."""
+    if ratio < 1:
+        return text("{percent:.0f} % of {of}", percent=100 * ratio, of=of)
+    return (
+        text("more than 1000 times {of}", of=of)
+        if ratio > 1000
+        else text("{ratio} times {of}", ratio=f"{ratio:.{int(ratio < 10)}f}", of=of)
+    )
 
 
 def learns(course: Course, seen: Observations) -> bool:
     """Whether the loss has fallen, from chance or from the start, by more than chance and materially."""
     return course.fell() and course.learnt > NOT_LEARNT and seen.loss.nonfinite == 0
+
+
+def fails(course: Course, seen: Observations) -> bool:
+    """Whether it is known that the network does not learn: not so much as would matter can hide in the noise of the loss.
+
+    Between this and `learns` lies what cannot be told yet.
+    """
+    if seen.loss.nonfinite or course.now > DIVERGED * max(course.initial, course.trivial or 0.0):
+        return True
+    return seen.steps >= JUDGED_STEPS and course.learnt_at_most < NOT_LEARNT
+
+
+def far_from_one(seen: Observations) -> tuple[str, Text] | None:
+    """Inputs or targets of a size that no customary learning rate suits: the cause, and the remedy."""
+    size = size_of_inputs(seen)
+    if size > FAR:
+        return "unnormalised_input", text(
+            "standardise each feature of the inputs, (x - mean) / deviation: all together their root mean square is {size}, and should be "
+            "about 1",
+            size=shown(size),
+        )
+    size = size_of_targets(seen)
+    if size > FAR:
+        return "unnormalised_target", text(
+            "standardise the targets, (y - mean) / deviation with mean {mean} and deviation {deviation}, and undo it in predictions",
+            mean=shown(seen.targets.mean),
+            deviation=shown(seen.targets.std),
+        )
+    return None
+
+
+def size_of_inputs(seen: Observations) -> float:
+    """Root mean square of what the model's first modules took, at the first look."""
+    given = [layer for layer in seen.layers if layer.side == "input" and not layer.kind]
+    sizes = [
+        math.hypot(mean, std) for layer in given if (mean := entry(layer.mean, 0)) is not None and (std := entry(layer.std, 0)) is not None
+    ]
+    return max(sizes, default=0.0)
+
+
+def size_of_targets(seen: Observations) -> float:
+    """Root mean square of the targets, where they are values that are averaged over few samples at least; else 0."""
+    facts = seen.targets
+    if facts.seen != "values" or facts.mean is None or facts.std is None or facts.samples < LEAST_STEPS:
+        return 0.0
+    return math.hypot(facts.mean, facts.std)
 
 
 def largest_rate(seen: Observations) -> float | None:
@@ -122,18 +196,22 @@ def largest_rate(seen: Observations) -> float | None:
     return max(rates, default=None)
 
 
-def workable_rate(seen: Observations, rate: float) -> str:
-    """What makes the step at the first look that is too large a sensible one: later looks see weights that such steps have thrown away."""
+def lower_rate(seen: Observations) -> Text:
+    """A rate with which the first step would have changed the weights by a hundredth and promised less than the loss itself.
+
+    The first steps tell it: where they were too large, what came after them is no measure. At most a tenth of the largest rate.
+    """
+    rate = largest_rate(seen)
     for place, look in enumerate(seen.looks):
-        step, fall = step_at(seen, place) or 0.0, fall_at(seen, place) or 0.0
-        if step >= LARGE_STEP or fall >= UNSTABLE:
-            return rounded((look.learning_rate or rate) * lowered(step, fall))
-    return rounded(rate * lowered(0.0, 0.0))
-
-
-def lowered(step: float, fall: float) -> float:
-    """The factor that brings the step to a hundredth of the weights and the promised fall below the loss itself."""
-    return min(1e-2 / step if step > 0 else 1.0, 1.0 / fall if fall > 0 else 1.0, 0.1)
+        steps = numbers(tuple(entry(weight.ratio, place) for weight in matrices(seen)))
+        norm, alignment = entry(seen.gradients.norm, place), entry(seen.gradients.alignment, place)
+        if not rate or not look.learning_rate or not steps:
+            continue
+        update = math.sqrt(sum((entry(weight.update, place) or 0.0) ** 2 for weight in seen.weights))
+        fall = norm * update * alignment / look.loss if norm and alignment and look.loss and look.loss > 0 else 0.0
+        factor = min(1e-2 / max(median(steps), 1e-2), 1 / max(fall, 1.0))
+        return text("learning rate {rate}", rate=rounded(min(look.learning_rate * factor, rate / 10)))
+    return text("lower the learning rate by a factor of 10")
 
 
 def rounded(rate: float) -> str:
@@ -145,15 +223,79 @@ def rounded(rate: float) -> str:
 
 @symptom("lr_too_low", reads=Observations)
 def lr_too_low(seen: Observations) -> list[Finding]:
-    """Gradients arrive, the loss does not fall, and the largest steps there were are far below what moves a weight."""
-    course, rate = course_of(seen), largest_rate(seen)
-    steps = [ratio for weight in matrices(seen) for ratio in numbers(weight.ratio)]
-    if course is None or not course.minimised or not steps or seen.steps < LEAST_STEPS or not rate:
+    """Gradients arrive, and the steps are far below what moves a weight: from the start, or because the rate has decayed too early."""
+    course = course_of(seen)
+    if course is None or not course.minimised or seen.steps < LEAST_STEPS:
         return []
-    step = max(steps)
-    if step >= SMALL_STEP or step == 0.0 or learns(course, seen):
+    return decayed(seen, course) or too_slow(seen, course)
+
+
+def decayed(seen: Observations, course: Course) -> list[Finding]:
+    """For more than half of all steps the rate has been a thousandth of what it was, and much of the loss is left.
+
+    Schedules that anneal to 0 do so at their end. A rate that is lowered because the loss no longer falls is lowered rightly.
+    """
+    rates = [max(rates, default=0.0) for rates in seen.learning_rates]
+    peak = max(rates, default=0.0)
+    late = next((place for place in range(len(rates)) if max(rates[place:]) <= DECAYED * peak), None)
+    if late is None or peak == 0.0 or (learns(course, seen) and course.now < LITTLE_LEFT * course.reference):
         return []
-    if course.trivial is not None and course.now < 0.5 * course.trivial:
+    since = seen.learning_rate_steps[late]
+    if seen.steps - since < max(JUDGED_STEPS, since):
+        return []
+    fell_at = next(step for step, rate in zip(seen.learning_rate_steps[late::-1], rates[late::-1], strict=False) if rate > DECAYED * peak)
+    before = [mean for step, mean in zip(seen.loss.trend_step, seen.loss.trend_mean, strict=False) if mean is not None and step < fell_at]
+    if len(before) >= LEAST_STEPS and falling(before[len(before) // 2 :]) < 0.5:
+        return []
+    return [
+        Finding(
+            symptom="lr_too_low",
+            level="fault" if course.now > MUCH_LEFT * course.reference else "advice",
+            confidence=0.9,
+            where="scheduler",
+            summary=text(
+                "The learning rate decays too early: it fell from {peak} to {rate} within the first {since} of {steps} steps, and since "
+                "then the loss stays at {now}.",
+                peak=f"{peak:.3g}",
+                rate=f"{rates[late]:.1g}",
+                since=since,
+                steps=seen.steps,
+                now=shown(course.now),
+            ),
+            evidence={
+                "learning_rate": rates[-1],
+                "largest_learning_rate": peak,
+                "decayed_at_step": since,
+                "first_loss": course.initial,
+                "loss": course.now,
+                "expected": {"learning_rate": f"> {DECAYED * peak:.2g}"},
+            },
+            remedy=text(
+                "call scheduler.step() once per epoch and not after every batch, or let the scheduler count in batches: its rate should "
+                "fall over the whole training"
+            ),
+        )
+    ]
+
+
+def too_slow(seen: Observations, course: Course) -> list[Finding]:
+    """Neither the weights nor the loss can get anywhere with steps of this size, and the loss has not fallen.
+
+    By the first order, a step takes D = -<g, u> / L of the loss away, noise of the gradient included: an upper bound of the pace.
+    """
+    rate, steps = largest_rate(seen), [ratio for weight in matrices(seen) for ratio in numbers(weight.ratio)]
+    if not rate or not steps or learns(course, seen) or _rising(seen):
+        return []
+    falls = demanded_falls(seen)
+    step, pace = max(steps), sum(falls) / len(falls) if falls else None
+    adaptive = any({"betas", "alpha"} & group.settings.keys() for facts in seen.optimizers for group in facts.groups)
+    if not (
+        step < SMALL_STEP
+        or (pace is not None and step < CUSTOMARY_STEP and pace < SLOW and seen.steps >= JUDGED_STEPS)
+        or (pace is not None and adaptive and step < SMALL_ADAPTIVE and pace * seen.steps < NOT_LEARNT and seen.steps >= JUDGED_STEPS)
+    ):
+        return []
+    if step == 0.0 or (course.trivial is not None and course.now < MUCH_LEFT * course.trivial):
         return []  # it goes on from a state in which little is left to learn
     return [
         Finding(
@@ -162,23 +304,35 @@ def lr_too_low(seen: Observations) -> list[Finding]:
             confidence=0.9,
             where="learning_rate",
             summary=text(
-                "The learning rate {rate} is too low: in {steps} steps none changed the weights by more than {step:.1g} of their size, "
-                "and the loss stays at {now}.",
+                "The learning rate {rate} is too low: none of {steps} steps changed the weights by more than {share} of their size, and "
+                "the loss stays at {now}.",
                 rate=f"{rate:g}",
                 steps=seen.steps,
-                step=step,
+                share=f"1/{1 / step:,.0f}".replace(",", " "),
                 now=shown(course.now),
             ),
             evidence={
                 "learning_rate": rate,
                 "update_over_weight": step,
-                "first_loss": course.first,
+                "promised_fall_over_loss": pace,
+                "first_loss": course.initial,
                 "loss": course.now,
-                "expected": {"update_over_weight": f"about 1e-3, > {SMALL_STEP:g}"},
+                "expected": {"update_over_weight": f"about {CUSTOMARY_STEP:g}"},
             },
-            remedy=text("learning rate {rate}, where steps are about 1e-3 of the weights", rate=rounded(rate * 1e-3 / step)),
+            remedy=text("learning rate 0.001; 2e-5 to 1e-4 for a network that was trained before")
+            if adaptive and rate < CUSTOMARY_RATE
+            else text(
+                "learning rate {rate}, where steps are about 1/1000 of the weights",
+                rate=rounded(rate * CUSTOMARY_STEP / max(median(relative_steps(seen)), 1e-12)),
+            ),
         )
     ]
+
+
+def _rising(seen: Observations) -> bool:
+    """The rate is still being warmed up."""
+    rates = [max(rates, default=0.0) for rates in seen.learning_rates]
+    return len(rates) > 2 and rates[-1] == max(rates) > rates[0]
 
 
 @symptom("divergence", reads=Observations)
@@ -253,21 +407,68 @@ def turning_points(values: Sequence[float]) -> float:
 def plateau(seen: Observations) -> list[Finding]:
     """The loss is not below that of a constant answer, or of the first steps, and does not fall; it is known well enough to say so."""
     course = course_of(seen)
-    if course is None or not course.minimised or seen.steps < FLAT_STEPS or course.learnt > NOT_LEARNT / 2 or seen.loss.nonfinite:
+    if course is None or not course.minimised or seen.loss.nonfinite:
+        return []
+    return out_of_reach(seen, course) or standstill(seen, course)
+
+
+def out_of_reach(seen: Observations, course: Course) -> list[Finding]:
+    """Steps of a customary size get nowhere, because the targets are far from what outputs begin with, or the inputs are far from 1."""
+    if seen.steps < JUDGED_STEPS or not fails(course, seen) or course.now > DIVERGED * max(course.initial, course.trivial or 0.0):
+        return []
+    cause, remedy = far_from_one(seen) or (None, None)
+    falls = demanded_falls(seen)
+    if cause == "unnormalised_target" and falls and sum(falls) / len(falls) < SLOW <= max(relative_steps(seen), default=0.0):
+        where, said = "targets", text(
+            "The targets are out of reach: their mean is {mean} and their deviation {deviation}, outputs begin near 0, and in {steps} "
+            "steps the loss went from {first} to {now}.",
+            mean=shown(seen.targets.mean), deviation=shown(seen.targets.std), steps=seen.steps, first=shown(course.initial),
+            now=shown(course.now),
+        )  # fmt: skip
+    elif cause == "unnormalised_input" and course.trivial is not None and course.now > DIVERGED * course.trivial:
+        where, said = "inputs", text(
+            "The inputs are too large: their root mean square is {size}. After {steps} steps the loss is {now}, and a constant answer gets "
+            "{trivial}.",
+            size=shown(size_of_inputs(seen)), steps=seen.steps, now=shown(course.now), trivial=shown(course.trivial),
+        )  # fmt: skip
+    else:
+        return []
+    return [
+        Finding(
+            symptom="plateau",
+            cause=cause,
+            level="fault",
+            confidence=0.9,
+            where=where,
+            summary=said,
+            evidence={
+                "first_loss": course.initial, "loss": course.now, "trivial_loss": course.trivial, "input_size": size_of_inputs(seen),
+                "target_mean": seen.targets.mean, "target_deviation": seen.targets.std, "expected": {"size": "about 1"},
+            },
+            remedy=remedy,
+        )
+    ]  # fmt: skip
+
+
+def standstill(seen: Observations, course: Course) -> list[Finding]:
+    """Where nobody knows what a constant answer gets, many steps must show it: some losses stay level by nature."""
+    known = course.trivial is not None
+    if seen.steps < (FLAT_STEPS if known else FLAT_UNKNOWN) or course.learnt > NOT_LEARNT / 2 or course.learnt_at_most > NOT_LEARNT:
         return []
     means = numbers(seen.loss.trend_mean)
-    late = means[len(means) // 2 :]
-    if math.hypot(course.first_error, course.now_error) > NOT_LEARNT / 2 * course.now or not 0.01 < falling(late) < 0.99:
+    error = course.now_error if known else math.hypot(course.first_error, course.now_error)
+    if error > NOT_LEARNT / 2 * course.now or not 0.01 < falling(means[len(means) // 2 :]) < 0.99:
         return []
-    if course.now > DIVERGED * course.reference or (course.trivial is None and course.fell(2.0)):
+    if course.now > DIVERGED * course.reference or (not known and course.fell(2.0)):
         return []
     said: Text = (
-        text("The loss has not fallen in {steps} steps: it is {now}.", steps=seen.steps, now=shown(course.now))
-        if course.trivial is None
-        else text(
+        text(
             "After {steps} steps the loss stands at {now}, and a constant answer gets {trivial}.",
             steps=seen.steps, now=shown(course.now), trivial=shown(course.trivial),
         )
+        if known
+        else text("The loss has not fallen in {steps} steps: it was {first} and is {now}.",
+                  steps=seen.steps, first=shown(course.first), now=shown(course.now))
     )  # fmt: skip
     return [
         Finding(
