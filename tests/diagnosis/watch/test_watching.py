@@ -112,6 +112,46 @@ def test_everything_goes_when_the_loop_raises() -> None:
     assert hooks_of(model) == 0
 
 
+def test_a_model_that_was_not_trained_is_not_praised() -> None:
+    with use_language("en"), Watcher(network(), announce=False) as watcher:
+        assert "No training step was seen" in str(watcher.report())
+        assert "Nothing wrong" not in str(watcher.report())
+
+
+def test_gradients_of_single_samples_are_left_alone() -> None:
+    model = network()
+
+    def loss(parameters: dict[str, Tensor], sample: Tensor, target: Tensor) -> Tensor:
+        return F.cross_entropy(torch.func.functional_call(model, parameters, (sample[None],)), target[None])
+
+    single = torch.func.vmap(torch.func.grad(loss), in_dims=(None, 0, 0))  # pyright: ignore[reportPrivateImportUsage]
+    expected = single(dict(model.named_parameters()), INPUTS, TARGETS)
+    with Watcher(model, announce=False) as watcher:
+        for _ in range(5):  # looks are due at some of these steps
+            found = single({name: value.detach() for name, value in model.named_parameters()}, INPUTS, TARGETS)
+            steps(model, 1)
+            if watcher.observations.steps == 1:
+                assert all(torch.equal(found[name], expected[name]) for name in expected)
+        seen = watcher.observations
+    assert not watcher._recorder.failed
+    assert seen.steps == 5
+    assert seen.looks_made >= 2
+    assert sum("torch.func" in str(note) for note in seen.unseen) == 1
+
+
+def test_tracing_a_watched_model_sees_nothing_of_ours() -> None:
+    model = network()
+    with Watcher(model, announce=False) as watcher:
+        steps(model, 2)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)
+            warnings.simplefilter("error", torch.jit.TracerWarning)
+            traced = torch.jit.trace(model, INPUTS)
+        assert torch.equal(traced(INPUTS), model(INPUTS))
+        steps(model, 2)
+        assert watcher.observations.steps == 4
+
+
 class Fragile(nn.Module):
     def __init__(self) -> None:
         super().__init__()

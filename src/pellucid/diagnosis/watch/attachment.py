@@ -37,16 +37,29 @@ class Listener(Protocol):
 class Recorder(Listener, Protocol):
     """What all events reach."""
 
+    transformed: bool  # the model was called inside a transform of torch.func: such calls are not watched
+
     def forward(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None: ...
 
 
 _listeners: tuple[Listener, ...] = ()
+_transforms: Any = getattr(torch._C, "_functorch")  # noqa: B009 (what torch.func is built on; it has no stubs)
 _lock = threading.Lock()
 _ours: Callable[..., Any] | None = None  # what stands in the place of torch.autograd.backward
 _originals: dict[Callable[..., Any], Callable[..., Any]] = {}
 _begins: Any = None  # the handle of our hook before optimizers' steps
 _ends: Any = None  # and after them
 _here = threading.local()
+
+
+def traced() -> bool:
+    """Whether torch.jit.trace runs here, which would record what we compute."""
+    return torch.jit.is_tracing()  # pyright: ignore[reportPrivateImportUsage]
+
+
+def transformed() -> bool:
+    """Whether vmap, grad or another transform of torch.func runs here: its tensors stand for others, and have no values to be read."""
+    return _transforms.peek_interpreter_stack() is not None
 
 
 class Hook:
@@ -70,10 +83,13 @@ class ModelHook(Hook):
         if torch.compiler.is_compiling():  # first: a compiler that reads this finds a constant, and nothing of ours behind it
             return
         recorder = self.recorder
-        if recorder is None:
+        if recorder is None or traced():
             return
         try:
-            recorder.forward(args, kwargs)
+            if transformed():
+                recorder.transformed = True
+            else:
+                recorder.forward(args, kwargs)
         except Exception as error:
             recorder.fail(error)
 

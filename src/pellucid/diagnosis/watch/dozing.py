@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 import weakref
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
 SHORT = 0.003  # seconds of a step below which its events show: they take 30 to 50 us
 ALWAYS = 512  # first steps, which are all watched
-STRETCH, AWAKE = 512, 48  # then so many out of so many
+STRETCH, AWAKE = 512, 32  # then so many out of so many
 TOGETHER = 64  # steps handed over together
 clock = time.perf_counter
 
@@ -33,12 +34,13 @@ class Doze:
     def __init__(self, recorder: Recorder) -> None:
         self.recorder = recorder
         self._passes = self._calls = 1  # backward passes, and calls of the model, in one step
-        self._optimizer: weakref.ref[torch.optim.Optimizer] | None = None
-        self._raw = True  # nothing multiplies the loss
+        self._optimizer: Callable[[], torch.optim.Optimizer | None] = lambda: None
+        self._host = True  # where losses are
+        self._raw = True  # nothing multiplies them
         self._met = 0  # backward passes in this step
         self._steps = self._enough = 0  # since the latest handing over; at how many it is due
         self._losses: list[float] = []
-        self._own = 0.0  # seconds
+        self._own = 0.0  # seconds; every 16th step stands for the others
 
     def consider(self) -> None:
         """After an update: sleep, where the steps are short and all alike?"""
@@ -54,6 +56,7 @@ class Doze:
         alike = abs(recorder.forwards / step - self._calls) < 0.01 and recorder.backwards == self._passes * step
         if alike and len(alive) == 1:  # else steps that are not seen could not be counted
             self._optimizer = weakref.ref(alive[0])
+            self._host = all(parameter.is_cpu for parameter in recorder.ownership.trainable)
             self._raw = recorder.factor == 1.0 and not recorder.scaled
             self._met = self._steps = 0
             self._losses = []
@@ -63,17 +66,21 @@ class Doze:
             recorder.attachment.sleep(self)
 
     def backward_begins(self, tensors: Any) -> None:
-        start = clock()
+        timed = not self._steps & 15
+        start = clock() if timed else 0.0
         self._met += 1
-        if type(tensors) is Tensor and tensors.numel() == 1:
-            if tensors.is_cpu:
+        if self._host:
+            try:
                 value = tensors.item() if self._raw else self.recorder.unscaled(tensors)
-                self._losses.append(value)
-                if value - value:  # NaN, as of infinity; 0 of numbers
-                    self._breaks(tensors, value)
-            else:
-                self.recorder.course.wait(self.recorder.step + self._steps, tensors.detach())
-        self._own += clock() - start
+            except (RuntimeError, AttributeError):
+                return  # no single number
+            self._losses.append(value)
+            if value - value:  # NaN, as of infinity; 0 of numbers
+                self._breaks(tensors, value)
+        elif isinstance(tensors, Tensor) and tensors.numel() == 1:
+            self.recorder.course.wait(self.recorder.step + self._steps, tensors.detach())
+        if timed:
+            self._own += 16 * (clock() - start)
 
     def backward_ends(self) -> None:
         pass
@@ -82,13 +89,13 @@ class Doze:
         pass
 
     def step_ends(self, optimizer: torch.optim.Optimizer) -> None:
-        start = clock()
-        if self._optimizer is not None and optimizer is self._optimizer() and self._met == self._passes:
+        if self._met == self._passes and optimizer is self._optimizer():
             self._met = 0
             self._steps += 1
             if self._steps >= self._enough:
-                self._hand_over(optimizer)
-            self._own += clock() - start
+                start = clock()
+                self._hand_over()
+                self.recorder.sampling.own += clock() - start
         elif self.recorder.ownership.of(optimizer)[0] is not None:
             self.recorder.strangers += 1  # somebody else's backward pass, a second optimizer: nothing is as it was
             self.wake()
@@ -107,7 +114,9 @@ class Doze:
 
     def count(self) -> None:
         """Hand over. There were as many calls of the model in the steps that were not seen as in those that were."""
-        recorder, steps, losses = self.recorder, self._steps, self._losses
+        recorder, steps, losses, optimizer = self.recorder, self._steps, self._losses, self._optimizer()
+        if not steps:
+            return
         calls = steps * self._calls
         ended = steps * self._passes
         self._losses = losses[ended:]
@@ -120,19 +129,19 @@ class Doze:
         recorder.samples += calls * recorder.order.usual()
         recorder.order.skip(calls)
         recorder.sampling.own += self._own
-        self._steps, self._own = 0, 0.0
-
-    def _hand_over(self, optimizer: torch.optim.Optimizer) -> None:
-        recorder, steps = self.recorder, self._steps
-        seen, _ = recorder.ownership.of(optimizer)
-        self.count()
-        if seen is not None:
+        seen = recorder.ownership.of(optimizer)[0] if optimizer is not None else None
+        if optimizer is not None and seen is not None:
             recorder.stepped(seen, optimizer, recorder.step - 1, steps)
+        self._steps, self._own = 0, 0.0
+        self._plan()
+
+    def _hand_over(self) -> None:
+        recorder = self.recorder
+        self.count()
         recorder.check_losses(clock())
+        self._plan()  # an alarm may have been given
         if recorder.step % STRETCH < AWAKE or recorder.step + 1 >= recorder.sampling.next:
             self.wake()
-        else:
-            self._plan()
 
     def _plan(self) -> None:
         """In how many steps to hand over: at the latest at the next stretch, or before the next look."""

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pellucid.diagnosis.watch.attachment import Hook
+from pellucid.diagnosis.watch.attachment import Hook, traced, transformed
 from pellucid.diagnosis.watch.static_look import StaticLook
 from pellucid.diagnosis.watch.statistics import Bounds, Readings, activation, norms, sample_of, thinned, units_shown, zeros
 
@@ -56,7 +56,7 @@ class ModuleHook(Hook):
         self.look, self.path = look, path
 
     def __call__(self, module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
-        if torch.compiler.is_compiling():
+        if torch.compiler.is_compiling() or traced() or transformed():
             return
         look, start = self.look, clock()
         try:

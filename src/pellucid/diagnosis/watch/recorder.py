@@ -117,7 +117,7 @@ class Recorder:
         self.nonfinite: NonFinite | None = None
         self.step = self.samples = self.forwards = self.backwards = 0
         self.evaluation_seconds = 0.0
-        self.compiled = self.several_models = self.failed = self.closed = False
+        self.transformed = self.compiled = self.several_models = self.failed = self.closed = False
         self.look: Look | None = None
         self.finishing: Look | None = None
         self.pair: tuple[int, dict[str, Tensor], int] | None = None
@@ -409,6 +409,8 @@ class Recorder:
             yield text("the model is compiled: activations are not seen, gradients and weights are")
         if self.backwards and not self.forwards and not self.compiled:
             yield text("the model itself is never called: batches and modes are not seen")
+        if self.transformed:
+            yield text("inside transforms of torch.func (vmap, grad) the model's calls are not seen")
         if self.backwards and self.loss_facts.kind is None and self.loss_module is None:
             yield text("which loss this is cannot be told from its graph; name it: watch(model, loss=module)")
         if self.backwards and self.targets.seen is None:

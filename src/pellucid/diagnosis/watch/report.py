@@ -115,10 +115,12 @@ def _weight_row(weight: ParameterSeries) -> list[str]:
     return [weight.name, shape, *(number(_latest(values)) for values in (weight.weight, weight.gradient, weight.ratio))]
 
 
-def _findings(findings: Sequence[Finding]) -> Iterator[tuple[str, Text, Text | None]]:
+def _findings(seen: Observations, findings: Sequence[Finding]) -> Iterator[tuple[str, Text, Text | None]]:
     for finding in findings:
         yield finding.level, finding.summary, finding.remedy
-    if not findings:
+    if not findings and not seen.steps:
+        yield "advice", text("No training step was seen: nothing can be said."), text("train the model while the watcher is open")
+    elif not findings:
         yield "good", text("Nothing wrong has been found so far."), None
 
 
@@ -129,7 +131,7 @@ def _lines(seen: Observations, findings: Sequence[Finding]) -> Iterator[str]:
     for fact in _facts(seen):
         yield str(fact)
     yield ""
-    for level, summary, remedy in _findings(findings):
+    for level, summary, remedy in _findings(seen, findings):
         yield f"{MARKS.get(level, '!')} {summary}"
         if remedy is not None:
             yield "  " + str(text("What to do: {what}", what=remedy))
@@ -191,7 +193,7 @@ def _content(seen: Observations, findings: Sequence[Finding]) -> str:
         *(f"<p>{both(fact)}</p>" for fact in _facts(seen)),
         f"<h2>{both(text('Findings'))}</h2>",
     ]
-    for level, summary, remedy in _findings(findings):
+    for level, summary, remedy in _findings(seen, findings):
         advice = "" if remedy is None else f'<p class="soft">{both(text("What to do: {what}", what=remedy))}</p>'
         parts.append(f'<div class="finding {escape(level)}"><p>{both(summary)}</p>{advice}</div>')
     parts += observed_curves(seen)
