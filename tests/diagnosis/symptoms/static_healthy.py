@@ -73,6 +73,7 @@ ADVICE: dict[str, set[str]] = {
     "least-squares discriminator": {"wrong_loss"},
     "summed loss with a fitting rate": {"loss_reduction_sum"},
     "softmax of scores by hand": {"unstable_loss"},
+    "prototypes": {"initial_loss"},
     "two sigmoid layers": {"saturating_activation"},
     "spare classes": {"wrong_output_units"},
 }

@@ -25,13 +25,17 @@ class Case:
     data: Callable[[], tuple[Any, Any]]
     optimizer: Callable[[nn.Module], Any] = lambda model: torch.optim.Adam(model.parameters(), 1e-3)
     step: Any = None
+    shuffle: bool = True
     where: str = ""  # of a faulty one: part of the finding's place
 
     def experiment(self) -> Experiment:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(7)
             data = self.data()
-        return Experiment(model=self.model, loss=self.loss, optimizer=self.optimizer, train=data, batch_size=32, epochs=1, step=self.step)
+        return Experiment(
+            model=self.model, loss=self.loss, optimizer=self.optimizer, train=data, batch_size=32, epochs=1, step=self.step,
+            shuffle=self.shuffle,
+        )  # fmt: skip
 
 
 def sgd(rate: float, **options: Any) -> Callable[[nn.Module], Any]:

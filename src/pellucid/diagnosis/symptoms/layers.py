@@ -13,6 +13,7 @@ from pellucid.core.trace import Operation, Reference
 from pellucid.diagnosis.flow import AFFINE, RESHAPING, Layer, argument, place_of
 from pellucid.diagnosis.program import Program
 from pellucid.diagnosis.registry import symptom
+from pellucid.diagnosis.symptoms.losses import knowing_nothing
 from pellucid.diagnosis.symptoms.outputs import axis_of, finding, shown
 
 SATURATING = frozenset({"sigmoid", "tanh", "hardsigmoid", "hardtanh", "softsign"})
@@ -24,7 +25,9 @@ NARROW = 0.5  # of the narrower side: a layer that squeezes so far and opens aga
 # 0.95.
 # Gradient per weight of the first layer over that of the last: sigmoids 2 deep 0.023 (0.81 / 0.19), 3 deep 0.003 (0.47 / 0.09), 4 deep 4e-4
 # (0.39 / 0.09); tanhs 4 deep 0.4 (0.96 / 0.94), 8 deep 0.07 (0.89 / 0.39), 12 deep 0.01 (0.59 / 0.09).
-FADED, FADING = 0.01, 0.05
+FADED, FADING = 0.005, 0.05
+FLAT = 0.2  # product of the slopes of the chain, above which the weights are to blame, not the activations
+DEEP = 3  # saturating layers: two of them are learnt by Adam, given some epochs more
 # Gain, the deviation of the first weights times the root of their number of inputs (PyTorch 0.58, Xavier 1, He 1.4), in all three layers:
 # 0.03 (0.82 / 0.09), 0.1 (0.92 / 0.20), 3 (0.86 / 0.94), 5 (0.76 / 0.89), 16 (0.39 / 0.12).
 LARGE, SMALL = 2.5, 0.2
@@ -199,14 +202,15 @@ def saturating_activation(program: Program) -> list[Finding]:
         return []
     hidden = hidden_saturating(program)
     ratio = gradient_ratio(program)
-    if len(hidden) < 2 or ratio is None or ratio[0] >= FADING:
+    if len(hidden) < 2 or ratio is None or ratio[0] >= FADING or math.prod(_slope(program, one) for one in hidden) > FLAT:
         return []
     share, first, last = ratio
     names = list(dict.fromkeys(one.name for one in hidden))
+    fault = share < FADED and len(hidden) >= DEEP
     same = [one.index for one in hidden if one.name == hidden[0].name]
     return [
         finding(
-            "saturating_activation", "fault" if ratio[0] < FADED else "advice", 0.88 if ratio[0] < FADED else 0.6, place_of(hidden[0]),
+            "saturating_activation", "fault" if fault else "advice", 0.88 if fault else 0.6, place_of(hidden[0]),
             text(
                 "{count} hidden layers end in {names}; before the first step the gradient per weight of {first} is {share} of that of "
                 "{last}.",
@@ -217,6 +221,14 @@ def saturating_activation(program: Program) -> list[Finding]:
             Change(kind="replace_activation", values={"from": hidden[0].name, "to": "relu", "position": same}),
         )
     ]  # fmt: skip
+
+
+def _slope(program: Program, operation: Operation) -> float:
+    """The mean slope of an activation where it is, from what it gave: at most 1/4 for a sigmoid, 1 for tanh near 0."""
+    y = program.flow.tensor(operation.results()[0]).double()
+    inside = ((y > -1) & (y < 1)).double()
+    slopes = {"sigmoid": y * (1 - y), "tanh": 1 - y**2, "softsign": (1 - y.abs()) ** 2, "hardtanh": inside}
+    return float(slopes.get(operation.name, ((y > 0) & (y < 1)).double() / 6).mean())
 
 
 def hidden_saturating(program: Program) -> list[Operation]:
@@ -311,7 +323,9 @@ def _wrong_scale(program: Program) -> Iterator[Finding]:
     entered = max(_root_mean_square(program.flow.tensor(first.data)), 1.0) if first.kind != "embedding" else 1.0
     loudness = _root_mean_square(program.flow.tensor(last.output)) / entered
     large = [name for name, gain in gains.items() if gain > LARGE]
-    if large and loudness > LOUD:
+    theory = knowing_nothing(program)
+    learnt = theory is not None and program.loss is not None and program.loss < theory[0]  # by a training before this one
+    if large and loudness > LOUD and not learnt:
         worst = max(large, key=lambda name: gains[name])
         yield _scale(
             worst, gains, loudness, 0.85, "fault",

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from pellucid.core.errors import PellucidError
-from pellucid.core.language import text
+from pellucid.core.language import Text, text
 from pellucid.core.records import Change, Finding
 from pellucid.core.trace import Operation
 from pellucid.diagnosis.comparisons import LOGARITHMS, VALUE_LOSSES, Comparison
@@ -420,25 +420,13 @@ def initial_loss(program: Program) -> list[Finding]:
 
     Source: A. Karpathy, A recipe for training neural networks, 2019 ("verify loss @ init").
     """
-    if len(program.comparisons) != 1 or program.loss is None or program.growth is None or not 0.8 <= program.growth <= 1.2:
+    known = knowing_nothing(program)
+    if known is None or program.loss is None or not math.isfinite(program.loss) or program.loss < SURPRISED * known[0]:
         return []
-    comparison = program.comparisons[0]
-    output, wanted = program.flow.tensor(comparison.prediction), program.flow.tensor(comparison.target).double()
-    if comparison.by_hand:
-        return []
-    if comparison.kind == "cross_entropy" and output.dim() and output.shape[class_axis(output)] > 1:
-        theory, name = math.log(output.shape[class_axis(output)]), "ln K"
-    elif comparison.kind in BINARY:
-        theory, name = math.log(2), "ln 2"
-    elif comparison.kind == "mse_loss" and output.shape == wanted.shape:
-        theory, name = float((wanted**2).mean()), "mean square of the targets"
-    else:
-        return []
-    if theory <= 0 or not math.isfinite(program.loss) or program.loss < SURPRISED * theory:
-        return []
+    theory, name = known
     return [
         finding(
-            "initial_loss", "advice", 0.6, _where(comparison),
+            "initial_loss", "advice", 0.6, _where(program.comparisons[0]),
             text(
                 "The first loss is {loss}, and a network that knows nothing would pay {theory} ({name}): it starts sure of wrong answers.",
                 loss=shown(program.loss), theory=shown(theory), name=name,
@@ -447,3 +435,19 @@ def initial_loss(program: Program) -> list[Finding]:
             text("look at the scale of the inputs and of the first weights; start the last layer smaller"), None,
         )
     ]  # fmt: skip
+
+
+def knowing_nothing(program: Program) -> tuple[float, Text] | None:
+    """What a network pays that knows nothing, and how that is called; None for a loss whose value theory does not tell."""
+    averaged = program.growth is not None and 0.8 <= program.growth <= 1.2
+    if not averaged or len(program.comparisons) != 1 or program.comparisons[0].by_hand:
+        return None
+    comparison = program.comparisons[0]
+    output, wanted = program.flow.tensor(comparison.prediction), program.flow.tensor(comparison.target).double()
+    if comparison.kind == "cross_entropy" and output.dim() and output.shape[class_axis(output)] > 1:
+        return math.log(output.shape[class_axis(output)]), text("ln K for K classes")
+    if comparison.kind in BINARY:
+        return math.log(2), text("ln 2")
+    if comparison.kind == "mse_loss" and output.shape == wanted.shape and bool((wanted != 0).any()):
+        return float((wanted**2).mean()), text("the mean square of the targets")
+    return None
