@@ -60,8 +60,7 @@ def test_what_is_wrong_with_every_step_is_printed_after_the_first(capsys: pytest
 @pytest.mark.parametrize(("name", "seed"), cases(RATES))
 def test_a_rate_that_is_named_can_be_used(name: str, seed: int) -> None:
     program, rate = RATES[name]
-    (finding,) = [one for one in found(lambda: program(rate), seed) if one.level == "fault"]
-    assert finding.symptom == "lr_too_high"
+    (finding,) = [one for one in found(lambda: program(rate), seed) if one.symptom == "lr_too_high"]  # an advice where it learns at last
     named = float(str(finding.remedy).removeprefix("learning rate "))
     assert 1e-4 <= named <= rate / 10
     assert not [one for one in found(lambda: program(named), seed) if one.level == "fault"]  # it may learn slowly
