@@ -12,6 +12,8 @@ if TYPE_CHECKING:  # what the lazy names are, for type checkers and editors
     from pellucid.core import errors
     from pellucid.derivation.check_rule import check_rule
     from pellucid.derivation.derive import derive
+    from pellucid.diagnosis.diagnose import diagnose
+    from pellucid.diagnosis.experiment import Experiment
     from pellucid.diagnosis.watch.watcher import watch
     from pellucid.training.estimators import NetworkClassifier, NetworkRegressor
     from pellucid.training.fit import fit
@@ -28,9 +30,23 @@ _HOME = {  # public name -> the module it lives in
     "derive": "pellucid.derivation.derive",
     "check_rule": "pellucid.derivation.check_rule",
     "watch": "pellucid.diagnosis.watch.watcher",
+    "Experiment": "pellucid.diagnosis.experiment",
+    "diagnose": "pellucid.diagnosis.diagnose",
     "errors": "pellucid.core.errors",
 }
-__all__ = ["NetworkClassifier", "NetworkRegressor", "Run", "check_rule", "derive", "errors", "fit", "load", "watch"]
+__all__ = [
+    "Experiment",
+    "NetworkClassifier",
+    "NetworkRegressor",
+    "Run",
+    "check_rule",
+    "derive",
+    "diagnose",
+    "errors",
+    "fit",
+    "load",
+    "watch",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -11,7 +11,19 @@ import pellucid
 
 
 def test_public_names() -> None:
-    assert pellucid.__all__ == ["NetworkClassifier", "NetworkRegressor", "Run", "check_rule", "derive", "errors", "fit", "load", "watch"]
+    assert pellucid.__all__ == [
+        "Experiment",
+        "NetworkClassifier",
+        "NetworkRegressor",
+        "Run",
+        "check_rule",
+        "derive",
+        "diagnose",
+        "errors",
+        "fit",
+        "load",
+        "watch",
+    ]
     assert sorted(pellucid._HOME) == sorted(pellucid.__all__)
     assert set(dir(pellucid)) == {*pellucid.__all__, "__version__"}
 

@@ -233,6 +233,10 @@ class Pair(nn.Module):
         return inputs.unsqueeze(-1), self.net(inputs)
 
 
+def hinge(outputs: Tensor, signs: Tensor) -> Tensor:
+    return (1 - outputs * signs).clamp_min(0).mean()
+
+
 SCORED: dict[str, tuple[dict[str, Any], str]] = {
     "classes": ({}, "accuracy"),
     "one-hot rows": ({"loss": F.mse_loss, "train": (X, F.one_hot(Y).float())}, "accuracy"),
@@ -353,7 +357,7 @@ BAD: dict[str, tuple[dict[str, Any], type[Exception], str]] = {
     "an optimizer of another model": ({"optimizer": lambda _: adam(MODEL)}, ModelError, "holds none of the parameters"),
     "an optimizer that is none": ({"optimizer": lambda m: m.parameters()}, ModelError, "optimizer's factory gave a generator"),
     "the same optimizer twice": (
-        {"optimizer": (lambda known: lambda m: known.setdefault(0, adam(m)))({})},
+        {"optimizer": lambda m, known={}: known.setdefault(0, adam(m))},
         ModelError,
         "none of the parameters",
     ),
