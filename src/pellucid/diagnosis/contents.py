@@ -347,13 +347,13 @@ def _is_one_of(target: Tensor, given: list[Tensor]) -> bool:
 
 
 def _silent(experiment: Experiment, outputs: Tensor | None, targets: Tensor) -> tuple[float, ...]:
-    """Values of targets, one for each sample, for which the loss of the first outputs has no slope at all."""
+    """Values of targets, one for each sample, for which the loss of undecided outputs has no slope at all."""
     if outputs is None or not outputs.is_floating_point() or outputs.dim() == 0 or len(outputs) != len(targets):
         return ()
     rows = targets.reshape(len(targets), -1)
     if rows.shape[1] != 1:
         return ()
-    answer = outputs.detach().clone().requires_grad_()
+    answer = _undecided(outputs).requires_grad_()
     try:
         value = experiment.loss(answer, targets)
         gradient = torch.autograd.grad(value, answer, allow_unused=True)[0]
@@ -366,6 +366,15 @@ def _silent(experiment: Experiment, outputs: Tensor | None, targets: Tensor) -> 
         return ()
     flat = rows[:, 0]
     return tuple(float(value) for value in flat.unique() if not bool(touched[flat == value].any()))
+
+
+def _undecided(outputs: Tensor) -> Tensor:
+    """Answers of the same shape and kind (shares of 1, probabilities, scores) that take no side: a saturated loss has no slope either."""
+    drawn = torch.randn(outputs.shape, generator=torch.Generator().manual_seed(0)).to(outputs) / 10
+    if not bool(((outputs >= 0) & (outputs <= 1)).all()):
+        return drawn
+    shares = outputs.dim() > 1 and outputs.shape[1] > 1 and bool(((outputs.sum(1) - 1).abs() < 1e-3).all())
+    return drawn.softmax(1) if shares else drawn.sigmoid()
 
 
 def _first_line(error: Exception) -> str:

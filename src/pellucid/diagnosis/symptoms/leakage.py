@@ -11,6 +11,7 @@ from pellucid.core.language import text
 from pellucid.core.numerics import wilson_interval
 from pellucid.core.records import Change, Finding
 from pellucid.diagnosis.contents import PROBED, Contents, Part, established, runs
+from pellucid.diagnosis.probes import Probe
 from pellucid.diagnosis.registry import symptom
 from pellucid.diagnosis.relations import relations, told_by_probe
 
@@ -24,6 +25,7 @@ DIMENSIONS = 4.0  # in fewer, samples come near each other by chance
 TWINS, MANY_TWINS = 0.05, 0.2
 QUERIES = 500  # test samples whose neighbours are looked for
 LARGEST_SEARCH = 20_000  # training samples among which
+EASY = 0.98  # accuracy of a probe
 APART = 3.0  # times as far are the classes apart in a column, as they are wide
 ROWS = 50  # samples before a column is said to tell the target
 COLUMNS = 0.05  # share of the columns that may tell it; where more do, the classes are just easy
@@ -128,12 +130,11 @@ def _twins(seen: Contents) -> list[Finding]:
     nearest = _nearest(probe.represented(few), points)
     dimension = math.log(2) / max(1e-6, float((nearest[:, -1] / nearest[:, NEIGHBOURS // 2 - 1].clamp_min(1e-12)).log().median()))
     ratio = nearest[:, 0] / nearest[:, -1].clamp_min(1e-12)
-    near = (ratio < NEAR) & (nearest[:, -1] > 0)
+    near = (nearest[:, 0] > 1e-6 * nearest[:, -1]) & (ratio < NEAR)
     share = float(near.double().mean())
     chance = NEIGHBOURS * NEAR**dimension
     low = wilson_interval(int(near.sum()), len(near)).low
-    # the data's own habit: near twins within the training part that are not near any test sample
-    if dimension < DIMENSIONS or low < max(TWINS, 5 * chance) or int(near.sum()) < LEAST_COPIES:
+    if dimension < DIMENSIONS or _chance_copies(train) > CHANCE_PAIRS or low < max(TWINS, 5 * chance) or int(near.sum()) < LEAST_COPIES:
         return []
     fault = low >= MANY_TWINS
     return established(
@@ -156,7 +157,7 @@ def _twins(seen: Contents) -> list[Finding]:
 
 
 def _nearest(points: Tensor, among: Tensor) -> Tensor:
-    """Distances (n, NEIGHBOURS), ascending; exact copies (distance 0) are left to `_copies`, and count as the next ones."""
+    """Distances (n, NEIGHBOURS), ascending; exact copies are at distance 0."""
     found: list[Tensor] = []
     squares = among.square().sum(1)
     for some in points.split(256):
@@ -176,19 +177,18 @@ def _telling_columns(seen: Contents) -> list[Finding]:
     if train is None or len(train.inputs) < ROWS or train.matrix.shape[1] < 2 or not train.columns.finite:
         return []
     if train.categorical:
-        columns, exact = _class_columns(train), True
+        columns = _class_columns(train)
+        exact = bool(columns) and not _told_without(train, columns)
     else:
         columns, exact = _value_columns(train)
-    if not columns or len(columns) > max(_indicators(train), COLUMNS * train.matrix.shape[1]):
+    if not columns or len(columns) > max(_indicators(train), COLUMNS * train.matrix.shape[1]) or len(columns) == train.matrix.shape[1]:
         return []
     listed = ", ".join(map(str, columns[:5]))
     return established(
         "data_leakage",
         text("Column {columns} of the inputs is the target in another form: it tells the target of every sample.", columns=listed)
         if exact
-        else text(
-            "Column {columns} of the inputs nearly equals the target: its correlation is above {limit}.", columns=listed, limit=NEARLY
-        ),
+        else text("Column {columns} of the inputs alone all but tells the target.", columns=listed),
         level="fault" if exact else "advice",
         confidence=0.85 if exact else 0.5,
         where=f"inputs[:, [{listed}]]",
@@ -217,7 +217,8 @@ def _class_columns(part: Part) -> list[int]:
     ordered = low.sort(0)
     gaps = ordered.values[1:] - high.gather(0, ordered.indices)[:-1]  # from one class to the next, (K - 1, D)
     width = (high - low).amax(0)
-    alone = (gaps.amin(0) > APART * width) & (gaps.amin(0) > 0)
+    even = gaps.amax(0) < 1.1 * gaps.amin(0) + width  # codes of classes stand at equal distances
+    alone = (gaps.amin(0) > APART * width) & (gaps.amin(0) > 0) & even
     if bool(alone.any()):
         return alone.nonzero()[:, 0].tolist()
     marks: dict[int, int] = {}
@@ -230,6 +231,17 @@ def _class_columns(part: Part) -> list[int]:
             if len(own) == 1:
                 marks[label] = int(own)
     return sorted(marks.values()) if len(marks) >= classes - 1 else []
+
+
+def _told_without(part: Part, columns: list[int]) -> bool:
+    """Whether the other columns tell the classes as well: then these are just easy, unless the column has one value for each class."""
+    labels, values = part.labels, part.values
+    if labels is None or values is None or len(part.matrix[:, columns[0]].unique()) == len(labels.unique()):
+        return False
+    kept = [place for place in range(part.matrix.shape[1]) if place not in columns]
+    places = part.chosen(PROBED)
+    predicted = Probe(part.matrix[places][:, kept], "table").left_out(values[places])
+    return float((predicted.argmax(1) == labels[places]).float().mean()) > EASY
 
 
 def _value_columns(part: Part) -> tuple[list[int], bool]:
@@ -287,8 +299,6 @@ def insufficient_data(seen: Contents) -> list[Finding]:
 
 def _more_would_help(seen: Contents) -> tuple[float, float] | None:
     """A probe's score on the test part from the training samples, and from the test part's other samples, where it is far better."""
-    from pellucid.diagnosis.probes import Probe
-
     train, test = seen.train, seen.test
     if train is None or test is None or test.values is None or train.values is None or len(train.values) < 2:
         return None

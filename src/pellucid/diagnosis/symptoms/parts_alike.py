@@ -146,7 +146,8 @@ def _other_relation(seen: Contents) -> list[Finding]:
         within=f"{within:.3f}", other=f"{other:.3f}", across=f"{across:.3f}",
     )  # fmt: skip
     evidence: dict[str, object] = {"within_train": within, "within_test": other, "across": across, "constant": blind}
-    return _finding(said, 0.7, evidence, {"across": f"> {blind + 0.4 * least:.3f}"})
+    # persons or places that only one part has do the same
+    return _finding(said, 0.5, evidence, {"across": f"> {blind + 0.4 * least:.3f}"}, "advice")
 
 
 # -- order -------------------------------------------------------------------------------------------------------------------------------

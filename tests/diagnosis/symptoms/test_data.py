@@ -1,0 +1,39 @@
+"""Causes in data: found where they are, and nothing is a fault in healthy data that look odd."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from diagnosis.symptoms.healthy_data import HEALTHY, real
+from pellucid.core.records import Finding
+from pellucid.diagnosis.contents import Contents
+from pellucid.diagnosis.experiment import Experiment
+from pellucid.diagnosis.registry import symptoms
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+def found(experiment: Experiment) -> list[Finding]:
+    contents = Contents.of(experiment)
+    return [finding for function in symptoms(reads=Contents).values() for finding in function(contents) or ()]
+
+
+def faults(experiment: Experiment) -> dict[str, str]:
+    return {finding.symptom: str(finding.summary) for finding in found(experiment) if finding.level == "fault"}
+
+
+@pytest.mark.parametrize("name", HEALTHY)
+def test_nothing_is_a_fault_in_healthy_data(name: str) -> None:
+    assert faults(HEALTHY[name]()) == {}
+
+
+@pytest.mark.shared_data
+@pytest.mark.parametrize("name", real(Path()))
+def test_nothing_is_a_fault_in_real_data(name: str, shared_data: Path) -> None:
+    assert faults(real(shared_data)[name]()) == {}
