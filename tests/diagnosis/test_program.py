@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from diagnosis.symptoms.static_healthy import HEALTHY
 from diagnosis.symptoms.static_networks import Case, classes, linear, mlp, module, net, sgd, table
+from pellucid.diagnosis.experiment import Experiment
 from pellucid.diagnosis.program import Program, described_targets
 
 POINTS = 2001
@@ -179,3 +180,26 @@ def test_nothing_of_the_users_changes() -> None:
     before = torch.get_rng_state()
     program_of("CNN")
     assert torch.equal(before, torch.get_rng_state())
+
+
+def test_a_step_that_does_something_else_leaves_outputs_and_loss_alone() -> None:
+    assert program_of("a step that squashes").comparisons == ()
+    assert "your step" in str(program_of("a step that squashes").notes[-1])
+    assert [one.kind for one in program_of("a step with mixed samples").comparisons] == ["cross_entropy"]
+
+
+class Rows(torch.utils.data.Dataset[Any]):
+    def __len__(self) -> int:
+        return 96
+
+    def __getitem__(self, place: int) -> tuple[Tensor, int]:
+        return torch.full((10,), float(place)), place % 4
+
+
+@pytest.mark.parametrize("loaded", [False, True])
+def test_data_sets_and_loaders(loaded: bool) -> None:
+    data: Any = torch.utils.data.DataLoader(Rows(), 32, shuffle=True) if loaded else Rows()
+    experiment = Experiment(model=mlp(4), loss=F.cross_entropy, optimizer=sgd(0.1), train=data)
+    program = Program.of(experiment)
+    assert (program.targets.kind, program.targets.classes, program.targets.samples) == ("classes", 4, 96)
+    assert [one.kind for one in program.comparisons] == ["cross_entropy"]

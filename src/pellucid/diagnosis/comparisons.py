@@ -59,7 +59,7 @@ def _named(flow: Flow, operation: Operation) -> Comparison | None:
     if len(taken) < 2:
         return None
     prediction, target = taken[0], taken[1]
-    if flow.is_prediction(target) and not flow.is_prediction(prediction):  # l1_loss(targets, outputs)
+    if operation.name in VALUE_LOSSES and flow.is_prediction(target) and not flow.is_prediction(prediction):  # mse_loss(targets, outputs)
         prediction, target = target, prediction
     kind, logarithm = operation.name, None
     if kind == "nll_loss":

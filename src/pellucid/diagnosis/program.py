@@ -65,6 +65,7 @@ class Program:
     loss: float | None = None  # of the first batch, at the first weights
     samples: int = 0  # in that batch
     gradients: Mapping[str, Tensor] = field(default_factory=dict)  # parameter -> gradient; those that get none are left out
+    differentiable: bool = False  # whether the gradients could be computed
     trainable: frozenset[str] = frozenset()
     owned: frozenset[str] = frozenset()  # parameters that the optimizer has
     same: frozenset[str] = frozenset()  # parameters that the factory gives the same values under another seed: loaded or set, not drawn
@@ -149,29 +150,34 @@ def _seen(experiment: Experiment, seed: int) -> Program:
     if entries > LARGEST:
         return Program(**facts, notes=(text("the model has {count} weights: no copy is made of so large a model", count=entries),))
     facts["same"] = _same(experiment, names, seed + 1)
+    faithful = True
     if experiment.step is not None:
-        facts["step_modes"] = _step_modes(experiment, seed)
+        facts["step_modes"], faithful = _own_step(experiment, seed)
     batch = on_device(experiment.first_batch(seed), device_of(model))
     inputs, targets = _few(batch, SAMPLES)
     traced = trace(model, inputs, targets, experiment.loss, training=True, seed=seed)
     notes = list(traced.notes)
+    if not faithful:
+        notes.append(text("your step does something else than loss(model(inputs), targets): nothing is said about outputs and loss"))
     flow = Flow(traced)
-    gradients: dict[str, Tensor] = {}
+    gradients: dict[str, Tensor] | None = {}
     try:
         found = traced.gradients(wanted=list(traced.parameters.values()))
         gradients = {name: found[reference] for name, reference in traced.parameters.items() if reference in found}
     except TraceError as error:
+        gradients = None
         notes.append(text("the gradients could not be computed: {error}", error=_first_line(error)))
     size = _length(inputs, targets)
     few = len(traced.operations) <= OPERATIONS
     return Program(
         **facts,
         graph=flow,
-        comparisons=comparisons_of(flow),
-        loss=float(traced.tensor(traced.loss)) if traced.loss is not None else None,
+        comparisons=comparisons_of(flow) if faithful else (),
+        loss=float(traced.tensor(traced.loss)) if traced.loss is not None and faithful else None,
         samples=size,
-        gradients=gradients,
-        growth=_growth(model, experiment.loss, inputs, targets, seed) if few else None,
+        gradients=gradients or {},
+        differentiable=gradients is not None,
+        growth=_growth(model, experiment.loss, inputs, targets, seed) if few and faithful else None,
         batch_axes=_batch_axes(traced, model, experiment.loss, inputs, targets, size, seed) if few else {},
         drops_in_evaluation=_random_in_evaluation(model, inputs, seed) if few and names else (),
         notes=tuple(notes),
@@ -198,19 +204,40 @@ def _depends_on_mode(module: nn.Module) -> bool:
     )
 
 
-def _step_modes(experiment: Experiment, seed: int) -> tuple[bool, ...]:
-    """One step of the user's own on a pair that is thrown away: in which mode the network's passes with gradients ran."""
+def _own_step(experiment: Experiment, seed: int) -> tuple[tuple[bool, ...], bool]:
+    """One step of the user's own on a pair that is thrown away.
+
+    In which mode the network's passes with gradients ran, and whether the loss got an answer of the network and the batch's targets just as
+    they were, so that loss(model(inputs), targets) is what the step computes.
+    """
     modes: list[bool] = []
+    answers: list[Any] = []
+    faithful: list[bool] = []
+
+    def enter(module: nn.Module, _: Any) -> None:
+        if torch.is_grad_enabled():
+            modes.append(module.training)
+
+    def leave(_module: nn.Module, _inputs: Any, answer: Any) -> None:
+        answers.append(answer)
+
+    def told(*given: Any, **named: Any) -> Any:
+        targets = batch[1] if isinstance(batch, tuple) and len(batch) == 2 else None
+        faithful.append(len(given) == 2 and any(given[0] is answer for answer in answers) and given[1] is targets)
+        return experiment.loss(*given, **named)
+
     try:
         model, optimizer = experiment.build(seed)
         model.train()
-        handle = model.register_forward_pre_hook(lambda module, _: modes.append(module.training) if torch.is_grad_enabled() else None)
+        batch = on_device(experiment.first_batch(seed), device_of(model))
+        handles = [model.register_forward_pre_hook(enter), model.register_forward_hook(leave)]
         assert experiment.step is not None
-        experiment.step(model, optimizer, experiment.loss, on_device(experiment.first_batch(seed), device_of(model)))
-        handle.remove()
+        experiment.step(model, optimizer, told, batch)
+        for handle in handles:
+            handle.remove()
     except Exception:  # what the step raises the training will show
-        return ()
-    return tuple(modes)
+        return (), False
+    return tuple(modes), any(faithful)
 
 
 def _length(*structures: Any) -> int:

@@ -418,6 +418,10 @@ FAULTY: dict[str, dict[str, Case]] = {
             model=module(lambda m, x: m.b(torch.tensor(F.relu(m.a(x)).detach().numpy())), a=linear(10, 16), b=linear(16, 4)),
             loss=F.cross_entropy, data=table(classes), where="static_faulty.py",
         ),
+        "a loss made anew of a number": Case(
+            model=mlp(4), loss=lambda o, t: torch.tensor(F.cross_entropy(o, t).item(), requires_grad=True), data=table(classes),
+            where="static_faulty.py",
+        ),
         "choice by argmax": Case(
             model=module(lambda m, x: m.out(m.book[m.choose(x).argmax(1)]), choose=linear(10, 6), book=parameter(6, 8), out=linear(8, 4)),
             loss=F.cross_entropy, data=table(classes), where="static_faulty.py",

@@ -462,3 +462,25 @@ def on_embeddings(*layers: Callable[[], nn.Module]) -> Callable[[], nn.Module]:
 
 def tagger(model: Any, tokens: Tensor) -> Tensor:
     return model.out(model.read(model.embed(tokens))[0]).transpose(1, 2)
+
+
+def _stepped(optimizer: Any, value: Tensor) -> Tensor:
+    optimizer.zero_grad()
+    value.backward()
+    optimizer.step()
+    return value
+
+
+def normalising(model: Any, optimizer: Any, loss: Any, batch: Any) -> Tensor:
+    return _stepped(optimizer, loss(F.log_softmax(model(batch[0]), 1), batch[1]))
+
+
+def squeezing(model: Any, optimizer: Any, loss: Any, batch: Any) -> Tensor:
+    return _stepped(optimizer, loss(model(batch[0]).squeeze(1), batch[1]))
+
+
+def mixing(model: Any, optimizer: Any, loss: Any, batch: Any) -> Tensor:
+    x, t = batch
+    order, share = torch.randperm(len(x)), 0.7
+    outputs = model(share * x + (1 - share) * x[order])
+    return _stepped(optimizer, share * loss(outputs, t) + (1 - share) * loss(outputs, t[order]))

@@ -194,7 +194,7 @@ def unstable_loss(program: Program) -> list[Finding]:
 
     An unguarded logarithm of a softmax or sigmoid is an advice while its argument is far from 0; a fault where it is on its way there.
     """
-    if not program.traced:
+    if not program.traced or program.loss is None:
         return []
     found = [*_born_broken(program), *_unguarded_logarithms(program), *_unguarded_exponentials(program)]
     return sorted(found, key=lambda one: (one.level != "fault", -one.confidence))[:1]

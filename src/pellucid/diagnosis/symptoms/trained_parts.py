@@ -74,7 +74,7 @@ def detached_branch(program: Program) -> list[Finding]:
 
     A part that stays as it is on purpose (loaded weights, the copy of a teacher, weights that no optimizer has) is none.
     """
-    if not program.traced or not program.gradients:
+    if not program.traced or not program.differentiable:
         return []
     waiting = [name for name in program.trace.parameters if name in program.trainable & program.owned and name not in program.gradients]
     lost = drawn_at_random(program, waiting)
@@ -126,7 +126,7 @@ def _cut(program: Program, parameter: Reference) -> tuple[Operation, str] | None
     if not used or parameter.value in flow.of_loss:
         return None
     for operation in program.trace.operations:  # through NumPy or Python numbers and back
-        made = operation.stage == "forward" and operation.name in ("tensor", "as_tensor", "from_numpy", "scalar_tensor")
+        made = operation.name in ("tensor", "as_tensor", "from_numpy", "scalar_tensor")
         if made and not operation.inputs() and any(one.value in flow.of_loss for one in operation.results()):
             return operation, "numpy"
     return None
