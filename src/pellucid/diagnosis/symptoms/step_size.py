@@ -86,8 +86,8 @@ def lr_too_high(seen: Observations) -> list[Finding]:
     steps, falls = relative_steps(seen), demanded_falls(seen)
     step, fall = sorted(steps)[-2] if len(steps) > 1 else 0.0, max(falls, default=0.0)
     thrown = course.highest > THROWN * course.initial and seen.gradients.backwards_per_step < 1.5  # a line search tries far points
-    learning = learns(course, seen)
-    if (step < LARGE_STEP and fall < UNSTABLE) or not (thrown and step >= LARGE_STEP if learning else fails(course, seen)):
+    failing = fails(course, seen)
+    if (step < LARGE_STEP and fall < UNSTABLE) or not (failing or (thrown and step >= LARGE_STEP)):
         return []
     rate, far = largest_rate(seen), far_from_one(seen)
     cause, remedy = (None, lower_rate(seen)) if far is None or (rate or 0.0) > LIKELY_RATE else far
@@ -95,7 +95,7 @@ def lr_too_high(seen: Observations) -> list[Finding]:
         Finding(
             symptom="lr_too_high",
             cause=cause,
-            level="advice" if learning else "fault",
+            level="fault" if failing else "advice",
             confidence=0.95 if step >= LARGE_STEP and fall >= UNSTABLE else 0.8,
             where={"unnormalised_input": "inputs", "unnormalised_target": "targets"}.get(cause or "", "learning_rate"),
             summary=_too_large(rate, step, fall, course, seen),
