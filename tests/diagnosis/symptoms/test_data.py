@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from diagnosis.symptoms.faulty_data import ADVISED, FAULTY
 from diagnosis.symptoms.healthy_data import HEALTHY, real
 from pellucid.core.records import Finding
 from pellucid.diagnosis.contents import Contents
@@ -26,6 +27,29 @@ def found(experiment: Experiment) -> list[Finding]:
 
 def faults(experiment: Experiment) -> dict[str, str]:
     return {finding.symptom: str(finding.summary) for finding in found(experiment) if finding.level == "fault"}
+
+
+def test_every_cause_has_cases() -> None:
+    assert set(FAULTY) == set(symptoms(reads=Contents))
+
+
+@pytest.mark.parametrize(("cause", "name"), [(cause, name) for cause, sets in FAULTY.items() for name in sets])
+def test_the_cause_is_found(cause: str, name: str) -> None:
+    findings = found(FAULTY[cause][name]())
+    mine = [finding for finding in findings if finding.symptom == cause]
+    assert mine, [str(finding.summary) for finding in findings]
+    others = {finding.symptom for finding in findings if finding.level == "fault"} - {cause}
+    assert not others, [str(finding.summary) for finding in findings]
+    for finding in mine:
+        assert finding.level == ("advice" if cause in ADVISED else "fault")
+        assert finding.cause == cause
+        assert finding.established_by == "data"
+        assert finding.where
+        assert finding.remedy is not None
+        assert finding.evidence["expected"]
+        for language in ("en", "zh"):
+            assert "{" not in finding.summary.render(language)
+        assert Finding.from_dict(finding.to_dict()).summary == finding.summary
 
 
 @pytest.mark.parametrize("name", HEALTHY)

@@ -183,7 +183,7 @@ def _neighbours(predicted: Tensor, labels: Tensor) -> float | None:
 def _parts_encoded_apart(seen: Contents) -> list[Finding]:
     """The test part's classes are numbered otherwise, or are not those of the training part."""
     train, test = seen.train, seen.test
-    if train is None or test is None or not train.categorical or train.labels is None or test.labels is None:
+    if train is None or test is None or not train.categorical or train.labels is None or test.labels is None or train.targets.distinct < 2:
         return []
     if not same_classes(train, test) and train.targets.kind != "one_hot" and test.targets.kind != "one_hot":
         known = train.outputs.reshape(-1).unique() if train.whole is None else train.whole[1].reshape(-1).unique()
@@ -245,7 +245,7 @@ def single_class_labels(seen: Contents) -> list[Finding]:
 def class_imbalance(seen: Contents) -> list[Finding]:
     """Rare classes: an advice, and a fault where the test part asks for them more often than the training part shows them."""
     train, test = seen.train, seen.test
-    if train is None or not train.categorical or train.labels is None or seen.loses(*VALUE_LOSSES):
+    if train is None or not train.categorical or train.labels is None or len(train.labels) < LEAST or seen.loses(*VALUE_LOSSES):
         return []
     counts = train.labels.bincount().double()
     counts = counts[counts > 0]
@@ -304,7 +304,7 @@ def noisy_labels(seen: Contents) -> list[Finding]:
     floor, error = float(wrong[third].double().mean()), float(wrong.double().mean())
     better = _better_elsewhere(seen, error, len(labels))
     evident = wilson_interval(int(wrong[third].sum()), len(third)).low + better
-    if evident < NOISY or floor < FLAT * error:
+    if evident < NOISY or floor < FLAT * error or (train.ordered and _moved(train, "train")):
         return []
     order = _neighbours(predicted, labels)
     clear = evident >= VERY_NOISY and (better >= NOISY or order is None or order < NEIGHBOURS)  # grades are mistaken for the next ones
@@ -470,6 +470,8 @@ def _own_order(seen: Contents) -> list[Finding]:
         return []
     here, there = told_by_probe(train), told_by_probe(test)
     if here is None or there is None or len(train.inputs) < LEAST or train.categorical != test.categorical:
+        return []
+    if here[1] > there[1] + OTHER_SHARES:  # hardly another class to be found
         return []
     ordered = _sorted(train)
     at_chance = here[0] < here[1] + 2 * here[2]
