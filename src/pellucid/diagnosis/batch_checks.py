@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from pellucid.core.language import Text, text
 from pellucid.diagnosis.experiment import Experiment
-from pellucid.diagnosis.loop import number_of, plain_step
+from pellucid.diagnosis.loop import number_of, plain_step, seed_all
 from pellucid.diagnosis.samples import Batch, called, device_of, first_tensor, mapped, on_device
 
 BY_HEART = 16  # samples
@@ -171,7 +171,10 @@ def _dependence(experiment: Experiment, ends: float) -> dict[str, Any]:
     other = mapped(lambda t: torch.cat([t[:1], t[1:].flip(0).roll(1, 0)]) if t.dim() and len(t) == size else t, inputs)
     other = mapped(lambda t: _moved(t, size), other)
     with torch.no_grad():
-        before, after = called(model, inputs), called(model, other)
+        seed_all(0)  # what draws in evaluation mode draws the same twice
+        before = called(model, inputs)
+        seed_all(0)
+        after = called(model, other)
     before, after = first_tensor(before), first_tensor(after)
     if before.dim() == 0 or len(before) != size:
         return {}

@@ -6,6 +6,7 @@ again from further seeds, so that nothing is believed that seeds explain.
 
 from __future__ import annotations
 
+import copy
 import math
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -27,7 +28,7 @@ from pellucid.diagnosis.experiment import Experiment
 from pellucid.diagnosis.loop import Trial
 from pellucid.diagnosis.reference_network import reference_experiment
 from pellucid.diagnosis.remedies import apply
-from pellucid.diagnosis.samples import first_tensor, samples_in
+from pellucid.diagnosis.samples import called, device_of, first_tensor, on_device, samples_in
 from pellucid.diagnosis.scoring import Scoring, constant_score, scoring_of
 
 SEEDS = (0, 1, 2)
@@ -53,6 +54,7 @@ USUAL_BATCH = 32  # Masters and Luschi, Revisiting small batch training, 2018
 LEAST_UPDATES = 20  # per epoch: with fewer, smaller batches are tried
 LONGER, MUCH_LONGER = 3, 10  # times the epochs; the second where there are fewer than FEW updates
 FEW = 100
+FURTHER_SEEDS = 0.35  # of the time is kept for them: what one seed shows proves nothing
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -206,12 +208,12 @@ class _Plan:
         with self.experiment.seeded(SEEDS[0]):
             model, self.optimizer = self.experiment.build(SEEDS[0])
         self.narrowest = narrowest_layer(model)
+        self.network_arms()
         for name, change in self.suggested(model):
             self.arm(name, change)
         self.further_rates()
         self.longer_arm()
         self.independent_arm()
-        self.network_arms()
         self.confirm()
         return self.answer(batch)
 
@@ -232,7 +234,8 @@ class _Plan:
         """Run one arm from one seed, where time is left and the change can be made."""
         if seed in self.runs.get(name, {}):
             return True
-        if self.left() < 1.3 * self.cost * (steps or self.steps) / self.steps:
+        kept = FURTHER_SEEDS * self.limit if seed == SEEDS[0] else 0.0
+        if self.left() - kept < 1.3 * self.cost * (steps or self.steps) / self.steps:
             self.left_out.append(text("{name}: no time was left", name=arm_words(name)))
             return False
         if name not in self.experiments:
@@ -406,21 +409,35 @@ def _usual_suspects(experiment: Experiment, model: nn.Module, optimizer: Any) ->
         yield "standardised inputs", Change(kind="standardise_inputs")
     if scoring_of(experiment).metric == "r2" and unusual_scale(first_tensor(targets)):
         yield "standardised targets", Change(kind="standardise_targets")
-    if rate:
-        for factor in RATES:
-            yield f"learning rate x {factor:g}", Change(kind="learning_rate", values={"rate": rate * factor})
-    if type(optimizer).__name__ not in ADAPTIVE or rate is None:
-        yield "Adam", Change(kind="optimizer", values={"name": "adam", "rate": ADAM_RATE})
     loader = isinstance(experiment.train, DataLoader)
     updates = experiment.steps / experiment.epochs
     if not loader and experiment.batch_size > USUAL_BATCH and updates < LEAST_UPDATES and samples_in(experiment.train) > 4 * USUAL_BATCH:
         yield "batch size", Change(kind="batch_size", values={"size": USUAL_BATCH})
     if not loader and experiment.batch_size < 4 and samples_in(experiment.train) > 4 * USUAL_BATCH:
         yield "batch size", Change(kind="batch_size", values={"size": USUAL_BATCH})
+    if rate:
+        for factor in RATES:
+            yield f"learning rate x {factor:g}", Change(kind="learning_rate", values={"rate": rate * factor})
     if any((group.get("weight_decay") or 0.0) > 0 for group in optimizer.param_groups):
         yield "no weight decay", Change(kind="weight_decay", values={"value": 0.0})
-    if any("Dropout" in type(module).__name__ for module in model.modules()):
+    if draws(experiment, model):
         yield "no dropout", Change(kind="no_dropout")
+    if type(optimizer).__name__ not in ADAPTIVE or rate is None:
+        yield "Adam", Change(kind="optimizer", values={"name": "adam", "rate": ADAM_RATE})
+
+
+def draws(experiment: Experiment, model: nn.Module) -> bool:
+    """Whether a training pass draws random numbers, as dropout does, of a module or of a function."""
+    inputs, _ = experiment.first_batch()
+    model.train()
+    answers: list[Tensor] = []
+    try:
+        for seed in (0, 1):
+            with experiment.seeded(seed), torch.no_grad():
+                answers.append(first_tensor(called(copy.deepcopy(model), on_device(inputs, device_of(model)))))
+    except Exception:  # a model that cannot be copied or wants another step: then its modules are asked
+        return any("Dropout" in type(module).__name__ for module in model.modules())
+    return not torch.equal(*answers)
 
 
 def unusual_scale(tensor: Tensor) -> bool:
