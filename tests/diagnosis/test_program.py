@@ -169,6 +169,12 @@ def test_what_cannot_be_traced_is_said_and_nothing_is_raised() -> None:
     assert "no answer today" in str(program.notes[0])
 
 
+def test_a_loss_of_pytorch_has_no_line_of_the_program_that_asks() -> None:
+    program = program_of("MLP")
+    assert program.comparisons[0].operation.source is None
+    assert program_of("focal loss").comparisons[0].operation.source is not None
+
+
 def test_a_loss_that_fails_is_said() -> None:
     case = Case(model=mlp(4), loss=lambda o, t: F.cross_entropy(o, t[:3]), data=table(classes))
     assert "ValueError" in str(Program.of(case.experiment()).notes[0])

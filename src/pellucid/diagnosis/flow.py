@@ -10,6 +10,7 @@ from typing import Any
 
 from torch import Tensor
 
+from pellucid.core.language import Text, text
 from pellucid.core.trace import Operation, Reference, Trace
 from pellucid.core.trace.records import references
 from pellucid.diagnosis.ranges import SELECTING, WEIGHTED, WITH_ZERO, Ranges
@@ -60,6 +61,11 @@ def line_of(operation: Operation) -> str | None:
 def place_of(operation: Operation) -> str:
     """The module's path where the operation ran in a module of PyTorch's, else the source line."""
     return operation.module or line_of(operation) or operation.name
+
+
+def told_place(operation: Operation) -> Text | str:
+    """The same in the middle of a sentence: "module 5", "net.py:31"."""
+    return text("module {path}", path=operation.module) if operation.module else place_of(operation)
 
 
 class Flow:

@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import copy
 import math
+import os
+import sys
 import time
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -28,6 +31,8 @@ from pellucid.diagnosis.samples import called, device_of, mapped, on_device
 if TYPE_CHECKING:
     from pellucid.diagnosis.experiment import Experiment
 
+_TORCH = str(Path(torch.__file__).parent) + os.sep
+_PELLUCID = str(Path(__file__).resolve().parents[1]) + os.sep
 SAMPLES = 64  # of the first batch
 TARGETS = 20_000  # samples whose targets are looked at
 FETCHED = 2_000  # the same where each sample has to be fetched from a data set or a loader, in at most FETCHING_SECONDS
@@ -156,6 +161,7 @@ def _seen(experiment: Experiment, seed: int) -> Program:
     batch = on_device(experiment.first_batch(seed), device_of(model))
     inputs, targets = _few(batch, SAMPLES)
     traced = trace(model, inputs, targets, experiment.loss, training=True, seed=seed)
+    traced = _without_asker(traced)
     notes = list(traced.notes)
     if not faithful:
         notes.append(text("your step does something else than loss(model(inputs), targets): nothing is said about outputs and loss"))
@@ -182,6 +188,21 @@ def _seen(experiment: Experiment, seed: int) -> Program:
         drops_in_evaluation=_random_in_evaluation(model, inputs, seed) if few and names else (),
         notes=tuple(notes),
     )
+
+
+def _without_asker(traced: Trace) -> Trace:
+    """A loss of PyTorch's that is called by us has no line of the user's: the one that asked for the diagnosis is none."""
+    frame = sys._getframe(1)
+    while frame is not None and frame.f_code.co_filename.startswith((_TORCH, _PELLUCID)):
+        frame = frame.f_back
+    if frame is None:
+        return traced
+    asked = frame.f_code.co_filename, frame.f_lineno
+    operations = tuple(
+        replace(one, source=None) if one.source is not None and (one.source.file, one.source.line) == asked else one
+        for one in traced.operations
+    )
+    return replace(traced, operations=operations)
 
 
 def _number(value: Any) -> float | None:

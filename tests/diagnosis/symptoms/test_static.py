@@ -13,7 +13,14 @@ from pellucid.diagnosis.program import Program
 from pellucid.diagnosis.registry import symptoms
 from pellucid.diagnosis.remedies import kinds
 
+QUICK = 4  # programs of each cause that run in every suite; the others are slow tests, and so is every second healthy one
 CASES = [(cause, name) for cause, programs in FAULTY.items() for name in programs]
+SOON = [
+    pytest.param(cause, name, marks=() if place < QUICK else pytest.mark.slow)
+    for cause, programs in FAULTY.items()
+    for place, name in enumerate(programs)
+]
+SOUND = [pytest.param(name, marks=() if place % 2 == 0 or name in ADVICE else pytest.mark.slow) for place, name in enumerate(HEALTHY)]
 ADVISED = {"initial_loss"}  # never more than an advice
 TOLD_TOO = {  # what else is true of a program with this fault
     "softmax_wrong_axis": {"unstable_loss", "initial_loss", "wrong_loss"},
@@ -67,7 +74,7 @@ def test_every_symptom_of_programs_has_cases() -> None:
     assert all(len(programs) >= 4 for programs in FAULTY.values())
 
 
-@pytest.mark.parametrize(("cause", "name"), CASES)
+@pytest.mark.parametrize(("cause", "name"), SOON)
 def test_a_static_fault_is_found(cause: str, name: str) -> None:
     is_found(cause, name, 0)
 
@@ -85,7 +92,7 @@ def is_healthy(name: str, seed: int) -> None:
     assert not wrong, [(finding.cause, finding.where, str(finding.summary)) for finding in wrong]
 
 
-@pytest.mark.parametrize("name", HEALTHY)
+@pytest.mark.parametrize("name", SOUND)
 def test_nothing_static_is_found_in_a_healthy_program(name: str) -> None:
     is_healthy(name, 0)
 

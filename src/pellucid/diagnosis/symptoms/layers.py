@@ -10,7 +10,7 @@ from torch import Tensor
 from pellucid.core.language import text
 from pellucid.core.records import Change, Finding
 from pellucid.core.trace import Operation, Reference
-from pellucid.diagnosis.flow import AFFINE, RESHAPING, Layer, argument, place_of
+from pellucid.diagnosis.flow import AFFINE, RESHAPING, Layer, argument, place_of, told_place
 from pellucid.diagnosis.program import Program
 from pellucid.diagnosis.registry import symptom
 from pellucid.diagnosis.symptoms.losses import knowing_nothing
@@ -89,12 +89,12 @@ def missing_activation(program: Program) -> list[Finding]:
         finding(
             "missing_activation", "fault" if fault else "advice", (0.95 if not curved else 0.85) if fault else 0.65, first.name,
             text(
-                "Nothing curved lies between {first} and {second}: together they can do no more than one linear layer ({count} such pairs; "
-                "layers: {layers}).",
+                "Nothing curved lies between the layers {first} and {second}: together they can do no more than one linear layer ({count} "
+                "such pairs; layers: {layers}).",
                 first=first.name, second=second.name, count=len(pairs), layers=names[:6],
             ),
             {"pairs": len(pairs), "layers": names, "curved_elsewhere": curved, "expected": {"pairs": "0"}},
-            text("put an activation after {first}, for example ReLU", first=first.name),
+            text("put an activation after layer {first}, for example ReLU", first=first.name),
             Change(kind="insert_activation", values={"after": after, "name": "relu"}),
         )
     ]  # fmt: skip
@@ -161,9 +161,9 @@ def _hidden_softmax(program: Program, layer: Layer, value: Reference, operation:
     return finding(
         "wrong_hidden_activation", "fault", 0.88, place_of(operation),
         text(
-            "{activation} at {place} is a hidden activation before {layer}: its {units} units share a total of 1, so that they hold almost "
-            "the same small number for every sample.",
-            activation=operation.name, place=place_of(operation), layer=layer.name, units=shape[consumed],
+            "{activation} at {place} is a hidden activation before layer {layer}: its {units} units share a total of 1, so that they hold "
+            "almost the same small number for every sample.",
+            activation=operation.name, place=told_place(operation), layer=layer.name, units=shape[consumed],
         ),
         {"activation": operation.name, "units": shape[consumed], "deviation": spread, "expected": {"activation": "relu, gelu, tanh"}},
         text("use ReLU there"),
@@ -180,8 +180,8 @@ def _hidden_step(program: Program, layer: Layer, operation: Operation) -> Findin
     return finding(
         "wrong_hidden_activation", "fault", 0.95, place_of(operation),
         text(
-            "{activation} at {place} is a step: its slope is 0 everywhere, and {layers} before it get no gradient.",
-            activation=operation.name, place=place_of(operation), layers=list(dict.fromkeys(one.name for one in before))[:4],
+            "{activation} at {place} is a step: its slope is 0 everywhere, and the layers before it get no gradient: {layers}.",
+            activation=operation.name, place=told_place(operation), layers=list(dict.fromkeys(one.name for one in before))[:4],
         ),
         {"activation": operation.name, "parameters": names[:6], "expected": {"gradient": "> 0"}},
         text("use ReLU or tanh there, or a straight-through estimator: x + (step(x) - x).detach()"),
@@ -212,8 +212,8 @@ def saturating_activation(program: Program) -> list[Finding]:
         finding(
             "saturating_activation", "fault" if fault else "advice", 0.88 if fault else 0.6, place_of(hidden[0]),
             text(
-                "{count} hidden layers end in {names}; before the first step the gradient per weight of {first} is {share} of that of "
-                "{last}.",
+                "{count} hidden layers end in {names}; before the first step the gradient per weight of layer {first} is {share} of "
+                "that of layer {last}.",
                 count=len(hidden), names=names, first=first.name, last=last.name, share=shown(share),
             ),
             {"gradient_ratio": share, "activations": names, "hidden": len(hidden), "expected": {"gradient_ratio": f"> {FADING}"}},
@@ -292,7 +292,7 @@ def _equal_units(program: Program) -> Iterator[Finding]:
         yield finding(
             "bad_init", "fault", 0.95, layer.name,
             text(
-                "All {units} units of {layer} start with the same weights ({value}) and get the same gradient: they stay one unit.",
+                "All {units} units of layer {layer} start with the same weights ({value}) and get the same gradient: they stay one unit.",
                 units=weight.shape[axis], layer=layer.name, value=shown(value),
             ),
             {"units": weight.shape[axis], "deviation_across_units": 0.0, "layers": [one.name for one in constant],
@@ -330,8 +330,8 @@ def _wrong_scale(program: Program) -> Iterator[Finding]:
         yield _scale(
             worst, gains, loudness, 0.85, "fault",
             text(
-                "The first weights of {layer} are too large: their deviation times the root of the number of inputs is {gain} (He's rule "
-                "gives 1.4), and the last layer's first outputs have a size of {loudness} times the inputs.",
+                "The first weights of layer {layer} are too large: their deviation times the root of the number of inputs is {gain} (He's "
+                "rule gives 1.4), and the last layer's first outputs have a size of {loudness} times the inputs.",
                 layer=worst, gain=shown(gains[worst]), loudness=shown(loudness),
             ),
         )  # fmt: skip
@@ -343,8 +343,8 @@ def _wrong_scale(program: Program) -> Iterator[Finding]:
         yield _scale(
             worst, gains, loudness, 0.85 if faded < LOST else 0.55, "fault" if faded < LOST else "advice",
             text(
-                "The first weights of {layer} and {others} other layers are too small: their deviation times the root of the number of "
-                "inputs is {gain} (He's rule gives 1.4), so that the signal fades from layer to layer.",
+                "The first weights of layer {layer} and {others} other layers are too small: their deviation times the root of the number "
+                "of inputs is {gain} (He's rule gives 1.4), so that the signal fades from layer to layer.",
                 layer=worst, others=len(small) - 1, gain=shown(gains[worst]),
             ),
         )  # fmt: skip

@@ -13,7 +13,7 @@ from pellucid.core.language import Text, text
 from pellucid.core.records import Change, Finding
 from pellucid.core.trace import Operation
 from pellucid.diagnosis.comparisons import LOGARITHMS, VALUE_LOSSES, Comparison
-from pellucid.diagnosis.flow import line_of, place_of
+from pellucid.diagnosis.flow import line_of, place_of, told_place
 from pellucid.diagnosis.program import Program, Targets
 from pellucid.diagnosis.registry import symptom
 from pellucid.diagnosis.symptoms.outputs import class_axis, finding, last_activation, shown, shown_range
@@ -217,7 +217,7 @@ def _born_broken(program: Program) -> Iterator[Finding]:
             program, operation, 0.95,
             text(
                 "The loss is broken before the first step: {name} at {place} gives values that are not finite from finite ones.",
-                name=operation.name, place=line_of(operation) or place_of(operation),
+                name=operation.name, place=line_of(operation) or told_place(operation),
             ),
             {"loss": str(program.loss), "operation": operation.name, "expected": {"loss": "finite"}},
         )  # fmt: skip
@@ -230,7 +230,7 @@ def _born_broken(program: Program) -> Iterator[Finding]:
             program, where, 0.85,
             text(
                 "The gradient is not finite before the first step though the loss is: {name} at {place} has no slope at 0.",
-                name=where.name, place=line_of(where) or place_of(where),
+                name=where.name, place=line_of(where) or told_place(where),
             ),
             {"parameters": broken[:4], "operation": where.name, "expected": {"gradient": "finite"}},
         )  # fmt: skip
@@ -268,7 +268,7 @@ def _unguarded_logarithms(program: Program) -> Iterator[Finding]:
             text(
                 "{log} at {place} takes the result of {activation}, in {reach}, with nothing that keeps it above 0: once it is 0 the loss "
                 "is infinite. The smallest value before the first step is {least}.",
-                log=operation.name, place=line_of(operation) or place_of(operation), activation=activation.name, reach=shown_range(reach),
+                log=operation.name, place=line_of(operation) or told_place(operation), activation=activation.name, reach=shown_range(reach),
                 least=shown(least),
             ),
             {"activation": activation.name, "least_argument": least, "expected": {"least_argument": f"> {EXTREME}"}},
@@ -299,7 +299,7 @@ def _unguarded_exponentials(program: Program) -> Iterator[Finding]:
             text(
                 "A softmax by hand at {place}: exp overflows once a score is above 88, and the largest one is {largest} before the first "
                 "step.",
-                place=line_of(operation) or place_of(operation), largest=shown(largest),
+                place=line_of(operation) or told_place(operation), largest=shown(largest),
             ),
             {"largest_score": largest, "expected": {"largest_score": f"< {OVERFLOW:g}"}},
             text("use torch.softmax, or subtract the largest score before exp"), None,

@@ -15,7 +15,7 @@ from pellucid.core.language import Text, text
 from pellucid.core.records import Change, Finding
 from pellucid.core.trace import Operation, Reference
 from pellucid.diagnosis.comparisons import HARMLESS, Comparison
-from pellucid.diagnosis.flow import argument, place_of
+from pellucid.diagnosis.flow import argument, place_of, told_place
 from pellucid.diagnosis.program import Program
 from pellucid.diagnosis.ranges import Range
 from pellucid.diagnosis.registry import symptom
@@ -108,7 +108,7 @@ def _constant_output(program: Program, comparison: Comparison) -> Finding | None
         "wrong_output_activation", "fault", 0.98, place_of(activation),
         text(
             "The {activation} at {place} runs over a single entry, so that the output is {value} for every input.",
-            activation=activation.name, place=place_of(activation), value="0" if activation.name == "log_softmax" else "1",
+            activation=activation.name, place=told_place(activation), value="0" if activation.name == "log_softmax" else "1",
         ),
         {"entries": 1, "activation": activation.name, "expected": {"entries": ">= 2"}},
         text("use a sigmoid for one unit (or none, with binary_cross_entropy_with_logits), and none at all for a regression"),
@@ -138,7 +138,7 @@ def _values_out_of_reach(program: Program, comparison: Comparison) -> Finding | 
         text(
             "The output cannot reach its targets: {activation} at {place} gives values in {reach}, and {share:.0f} % of the targets, "
             "which go from {low} to {high}, lie outside.",
-            activation=activation.name, place=place_of(activation), reach=shown_range(reach), share=100 * outside, low=shown(low),
+            activation=activation.name, place=told_place(activation), reach=shown_range(reach), share=100 * outside, low=shown(low),
             high=shown(high),
         ),
         {
@@ -182,7 +182,7 @@ def _scores_too_narrow(program: Program, comparison: Comparison) -> Finding | No
             text(
                 "The loss applies its own {own}, but the scores went through {activation} at {place} before and lie in {reach}: the loss "
                 "cannot fall below {least}, and knowing nothing costs {unknowing}.",
-                own=own, activation=activation.name, place=place_of(activation), reach=shown_range(reach), least=shown(least),
+                own=own, activation=activation.name, place=told_place(activation), reach=shown_range(reach), least=shown(least),
                 unknowing=shown(unknowing),
             ),
             evidence, remedy, Change(kind="drop_output_activation", values={"position": activation.index}),
@@ -193,7 +193,7 @@ def _scores_too_narrow(program: Program, comparison: Comparison) -> Finding | No
             text(
                 "The scores of the classes go through {activation} at {place}: a class whose score is below 0 gets no gradient and can die "
                 "for good.",
-                activation=activation.name, place=place_of(activation),
+                activation=activation.name, place=told_place(activation),
             ),
             evidence, remedy, Change(kind="drop_output_activation", values={"position": activation.index}),
         )  # fmt: skip
@@ -220,7 +220,7 @@ def _not_logarithms(program: Program, comparison: Comparison) -> Finding | None:
         "wrong_output_activation", "fault", 0.95, place_of(activation),
         text(
             "{loss} expects log-probabilities, which are at most 0, and gets probabilities in {reach} from {activation} at {place}.",
-            loss=comparison.kind, reach=shown_range(reach), activation=activation.name, place=place_of(activation),
+            loss=comparison.kind, reach=shown_range(reach), activation=activation.name, place=told_place(activation),
         ),
         {"activation": activation.name, "output_low": reach.low, "output_high": reach.high, "expected": {"output_high": "0"}},
         text("use log_softmax in place of {activation}, or cross_entropy on the raw scores", activation=activation.name),
@@ -243,7 +243,7 @@ def _not_exclusive(program: Program, comparison: Comparison) -> Finding | None:
         text(
             "{activation} at {place} gives every class a probability of its own, and the loss only asks that the right class's be high: "
             "giving 1 to all classes is its best answer.",
-            activation=activation.name, place=place_of(activation),
+            activation=activation.name, place=told_place(activation),
         ),
         {"activation": activation.name, "expected": {"activation": "log_softmax"}},
         text("use cross_entropy on the raw scores"),
@@ -270,7 +270,7 @@ def _too_exclusive(program: Program, comparison: Comparison) -> Finding | None:
         text(
             "The softmax at {place} shares a total of 1 among the {count} outputs, and the targets of {share:.0f} % of the samples sum to "
             "something else.",
-            place=place_of(activation), count=output.shape[1], share=100 * off,
+            place=told_place(activation), count=output.shape[1], share=100 * off,
         ),
         {"activation": "softmax", "targets_with_other_sum": off, "expected": {"targets_with_other_sum": "0"}},
         text("use a sigmoid for each output where several labels may hold at once; none for a regression"),
@@ -307,13 +307,12 @@ def _raw_scores(program: Program, comparison: Comparison) -> Finding | None:
     reach = ranges[raw]
     if not reach.reached or (reach.low >= low - 1e-3 and reach.high <= high + 1e-3):
         return None
-    where = place_of(comparison.operation if comparison.logarithm is None else comparison.logarithm)
-    layer = program.layers[-1].name if program.layers else where
+    layer = program.layers[-1].name if program.layers else place_of(comparison.operation)
     return finding(
         "missing_output_activation", "fault", 0.95, layer,
         text(
-            "{loss} at {place} expects values in {expected}, and gets raw scores of {layer}, which can become anything in {reach}.",
-            loss=comparison.operation.name if comparison.logarithm is None else comparison.logarithm.name, place=where, expected=expected,
+            "{loss} expects values in {expected}, and gets raw scores of layer {layer}, which can become anything in {reach}.",
+            loss=comparison.operation.name if comparison.logarithm is None else comparison.logarithm.name, expected=expected,
             layer=layer, reach=shown_range(reach),
         ),
         {"output_low": reach.low, "output_high": reach.high, "loss": comparison.kind, "expected": {"output": expected}},
@@ -361,8 +360,8 @@ def _class_units(program: Program, comparison: Comparison) -> Iterator[Finding]:
         yield finding(
             "wrong_output_units", "fault", 0.97, where,
             text(
-                "{layer} has one output, and {loss} needs one per class: the softmax of a single score is always 1, so that nothing is "
-                "learnt.",
+                "The last layer, {layer}, has one output, and {loss} needs one per class: the softmax of a single score is always 1, so "
+                "that nothing is learnt.",
                 layer=where, loss=comparison.operation.name,
             ),
             evidence,
@@ -373,7 +372,8 @@ def _class_units(program: Program, comparison: Comparison) -> Iterator[Finding]:
         yield finding(
             "wrong_output_units", "fault", 0.97, where,
             text(
-                "{layer} has {units} outputs, and the targets hold classes up to {highest}.", layer=where, units=units, highest=classes - 1
+                "The last layer, {layer}, has {units} outputs, and the targets hold classes up to {highest}.",
+                layer=where, units=units, highest=classes - 1
             ),
             evidence, text("give it {classes} outputs", classes=classes), None,
         )  # fmt: skip
@@ -381,7 +381,8 @@ def _class_units(program: Program, comparison: Comparison) -> Iterator[Finding]:
         yield finding(
             "wrong_output_units", "advice", 0.6, where,
             text(
-                "{layer} has {units} outputs, and only {classes} classes occur in the targets.", layer=where, units=units, classes=classes
+                "The last layer, {layer}, has {units} outputs, and only {classes} classes occur in the targets.",
+                layer=where, units=units, classes=classes
             ),
             evidence, text("give it {classes} outputs, unless the others occur later", classes=classes), None,
         )  # fmt: skip
@@ -397,7 +398,8 @@ def _value_units(program: Program, comparison: Comparison) -> Iterator[Finding]:
         yield finding(
             "wrong_output_units", "fault", 0.9, where,
             text(
-                "{layer} gives {outputs} values per sample, and the targets have {targets}: the loss compares each with all.",
+                "The last layer, {layer}, gives {outputs} values per sample, and the targets have {targets}: the loss compares each with "
+                "all.",
                 layer=where, outputs=output.shape[1], targets=wanted.shape[1],
             ),
             {"outputs": output.shape[1], "targets": wanted.shape[1], "expected": {"outputs": str(wanted.shape[1])}},

@@ -8,7 +8,7 @@ from pellucid.core.language import Text, text
 from pellucid.core.records import Change, Finding
 from pellucid.core.trace import Operation
 from pellucid.diagnosis.comparisons import HARMLESS, Comparison
-from pellucid.diagnosis.flow import argument, place_of
+from pellucid.diagnosis.flow import argument, place_of, told_place
 from pellucid.diagnosis.program import Program
 from pellucid.diagnosis.registry import symptom
 from pellucid.diagnosis.symptoms.outputs import FLOOR, axis_of, class_axis, finding, is_constant, last_activation, shown
@@ -36,7 +36,7 @@ def double_softmax(program: Program) -> list[Finding]:
                 text(
                     "The softmax is applied twice: at {place}, and again inside {loss}. With {classes} classes the loss cannot fall below "
                     "{least} (knowing nothing costs {unknowing}), and the gradients are damped.",
-                    place=place_of(activation), loss=comparison.operation.name, classes=classes, least=shown(least),
+                    place=told_place(activation), loss=comparison.operation.name, classes=classes, least=shown(least),
                     unknowing=shown(math.log(classes)),
                 ),
                 {"activation": "softmax", "least_loss": least, "classes": classes, "expected": {"least_loss": "0"}},
@@ -76,7 +76,7 @@ def _over_the_batch(program: Program, operation: Operation) -> Finding | None:
         text(
             "The {name} at {place} runs along axis {axis} of {shape}, which is the batch: a sample's result depends on the other samples "
             "of its batch.",
-            name=operation.name, place=place_of(operation), axis=axis, shape=str(shape),
+            name=operation.name, place=told_place(operation), axis=axis, shape=str(shape),
         ), 0.93, len(shape) - 1 if len(shape) > 1 else None,
     )  # fmt: skip
 
@@ -98,7 +98,7 @@ def _over_the_queries(program: Program, operation: Operation) -> Finding | None:
         program, operation, axis,
         text(
             "The attention weights at {place} sum to 1 along axis {axis}, and the product with the values sums along axis {summed}.",
-            place=place_of(operation), axis=axis, summed=summed,
+            place=told_place(operation), axis=axis, summed=summed,
         ), 0.85, summed,
     )  # fmt: skip
 
@@ -139,7 +139,7 @@ def _not_over_the_classes(program: Program, comparison: Comparison) -> Finding |
         text(
             "The {name} at {place} shares 1 along axis {others} of the output, and the classes lie along axis {axis}: over the classes the "
             "probabilities sum to values between {low} and {high}.",
-            name=made.name, place=place_of(made), others=others[0], axis=axis, low=shown(float(shares.sum(axis).min())),
+            name=made.name, place=told_place(made), others=others[0], axis=axis, low=shown(float(shares.sum(axis).min())),
             high=shown(float(shares.sum(axis).max())),
         ), 0.95, None if flow.tensor(made.inputs()[0]).shape != shares.shape else axis,
     )  # fmt: skip

@@ -9,7 +9,7 @@ import torch
 from pellucid.core.language import text
 from pellucid.core.records import Change, Finding
 from pellucid.core.trace import Operation, Reference
-from pellucid.diagnosis.flow import argument, line_of, place_of
+from pellucid.diagnosis.flow import argument, line_of, place_of, told_place
 from pellucid.diagnosis.program import Program
 from pellucid.diagnosis.registry import symptom
 from pellucid.diagnosis.symptoms.layers import STEPS
@@ -164,7 +164,7 @@ def _drops_in_evaluation(program: Program) -> Iterator[Finding]:
         "wrong_mode", "fault", 0.85, line_of(operation) or place_of(operation),
         text(
             "{name} at {place} drops values in evaluation mode too, so that scores and predictions are noisy.",
-            name=operation.name, place=line_of(operation) or place_of(operation),
+            name=operation.name, place=line_of(operation) or told_place(operation),
         ),
         {"operation": operation.name, "expected": {"training": "self.training"}},
         text("write F.dropout(x, p, training=self.training), or use torch.nn.Dropout"), None,
@@ -180,7 +180,7 @@ def _never_drops(program: Program) -> Iterator[Finding]:
                 "wrong_mode", "advice", 0.6, line_of(operation) or place_of(operation),
                 text(
                     "Dropout at {place} does nothing in training: its layer is in evaluation mode, or it is called with training=False.",
-                    place=line_of(operation) or place_of(operation),
+                    place=line_of(operation) or told_place(operation),
                 ),
                 {"operation": "dropout", "expected": {"training": "self.training"}},
                 text("leave it out, or pass training=self.training"), Change(kind="train_mode"),
