@@ -16,6 +16,8 @@ CATALOGUES := $(wildcard src/pellucid/locale/*/LC_MESSAGES/*.po)
 MARKDOWN_ZH := $(wildcard *.zh-CN.md docs/*.zh-CN.md)
 CHECKED := src tests tools examples benchmarks hatch_build.py
 TEST_SECONDS := 300
+# A test that ends early leaves its core to the other's tests.
+PARALLEL := -n 2 --dist worksteal
 # What a dependency group of pyproject.toml asks for; read here because pip knows groups only from 25.1 on.
 GROUP = $(BIN)/python -c 'import sys, tomllib; groups = tomllib.load(open("pyproject.toml", "rb"))["dependency-groups"]; \
         print(*(line for name in sys.argv[1:] for line in groups[name]), sep="\n")'
@@ -36,13 +38,13 @@ demo: $(VENV)/.installed $(VENV)/.catalogues
 	@echo; echo "This was:  $(BIN)/pellucid fit digits      Your own data:  $(BIN)/pellucid fit FILE.csv --target COLUMN"
 
 test: $(VENV)/.developer $(VENV)/.catalogues
-	@start=$$SECONDS; $(BIN)/python -m pytest --durations=10; seconds=$$((SECONDS - start)); \
+	@start=$$SECONDS; $(BIN)/python -m pytest $(PARALLEL) --durations=10; seconds=$$((SECONDS - start)); \
 	if (( seconds > $(TEST_SECONDS) )); then \
 	  echo "the tests took $$seconds s; they may take $(TEST_SECONDS) s (the ten slowest stand above)" >&2; exit 1; \
 	fi
 
 test-slow: $(VENV)/.frameworks $(VENV)/.catalogues
-	@$(BIN)/python -m pytest -m slow --durations=10 --timeout=1200
+	@$(BIN)/python -m pytest -m slow $(PARALLEL) --durations=10 --timeout=1200
 
 check: $(VENV)/.developer $(VENV)/.catalogues
 	$(BIN)/ruff check $(CHECKED)
