@@ -44,7 +44,7 @@ test: $(VENV)/.developer $(VENV)/.catalogues
 	fi
 
 test-slow: $(VENV)/.frameworks $(VENV)/.catalogues
-	@$(BIN)/python -m pytest -m slow $(PARALLEL) --durations=10 --timeout=1200
+	@$(BIN)/python -m pytest -m slow --durations=10 --timeout=1200
 
 check: $(VENV)/.developer $(VENV)/.catalogues
 	$(BIN)/ruff check $(CHECKED)
