@@ -17,7 +17,7 @@ from pellucid.core.errors import InputError, OptionError, did_you_mean
 from pellucid.core.language import Text, language, text
 
 EMBEDDED = ("digits", "iris", "wine", "breast-cancer", "diabetes", "cifar10", "mnist", "fashion-mnist")
-COMMANDS = ("fit", "predict", "evaluate", "runs", "resume", "report", "data", "derive")  # a file of the same name in commands/
+COMMANDS = ("fit", "predict", "evaluate", "runs", "resume", "report", "data", "derive", "diagnose")  # a file of the same name in commands/
 
 _LEFT = 31  # columns of the option names in --help
 
@@ -180,7 +180,7 @@ class Group(click.Group):
     def format_help(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         columns = formatter.width
         lines = wrap(str(text("Pellucid: train a neural network on your own data, and see through it.")), columns)
-        lines += ["", usage(self, ctx), "", _heading(text("Commands"))]
+        lines += [usage(self, ctx), "", _heading(text("Commands"))]
         for name in COMMANDS:
             command = self.get_command(ctx, name)
             assert command is not None

@@ -116,8 +116,9 @@ class Diagnosis(tuple[Finding, ...]):
 def diagnose(experiment: Any, budget: float | str = "60s", *, seed: int = 0, tell: Callable[[Text], None] | None = None) -> Diagnosis:
     """Why a training fails, or does worse than it could: findings with evidence, a remedy each, and its proof by `finding.verify()`.
 
-    `experiment` is a `pellucid.Experiment` or a run. `budget` bounds the time ("60s", "5min", seconds): a training that is longer than
-    its share is watched in part, and `left_out` says so. `tell` is called with what is being done. No object of the user's is changed.
+    `experiment` is a `pellucid.Experiment` or a run. `budget` bounds the time ("60s", "5min", seconds), from when the experiment was seen
+    to run: a training that is longer than its share is watched in part, and `left_out` says so. `tell` is called with what is being
+    done. No object of the user's is changed.
 
     Raises:
         OptionTypeError: what is given is neither an experiment nor a run.
@@ -149,6 +150,7 @@ class _Diagnosing:
     def done(self) -> Diagnosis:
         self.tell(text("seeing whether the experiment runs"))
         problem = self.checked()
+        self.began = time.perf_counter()  # the first optimizer of a process loads much of PyTorch: seconds that are not the diagnosis's
         with self.stage("static", text("the program")):
             self.tell(text("reading the program: one traced batch"))
             self.static()

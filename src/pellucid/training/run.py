@@ -312,6 +312,21 @@ class Run:
 
         return write(self._directory)
 
+    def experiment(self, data: Any = None, target: Any = None) -> Any:
+        """The training as a `pellucid.Experiment`, which can be run again and diagnosed: the run's data, split, preprocessing, network,
+        loss, optimizer and schedule. Held-out scores are those of the validation part, so that the test part chooses nothing.
+
+        `data` (and `target`) are needed where the run was trained on data in memory. Augmentation and reduced precision are left out.
+
+        Raises:
+            DataError: the data cannot be read again, or are not those of the run.
+            OptionError: the loss or optimizer was given as a Python object, which the run does not hold.
+            RunError: the run was trained with the user's own network, which load was not given.
+        """
+        from pellucid.training.experiment import experiment_of
+
+        return experiment_of(self, data, target)
+
     def _seen_before(self, samples: Any) -> list[Notice]:
         """What a score must not be taken for: samples that the network has learnt from, or that chose its weights."""
         seen = Ledger.from_dict(self._directory.read_json("data.json")).seen(samples)
