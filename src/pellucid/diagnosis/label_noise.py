@@ -77,7 +77,7 @@ def normalised_margin(labels: Tensor, probabilities: Tensor) -> Tensor:
 RANKINGS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"self_confidence": self_confidence, "normalised_margin": normalised_margin}
 
 
-def noisy_samples(labels: Tensor, probabilities: Tensor, ranking: str = "normalised_margin", by: str = "noise_rate") -> Tensor:
+def noisy_samples(labels: Tensor, probabilities: Tensor, ranking: str = "self_confidence", by: str = "noise_rate") -> Tensor:
     """Places (n,) of samples whose label is likely wrong, the likeliest first.
 
     by "confident_joint": those counted off its diagonal. by "noise_rate": for each pair of a label i and another class j, the
