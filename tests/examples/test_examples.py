@@ -19,6 +19,7 @@ SAID = {  # script -> a line of its output; the number in it must be at least th
     "grid_search.py": (r"test accuracy (\d\.\d+) with", 0.93),
     "cifar10_classic.py": (r"test accuracy (\d\.\d+)", 0.2),
     "watch_your_loop.py": (r"final loss \d+\.\d+ with the mistake, (\d\.\d+) without; then 0 findings", 0.0),
+    "diagnose_your_training.py": (r"test accuracy (\d\.\d+) with the remedies of all faults", 0.85),
     "fit_your_arrays.py": (r"test accuracy (\d\.\d+), 95 % interval \[\d\.\d+, \d\.\d+\]", 0.85),
 }
 WATCHED = {f"watch_{framework}.py" for framework in ("lightning", "skorch", "transformers", "keras")}  # by test_frameworks.py

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from pellucid.core.language import Text, text
 from pellucid.core.records import Finding, Verification
-from pellucid.core.wording import duration
+from pellucid.core.wording import counted, duration
 from pellucid.diagnosis.watch.drawing import number
 from pellucid.diagnosis.watch.report import MARKS, both, head_of_page, observed_curves, style, write_page
 
@@ -85,9 +85,12 @@ def _facts(diagnosis: Diagnosis) -> Iterator[Text]:
     faults = sum(finding.level == "fault" for finding in diagnosis)
     advice = sum(finding.level == "advice" for finding in diagnosis)
     yield text(
-        "{model}: {faults} faults, {advice} pieces of advice; the diagnosis took {time}.",
-        model=_title(diagnosis), faults=faults, advice=advice, time=duration(sum(diagnosis.seconds.values())),
-    )  # fmt: skip
+        "{model}: {faults}, {advice}; the diagnosis took {time}.",
+        model=_title(diagnosis),
+        faults=counted(faults, text("1 fault"), text("{count} faults", count=faults)),
+        advice=counted(advice, text("1 piece of advice"), text("{count} pieces of advice", count=advice)),
+        time=duration(sum(diagnosis.seconds.values())),
+    )
     trial = diagnosis.trial
     if trial is not None and trial.losses:
         yield text(
