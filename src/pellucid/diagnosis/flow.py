@@ -270,7 +270,8 @@ class Flow:
                 onward = indices.get(operation.index)
                 if onward is not None and onward.kind in ("linear", "convolution"):
                     continue
-                if operation.stage == "loss" or not self.is_affine(operation):
+                beside = [one for one in operation.inputs() if self.is_prediction(one) and one.value not in known]
+                if operation.stage == "loss" or not self.is_affine(operation) or beside:  # beside: a way round, as in a residual sum
                     return False
                 waiting += [result for result in results if result in self.of_loss]
         return True

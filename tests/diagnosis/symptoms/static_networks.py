@@ -224,11 +224,6 @@ class VAE(nn.Module):
         return torch.sigmoid(self.out(F.relu(self.back(z)))), mean, spread
 
 
-def elbo(outputs: Any, targets: Tensor) -> Tensor:
-    again, mean, spread = outputs
-    return F.binary_cross_entropy(again, targets.flatten(1), reduction="sum") - 0.5 * (1 + spread - mean**2 - spread.exp()).sum()
-
-
 class VectorQuantised(nn.Module):
     def __init__(self) -> None:
         super().__init__()
@@ -381,79 +376,8 @@ class Siren(nn.Module):
         return self.out(torch.sin(30 * self.second(torch.sin(30 * self.first(x)))))
 
 
-def focal(outputs: Tensor, targets: Tensor) -> Tensor:
-    p = torch.sigmoid(outputs.squeeze(1))
-    p = p.clamp(1e-6, 1 - 1e-6)
-    return -(targets * (1 - p) ** 2 * torch.log(p) + (1 - targets) * p**2 * torch.log(1 - p)).mean()
-
-
-def focal_of_classes(outputs: Tensor, targets: Tensor) -> Tensor:
-    cross = F.cross_entropy(outputs, targets, reduction="none")
-    return ((1 - torch.exp(-cross)) ** 2 * cross).mean()
-
-
-def dice(outputs: Tensor, targets: Tensor) -> Tensor:
-    p = torch.sigmoid(outputs)
-    return 1 - (2 * (p * targets).sum() + 1) / (p.sum() + targets.sum() + 1)
-
-
-def pinball(outputs: Tensor, targets: Tensor) -> Tensor:
-    q = torch.tensor([0.1, 0.5, 0.9])
-    error = targets.unsqueeze(1) - outputs
-    return torch.maximum(q * error, (q - 1) * error).mean()
-
-
-def contrastive(outputs: Any, targets: Tensor) -> Tensor:
-    """InfoNCE: the other samples of the batch are the wrong answers."""
-    a, b = (F.normalize(one, dim=1) for one in outputs)
-    return F.cross_entropy(a @ b.T / 0.1, torch.arange(len(a)))
-
-
-def pairs(outputs: Any, targets: Tensor) -> Tensor:
-    distance = F.pairwise_distance(*outputs)
-    return (targets * distance**2 + (1 - targets) * F.relu(1 - distance) ** 2).mean()
-
-
 def prototypes(model: Any, x: Tensor) -> Tensor:
     return -(torch.cdist(model.body(x), model.centres) ** 2)
-
-
-def mixture_of_densities(outputs: Any, targets: Tensor) -> Tensor:
-    shares, mean, spread = outputs
-    logs = -0.5 * ((targets[:, None] - mean) / spread.exp()) ** 2 - spread - 0.5 * math.log(2 * math.pi)
-    return -torch.logsumexp(F.log_softmax(shares, 1) + logs, 1).mean()
-
-
-def ctc(outputs: Tensor, targets: Tensor) -> Tensor:
-    logs = F.log_softmax(outputs, -1).transpose(0, 1)
-    n = len(targets)
-    return F.ctc_loss(logs, targets, torch.full((n,), logs.shape[0]), torch.full((n,), targets.shape[1]))
-
-
-def cox(outputs: Tensor, targets: Tensor) -> Tensor:
-    """The partial likelihood of survival: a sum over those still at risk, so over the batch."""
-    order = targets.argsort(descending=True)
-    risk = outputs.squeeze(1)[order]
-    return -(risk - torch.logcumsumexp(risk, 0)).mean()
-
-
-def ranking(outputs: Tensor, targets: Tensor) -> Tensor:
-    s = outputs.squeeze(1)
-    difference, sign = s[:, None] - s[None, :], torch.sign(targets[:, None] - targets[None, :])
-    return F.softplus(-sign * difference).mean()
-
-
-def smoothed(outputs: Tensor, targets: Tensor) -> Tensor:
-    logs = F.log_softmax(outputs, 1)
-    wanted = torch.full_like(logs, 0.1 / 4).scatter_(1, targets[:, None], 0.9 + 0.1 / 4)
-    return -(wanted * logs).sum(1).mean()
-
-
-def policy(outputs: Tensor, targets: Tensor) -> Tensor:
-    """A policy gradient: log-probabilities of the actions taken, weighted by what they earned."""
-    actions, earned = targets[:, 0].long(), targets[:, 1]
-    logs = torch.log_softmax(outputs, 1).gather(1, actions[:, None])[:, 0]
-    return -(logs * (earned - earned.mean())).mean() - 0.01 * torch.special.entr(torch.softmax(outputs, 1)).sum(1).mean()
 
 
 def on_embeddings(*layers: Callable[[], nn.Module]) -> Callable[[], nn.Module]:
@@ -464,23 +388,31 @@ def tagger(model: Any, tokens: Tensor) -> Tensor:
     return model.out(model.read(model.embed(tokens))[0]).transpose(1, 2)
 
 
-def _stepped(optimizer: Any, value: Tensor) -> Tensor:
-    optimizer.zero_grad()
-    value.backward()
-    optimizer.step()
-    return value
+class LearntQueries(nn.Module):
+    """Attention of a few learnt queries over a sequence."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.queries, self.keys, self.values = nn.Parameter(torch.randn(4, 12)), nn.Linear(5, 12), nn.Linear(5, 12)
+        self.out = nn.Linear(48, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        scores = self.queries @ self.keys(x).transpose(1, 2) / math.sqrt(12)
+        return self.out((torch.softmax(scores, -1) @ self.values(x)).flatten(1))
 
 
-def normalising(model: Any, optimizer: Any, loss: Any, batch: Any) -> Tensor:
-    return _stepped(optimizer, loss(F.log_softmax(model(batch[0]), 1), batch[1]))
+class Coupling(nn.Module):
+    """A normalising flow of three couplings."""
 
+    def __init__(self) -> None:
+        super().__init__()
+        self.parts = nn.ModuleList(nn.Sequential(nn.Linear(5, 16), nn.ReLU(), nn.Linear(16, 10)) for _ in range(3))
 
-def squeezing(model: Any, optimizer: Any, loss: Any, batch: Any) -> Tensor:
-    return _stepped(optimizer, loss(model(batch[0]).squeeze(1), batch[1]))
-
-
-def mixing(model: Any, optimizer: Any, loss: Any, batch: Any) -> Tensor:
-    x, t = batch
-    order, share = torch.randperm(len(x)), 0.7
-    outputs = model(share * x + (1 - share) * x[order])
-    return _stepped(optimizer, share * loss(outputs, t) + (1 - share) * loss(outputs, t[order]))
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        volume = torch.zeros(len(x))
+        for part in self.parts:
+            a, b = x.chunk(2, 1)
+            scale, shift = part(a).chunk(2, 1)
+            x = torch.cat([b * torch.tanh(scale).exp() + shift, a], 1)
+            volume = volume + torch.tanh(scale).sum(1)
+        return x, volume

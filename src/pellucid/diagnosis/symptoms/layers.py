@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from torch import Tensor
 
-from pellucid.core.language import text
+from pellucid.core.language import Text, text
 from pellucid.core.records import Change, Finding
 from pellucid.core.trace import Operation, Reference
 from pellucid.diagnosis.flow import AFFINE, RESHAPING, Layer, argument, place_of, told_place
@@ -108,10 +108,26 @@ def _on_purpose(program: Program, first: Layer, second: Layer) -> bool:
     for layer in (first, second):
         if layer.kind == "convolution" and argument(layer.operation, 6, "groups", 1) not in (1, None):
             return True
+    if second.operation.name in ("matmul", "mm", "bmm") and _scores_attention(program, second):
+        return True
     kernels = [_weight(program, layer) for layer in (first, second) if layer.kind == "convolution"]
     shapes = [tuple(kernel.shape[2:]) for kernel in kernels if kernel is not None and kernel.dim() == 4]
     return len(shapes) == 2 and sorted(a * b for a, b in zip(*shapes, strict=True)) != [1, 1] and all(1 in shape for shape in shapes) and \
         shapes[0] != shapes[1]  # fmt: skip
+
+
+def _scores_attention(program: Program, layer: Layer) -> bool:
+    """Keys meet queries that are learnt: the product goes into a softmax inside the network."""
+    waiting = [layer.output]
+    for _ in range(8):
+        if not waiting:
+            return False
+        for user in program.flow.users.get(waiting.pop().value, ()):
+            if user.name == "softmax":
+                return user.stage == "forward"
+            if user.name in RESHAPING | {"mul", "div", "masked_fill", "add"}:
+                waiting += user.results()
+    return False
 
 
 def _is_curve(program: Program, operation: Operation) -> bool:
@@ -366,9 +382,9 @@ def _normalised_after(program: Program, layer: Layer) -> bool:
     return False
 
 
-def _scale(name: str, gains: dict[str, float], loudness: float, confidence: float, level: str, summary: object) -> Finding:
+def _scale(name: str, gains: dict[str, float], loudness: float, confidence: float, level: str, summary: Text) -> Finding:
     return finding(
-        "bad_init", level, confidence, name, summary,  # type: ignore[arg-type]
+        "bad_init", level, confidence, name, summary,
         {"gain": gains[name], "gains": gains, "output_over_input": loudness, "expected": {"gain": "0.5 to 1.5"}},
         text("initialise with torch.nn.init.kaiming_normal_ (ReLU) or xavier_normal_ (tanh), or leave PyTorch's own"),
         Change(kind="reinitialise", values={"scheme": "default"}),

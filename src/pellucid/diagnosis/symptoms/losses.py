@@ -240,11 +240,11 @@ def _finite(tensor: Tensor) -> bool:
     return not tensor.is_floating_point() or bool(tensor.isfinite().all())
 
 
-def _unstable(program: Program, operation: Operation, confidence: float, summary: object, evidence: dict[str, object]) -> Finding:
+def _unstable(program: Program, operation: Operation, confidence: float, summary: Text, evidence: dict[str, object]) -> Finding:
     return finding(
-        "unstable_loss", "fault", confidence, line_of(operation) or place_of(operation), summary, evidence,  # type: ignore[arg-type]
+        "unstable_loss", "fault", confidence, line_of(operation) or place_of(operation), summary, evidence,
         text("keep its argument away from 0 (clamp(min=1e-7), or + 1e-7), or use PyTorch's loss on raw scores"),
-        Change(kind="stable_log", values={"eps": 1e-7}),
+        Change(kind="stable_log", values={"eps": 1e-7}) if operation.name in LOGARITHMS else None,
     )  # fmt: skip
 
 

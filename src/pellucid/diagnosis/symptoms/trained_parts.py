@@ -147,7 +147,8 @@ def _step_in_evaluation(program: Program) -> Iterator[Finding]:
     yield finding(
         "wrong_mode", "fault", 0.93, program.depends_on_mode[0],
         text(
-            "The step trains the network in evaluation mode: {layers} do not work as in training.", layers=list(program.depends_on_mode[:4])
+            "The step trains the network in evaluation mode, in which these layers do not work as in training: {layers}.",
+            layers=list(program.depends_on_mode[:4]),
         ),
         {"training_passes_in_training_mode": 0, "layers": list(program.depends_on_mode),
          "expected": {"training_passes_in_training_mode": "all"}},
