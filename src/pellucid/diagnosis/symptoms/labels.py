@@ -419,9 +419,9 @@ def _moved_piece(part: Part, name: str, places: Tensor, predicted: Tensor, value
 def _misaligned(name: str, shift: int, reached: float, score: float, blind: float, first: int | None) -> list[Finding]:
     where = "targets" if name == "train" else "test targets"
     said = text(
-        "Targets belong to inputs {shift} rows before them: a probe scores {reached} on targets so moved, {score} as they stand, and a "
-        "constant answer {blind}.",
-        shift=shift, reached=f"{reached:.3f}", score=f"{score:.3f}", blind=f"{blind:.3f}",
+        "Row i of the inputs goes with row i {shift} of the targets: a probe scores {reached} on targets so moved, {score} as they "
+        "stand, and a constant answer {blind}.",
+        shift=f"{'+' if shift > 0 else '-'} {abs(shift)}", reached=f"{reached:.3f}", score=f"{score:.3f}", blind=f"{blind:.3f}",
     )  # fmt: skip
     return _finding(
         "labels_misaligned",
