@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import json
+import subprocess
+import sys
 import time
 from html.parser import HTMLParser
 from pathlib import Path
@@ -270,3 +272,19 @@ def test_as_a_record(saturated: Diagnosis) -> None:
 def test_public_names() -> None:
     assert pellucid.diagnose is diagnose
     assert pellucid.Experiment is Experiment
+
+
+def test_every_file_of_symptoms_is_listed_under_what_it_reads() -> None:
+    """Watching loads what reads observations, and none of what only a diagnosis needs."""
+    from pellucid.diagnosis import registry
+
+    folder = Path(registry.__file__).parent / "symptoms"
+    assert sorted(name for names in registry.OURS.values() for name in names) == sorted(
+        path.stem for path in folder.glob("*.py") if path.stem != "__init__"
+    )
+    loaded = (
+        "import sys; from pellucid.diagnosis.registry import symptoms; from pellucid.diagnosis.observations import Observations; "
+        "assert symptoms(reads=Observations); print([n for n in ('trials', 'contents', 'program', 'experiment') "
+        "if 'pellucid.diagnosis.' + n in sys.modules])"
+    )
+    assert subprocess.run([sys.executable, "-c", loaded], capture_output=True, text=True, check=True).stdout == "[]\n"

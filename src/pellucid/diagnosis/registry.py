@@ -21,6 +21,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from functools import cache
+from importlib import import_module
 from importlib.metadata import entry_points
 from typing import Any, TypeVar
 
@@ -37,6 +38,13 @@ EVIDENCE = {  # by name: watching must not load what only `diagnose` needs
     "Program": "program",
     "Contents": "contents",
     "Trials": "trials",
+}
+OURS = {  # modules of `symptoms/` by what they read, in the order in which their findings are made
+    "Curves": ("overfitting", "underfitting"),
+    "Observations": ("activations", "gradients", "numbers", "ownership", "program", "step_size", "watched_fit"),
+    "Program": ("outputs", "softmaxes", "losses", "layers", "trained_parts"),
+    "Contents": ("inputs", "labels", "leakage", "parts_alike"),
+    "Trials": ("controlled",),
 }
 ENTRY_POINT_GROUP = "pellucid.symptoms"
 _symptoms: dict[str, Symptom] = {}
@@ -73,27 +81,9 @@ def symptom(name: str, *, reads: Evidence = Curves) -> Callable[[_Registered], _
 
 def symptoms(reads: Evidence | None = None) -> dict[str, Symptom]:
     """Name -> function: ours first, in the order in which they were written, then the others; all, or those of one kind of evidence."""
-    from pellucid.diagnosis.symptoms import (  # noqa: F401  (registers ours)
-        activations,
-        controlled,
-        gradients,
-        inputs,
-        labels,
-        layers,
-        leakage,
-        losses,
-        numbers,
-        outputs,
-        overfitting,
-        ownership,
-        parts_alike,
-        program,
-        softmaxes,
-        step_size,
-        trained_parts,
-        underfitting,
-        watched_fit,
-    )
+    for kind in OURS if reads is None else [reads.__name__]:
+        for module in OURS.get(kind, ()):
+            import_module(f"pellucid.diagnosis.symptoms.{module}")  # registers ours
 
     every = {**_symptoms, **{name: function for name, function in _from_packages().items() if name not in _symptoms}}
     return {name: function for name, function in every.items() if reads is None or evidence_of(function) is reads}
