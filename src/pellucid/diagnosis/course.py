@@ -98,7 +98,7 @@ def course_of(seen: Observations) -> Course | None:
     """The course; None where too little was seen."""
     loss = seen.loss
     blocks = [(mean, std or 0.0) for mean, std in zip(loss.trend_mean, loss.trend_std, strict=False) if mean is not None]
-    if len(blocks) < 2:
+    if len(blocks) < (1 if loss.nonfinite else 2):
         return None
     start, end = blocks[: max(1, len(blocks) // 20)], blocks[-max(1, len(blocks) // 5) :]
     first, first_error = _mean(start, loss.trend_width, loss.noise)

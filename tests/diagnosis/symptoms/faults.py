@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.optim.lr_scheduler import ExponentialLR, StepLR
 
 from diagnosis.symptoms.healthy import BINARY, IMAGES, TABLE, TOKENS, VALUES, Several, by_hand
 from diagnosis.symptoms.programs import (
@@ -107,7 +108,7 @@ def with_missing(draw: Any) -> Any:
     return drawn
 
 
-def times(factor: float, draw: Any) -> Any:
+def times(factor: Any, draw: Any) -> Any:
     def drawn(generator: torch.Generator) -> Batch:
         inputs, targets = draw(generator)
         return inputs * factor, targets
@@ -145,6 +146,7 @@ def rings(generator: torch.Generator) -> Batch:
     return inputs, (inputs.norm(dim=1) > 1.18).long()
 
 
+SIZES = torch.tensor([1e4, 1.0, 1e-3, 1.0, 1.0, 1e5, 1.0, 1.0])
 DEEP = replace(TABLE, network=mlp(10, *[32] * 8, 3, activation=nn.Sigmoid), epochs=25)
 DROPOUT = replace(TABLE, network=mlp(10, 48, 48, 3, dropout=0.4), evaluate=evaluated)
 
@@ -157,12 +159,20 @@ FAULTY: dict[str, dict[str, Program]] = {  # symptom -> programs that have it
         "rate too high, cnn, Adam": replace(IMAGES, optimizer=adam(0.5)),
         "rate too high, transformer": replace(TOKENS, optimizer=adam(0.5)),
         "rate too high, momentum": replace(TABLE, optimizer=sgd(3.0, momentum=0.9)),
+        "inputs of every size": replace(VALUES, data=times(SIZES, values()), optimizer=sgd(0.01), where="inputs"),
+        "targets in the tens of thousands": replace(VALUES, data=values(scale=1e5), optimizer=sgd(0.01), where="targets"),
     },
     "lr_too_low": {
         "rate too low, SGD": replace(TABLE, optimizer=sgd(1e-6), epochs=25),
         "rate too low, Adam": replace(TABLE, optimizer=adam(1e-8), epochs=25),
         "rate too low, cnn": replace(IMAGES, optimizer=sgd(1e-6)),
         "rate too low, regression": replace(VALUES, optimizer=sgd(1e-7), epochs=25),
+        "rate of 1e-6, Adam": replace(TABLE, optimizer=adam(1e-6), epochs=25),
+        "rate of 1e-6, Adam, cnn": replace(IMAGES, optimizer=adam(1e-6)),
+        "rate of 1e-6, Adam, transformer": replace(TOKENS, optimizer=adam(1e-6)),
+        "scheduler stepped per batch": replace(IMAGES, scheduler=lambda o, _: StepLR(o, 10, 0.1), epochs=16, where="scheduler"),
+        "exponential scheduler stepped per batch": replace(TABLE, scheduler=lambda o, _: ExponentialLR(o, 0.7), epochs=25,
+                                                           where="scheduler"),
     },
     "divergence": {
         "wide inputs": replace(VALUES, data=times(3.0, values()), batch=320, epochs=22, network=mlp(8, 1), optimizer=sgd(0.2)),
@@ -176,6 +186,9 @@ FAULTY: dict[str, dict[str, Program]] = {  # symptom -> programs that have it
         "targets of chance": replace(TABLE, data=table(1000, flipped=1.0), network=mlp(10, 3), optimizer=sgd(0.02)),
         "targets of chance, regression": replace(VALUES, data=values(1000, noise=1e3), network=mlp(8, 1), batch=250, epochs=80,
                                                  optimizer=sgd(0.01)),
+        "targets in the tens of thousands, Adam": replace(VALUES, data=values(scale=1e5), where="targets"),
+        "targets far from 0, Adam": replace(VALUES, loss=lambda o, t: F.mse_loss(o, 2e5 + 1e5 * t), where="targets"),
+        "inputs of every size, Adam": replace(VALUES, data=times(SIZES, values()), where="inputs"),
     },
     "vanishing_gradient": {
         "eight sigmoid layers": replace(DEEP, optimizer=sgd(0.1)),

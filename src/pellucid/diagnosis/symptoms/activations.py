@@ -10,7 +10,7 @@ from pellucid.core.records import Finding
 from pellucid.diagnosis.course import course_of, latest, numbers
 from pellucid.diagnosis.observations import LayerSeries, Observations
 from pellucid.diagnosis.registry import symptom
-from pellucid.diagnosis.symptoms.step_size import fails
+from pellucid.diagnosis.symptoms.step_size import fails, learns
 
 LEAST_STEPS = 20  # updates
 LOOKS = 3  # in a row, before something is called lasting
@@ -40,6 +40,7 @@ def dead_relu(seen: Observations) -> list[Finding]:
     course = course_of(seen)
     whole = sum(layer.units * share for layer, share in shares.items()) / sum(layer.units for layer in shares)
     stuck = course is not None and course.minimised and fails(course, seen)
+    learning = course is not None and course.minimised and learns(course, seen)
     harm = whole >= (DEAD_ADVICE if stuck else DEAD_FAULT) or bool(constant_output(seen))
     told = [layer for layer in worst if layer.units >= SEVERAL or ((harm or stuck) and shares[layer] >= DEAD_FAULT)]
     if not told:
@@ -59,7 +60,7 @@ def dead_relu(seen: Observations) -> list[Finding]:
             level="fault" if fault else "advice",
             confidence=0.95 if fault else 0.7,
             where=layer.path,
-            summary=said if fault else text("{said} The network has other ways, but these units are of no use.", said=said),
+            summary=text("{said} The network learns without them.", said=said) if learning else said,
             evidence={
                 "dead_share": share,
                 "units": layer.units,
@@ -108,8 +109,8 @@ def saturation(seen: Observations) -> list[Finding]:
                 "{share:.0f} % of the activations of {place} are at the bounds {low} and {high}, where almost no gradient passes.",
                 share=100 * share,
                 place=place_of(layer),
-                low=low,
-                high=high,
+                low="-" if low is None else f"{low:g}",
+                high="-" if high is None else f"{high:g}",
             ),
             evidence={
                 "saturated_share": share,
@@ -157,7 +158,9 @@ def constant_output(seen: Observations) -> list[Finding]:
             summary=text(
                 "The network gives the same output for every sample: across a batch its outputs differ by {spread:.1g} of their size.",
                 spread=max(recent),
-            ),
+            )
+            if max(recent)
+            else text("The network gives exactly the same output for every sample."),
             evidence={"relative_spread": max(recent), "looks": len(recent), "expected": {"relative_spread": f"> {SAME}"}},
             remedy=text(
                 "follow one sample from layer to layer to where samples become equal: dead or saturated units, weights of 0, or inputs far "

@@ -18,6 +18,7 @@ LEAST_STEPS = 5  # updates before a habit of the loop is called one
 MODE_STEPS = 2  # the mode is the same in all steps of an epoch
 HABIT = 0.9  # of the steps: more than an exception
 UPHILL = -0.2  # cosine between update and -gradient below which the update climbs; chance alone gives 1 / sqrt(parameters)
+CLIMBED = 0.2  # of the rise to the first order that the steps would have made together uphill
 BESIDE = 6.0  # standard deviations by which equal neighbours outnumber those of a random order: once in 10^9 shuffled trainings
 SORTED = 0.5  # of the way from a random order to a sorted one
 LOSS_NAMES = {
@@ -113,7 +114,8 @@ def uphill(seen: Observations) -> list[Finding]:
 def against_its_gradient(seen: Observations) -> list[Finding]:
     """The loss rises from the first step on although every step is small and promises a fall: the gradient itself has the wrong sign.
 
-    Steps that are too large also make a loss rise, but promise to take away a good part of it at once.
+    Steps that are too large also make a loss rise, but promise to take away a good part of it at once. Targets that the network makes
+    itself, as in learning the values of actions, may make it rise too, but by far less than as many steps uphill would.
     """
     course = course_of(seen)
     falls, steps = demanded_falls(seen), relative_steps(seen)
@@ -125,6 +127,8 @@ def against_its_gradient(seen: Observations) -> list[Finding]:
     small = max(early) < 0.5 and median(steps or [1.0]) < 0.02 and min(early) > 0
     if not (rises and small and course.rose(6.0) and course.now > 1.05 * max(course.initial, course.trivial or 0.0)):
         return []
+    if math.log(course.now / course.first) < CLIMBED * median(early) * seen.steps:
+        return []
     return [
         Finding(
             symptom="flipped_gradient",
@@ -132,9 +136,9 @@ def against_its_gradient(seen: Observations) -> list[Finding]:
             confidence=0.85,
             where="gradient",
             summary=text(
-                "The gradient has the wrong sign: each step is small and should lower the loss by {fall:.1g} of its value, and the loss "
+                "The gradient has the wrong sign: each step is small and should lower the loss by {fall:.1g} % of its value, and the loss "
                 "rose from {first} to {now}.",
-                fall=median(falls),
+                fall=100 * median(falls),
                 first=shown(course.first),
                 now=shown(course.now),
             ),
@@ -203,7 +207,7 @@ def trained_in_evaluation_mode(seen: Observations) -> list[Finding]:
             confidence=0.95 if in_training > 0 else 0.8,
             where=modes.dependent[0],
             summary=text(
-                "The network trains in evaluation mode: {count} of {all} training passes, with {layers} switched off.",
+                "The network trains in evaluation mode: {count} of {all} training passes, with layers {layers} switched off.",
                 count=modes.training_in_eval,
                 all=modes.training_forwards,
                 layers=list(modes.dependent[:4]),
@@ -239,8 +243,8 @@ def evaluated_in_training_mode(seen: Observations) -> list[Finding]:
             confidence=0.8,
             where=modes.dependent[0],
             summary=text(
-                "The network is evaluated in training mode: {count} of {all} forward passes without gradients, with {layers} at work, so "
-                "that the result is noisy and the batches evaluated change the running statistics.",
+                "The network is evaluated in training mode: {count} of {all} forward passes without gradients, with layers {layers} at "
+                "work, so that the result is noisy and the batches evaluated change the running statistics.",
                 count=modes.evaluation_in_train,
                 all=modes.evaluation_forwards,
                 layers=list(modes.dependent[:4]),

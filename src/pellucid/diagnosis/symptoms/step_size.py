@@ -22,6 +22,7 @@ THROWN = 10.0  # times the first loss, to which the first steps throw it
 SMALL_STEP = 1e-5  # a hundredth of it, in the layer and at the look where it is largest
 SMALL_ADAPTIVE = 1e-4  # of an optimizer that gives every weight a step of the learning rate's size, whatever its gradient
 CUSTOMARY_STEP = 1e-3
+FIRST_STEP = 0.03  # update over weight of the first step, the largest that the healthy trainings of the tests begin with
 CUSTOMARY_RATE = 1e-3  # of Adam: D. Kingma and J. Ba, Adam, 2015, algorithm 1; for tuning BERT, 2e-5 to 5e-5 (J. Devlin et al., 2019)
 SLOW = 5e-5  # of the loss that a step promises to take away: 20 000 such steps for all of it
 LEAST_STEPS = 20
@@ -33,6 +34,7 @@ ALTERNATING = 0.95  # share of turning points: 3.3 deviations above two thirds f
 SWING = 0.05  # of the loss, from step to step
 FLAT_STEPS = 100  # before a loss that does not fall is said to stand still
 FLAT_UNKNOWN = 300  # the same where the loss of a constant answer is not known
+ABOVE = 1.5  # times the loss of a constant answer: farther above it, a loss does not stand still there
 FAR = 10.0  # root mean square of inputs or targets; 1 where they are standardised
 LIKELY_RATE = 1.0  # above it the rate is to blame, whatever the size of inputs and targets
 DECAYED = 1e-3  # of its largest value: a learning rate that does nothing any more
@@ -40,7 +42,7 @@ MUCH_LEFT, LITTLE_LEFT = 0.5, 0.1  # of the loss that learning started from
 
 
 def relative_steps(seen: Observations) -> list[float]:
-    """Per look: the median over the layers of |update| / |weight|.
+    """Per look: the median over the layers of |update| / |weight|; layers that started at 0 have no size to compare with.
 
     Source: A. Karpathy, CS231n notes, Neural networks 3, "Ratio of weights:updates": it should be somewhere around 1e-3.
     """
@@ -49,7 +51,8 @@ def relative_steps(seen: Observations) -> list[float]:
 
 def step_at(seen: Observations, place: int) -> float | None:
     """Of one look: the median over the layers of |update| / |weight|."""
-    known = numbers(tuple(entry(weight.ratio, place) for weight in matrices(seen)))
+    sized = [weight for weight in matrices(seen) if any(numbers(weight.weight)[:1])]
+    known = numbers(tuple(entry(weight.ratio, place) for weight in sized))
     return median(known) if known else None
 
 
@@ -84,9 +87,10 @@ def lr_too_high(seen: Observations) -> list[Finding]:
     if course is None or (not course.minimised and seen.nonfinite is None):
         return []
     steps, falls = relative_steps(seen), demanded_falls(seen)
-    step, fall = sorted(steps)[-2] if len(steps) > 1 else 0.0, max(falls, default=0.0)
+    step = sorted(steps)[-2] if len(steps) > 1 else max(steps, default=0.0) if seen.loss.nonfinite else 0.0
+    fall = max(falls, default=0.0)
     thrown = course.highest > THROWN * course.initial and seen.gradients.backwards_per_step < 1.5  # a line search tries far points
-    failing = fails(course, seen)
+    failing = fails(course, seen) or (step >= LARGE_STEP and seen.steps >= JUDGED_STEPS and course.learnt < -NOT_LEARNT)
     if (step < LARGE_STEP and fall < UNSTABLE) or not (failing or (thrown and step >= LARGE_STEP)):
         return []
     rate, far = largest_rate(seen), far_from_one(seen)
@@ -197,20 +201,16 @@ def largest_rate(seen: Observations) -> float | None:
 
 
 def lower_rate(seen: Observations) -> Text:
-    """A rate with which the first step would have changed the weights by a hundredth and promised less than the loss itself.
+    """A rate with which a step would have changed the weights by 3 % at most and promised less than the loss itself.
 
-    The first steps tell it: where they were too large, what came after them is no measure. At most a tenth of the largest rate.
+    The first step that was too large tells it: what came after it is no measure. At most a tenth of the largest rate.
     """
     rate = largest_rate(seen)
     for place, look in enumerate(seen.looks):
-        steps = numbers(tuple(entry(weight.ratio, place) for weight in matrices(seen)))
-        norm, alignment = entry(seen.gradients.norm, place), entry(seen.gradients.alignment, place)
-        if not rate or not look.learning_rate or not steps:
-            continue
-        update = math.sqrt(sum((entry(weight.update, place) or 0.0) ** 2 for weight in seen.weights))
-        fall = norm * update * alignment / look.loss if norm and alignment and look.loss and look.loss > 0 else 0.0
-        factor = min(1e-2 / max(median(steps), 1e-2), 1 / max(fall, 1.0))
-        return text("learning rate {rate}", rate=rounded(min(look.learning_rate * factor, rate / 10)))
+        step, fall = step_at(seen, place) or 0.0, fall_at(seen, place) or 0.0
+        if rate and look.learning_rate and (step > FIRST_STEP or fall > 1):  # else the rate is still being warmed up
+            factor = min(FIRST_STEP / max(step, FIRST_STEP), 1 / max(fall, 1.0))
+            return text("learning rate {rate}", rate=rounded(min(look.learning_rate * factor, rate / 10)))
     return text("lower the learning rate by a factor of 10")
 
 
@@ -245,7 +245,7 @@ def decayed(seen: Observations, course: Course) -> list[Finding]:
         return []
     fell_at = next(step for step, rate in zip(seen.learning_rate_steps[late::-1], rates[late::-1], strict=False) if rate > DECAYED * peak)
     before = [mean for step, mean in zip(seen.loss.trend_step, seen.loss.trend_mean, strict=False) if mean is not None and step < fell_at]
-    if len(before) >= LEAST_STEPS and falling(before[len(before) // 2 :]) < 0.5:
+    if fell_at >= FLAT_STEPS and len(before) >= LEAST_STEPS and falling(before[len(before) // 2 :]) < 0.5:
         return []
     return [
         Finding(
@@ -308,7 +308,7 @@ def too_slow(seen: Observations, course: Course) -> list[Finding]:
                 "the loss stays at {now}.",
                 rate=f"{rate:g}",
                 steps=seen.steps,
-                share=f"1/{1 / step:,.0f}".replace(",", " "),
+                share=f"1/{float(f'{1 / step:.1g}'):,.0f}".replace(",", " "),
                 now=shown(course.now),
             ),
             evidence={
@@ -414,10 +414,10 @@ def plateau(seen: Observations) -> list[Finding]:
 
 def out_of_reach(seen: Observations, course: Course) -> list[Finding]:
     """Steps of a customary size get nowhere, because the targets are far from what outputs begin with, or the inputs are far from 1."""
-    if seen.steps < JUDGED_STEPS or not fails(course, seen) or course.now > DIVERGED * max(course.initial, course.trivial or 0.0):
+    if seen.steps < JUDGED_STEPS or learns(course, seen):
         return []
     cause, remedy = far_from_one(seen) or (None, None)
-    falls = demanded_falls(seen)
+    falls, level = demanded_falls(seen), "fault"
     if cause == "unnormalised_target" and falls and sum(falls) / len(falls) < SLOW <= max(relative_steps(seen), default=0.0):
         where, said = "targets", text(
             "The targets are out of reach: their mean is {mean} and their deviation {deviation}, outputs begin near 0, and in {steps} "
@@ -425,7 +425,9 @@ def out_of_reach(seen: Observations, course: Course) -> list[Finding]:
             mean=shown(seen.targets.mean), deviation=shown(seen.targets.std), steps=seen.steps, first=shown(course.initial),
             now=shown(course.now),
         )  # fmt: skip
-    elif cause == "unnormalised_input" and course.trivial is not None and course.now > DIVERGED * course.trivial:
+    elif cause == "unnormalised_input" and course.trivial is not None and course.late_lowest > DIVERGED * course.trivial:
+        means = numbers(seen.loss.trend_mean)
+        level = "advice" if falling(means[len(means) // 2 :]) > 0.99 else "fault"
         where, said = "inputs", text(
             "The inputs are too large: their root mean square is {size}. After {steps} steps the loss is {now}, and a constant answer gets "
             "{trivial}.",
@@ -437,7 +439,7 @@ def out_of_reach(seen: Observations, course: Course) -> list[Finding]:
         Finding(
             symptom="plateau",
             cause=cause,
-            level="fault",
+            level=level,
             confidence=0.9,
             where=where,
             summary=said,
@@ -459,8 +461,8 @@ def standstill(seen: Observations, course: Course) -> list[Finding]:
     error = course.now_error if known else math.hypot(course.first_error, course.now_error)
     if error > NOT_LEARNT / 2 * course.now or not 0.01 < falling(means[len(means) // 2 :]) < 0.99:
         return []
-    if course.now > DIVERGED * course.reference or (not known and course.fell(2.0)):
-        return []
+    if course.now > ABOVE * course.reference or (not known and course.fell(2.0)):
+        return []  # a loss against targets that the network makes itself, as in reinforcement learning, may rise while it learns
     said: Text = (
         text(
             "After {steps} steps the loss stands at {now}, and a constant answer gets {trivial}.",
