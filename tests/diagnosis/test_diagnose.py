@@ -7,6 +7,7 @@ import json
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,8 @@ from pellucid.core.errors import ModelError, OptionError, OptionTypeError
 from pellucid.core.language import text, use_language
 from pellucid.core.records import Change, Finding
 from pellucid.diagnosis import diagnose as module
+from pellucid.diagnosis.causes import examine
+from pellucid.diagnosis.changes import with_change
 from pellucid.diagnosis.diagnose import Diagnosis, diagnose, joined
 from pellucid.diagnosis.experiment import Experiment
 
@@ -68,7 +71,7 @@ def test_its_remedy_can_be_proved(saturated: Diagnosis) -> None:
 
 
 def test_a_healthy_training_has_no_fault() -> None:
-    found = diagnose(experiment(), budget="4s")
+    found = diagnose(experiment(epochs=25), budget="4s")
     assert [finding.symptom for finding in found if finding.level == "fault"] == []
 
 
@@ -179,6 +182,47 @@ def test_a_stage_that_fails_does_not_stop_the_others(monkeypatch: pytest.MonkeyP
     found = diagnose(experiment(20.0), budget="2s")
     assert any(str(note) == "the program could not be looked at: KeyError: 'static'" for note in found.left_out)
     assert any(finding.symptom == "lr_too_high" for finding in found)
+
+
+def never_cleared(model: nn.Module, optimizer: Any, loss: Any, batch: Any) -> Tensor:
+    value = loss(model(batch[0]), batch[1])
+    value.backward()
+    optimizer.step()
+    return value
+
+
+def climbing(model: nn.Module, optimizer: Any, loss: Any, batch: Any) -> Tensor:
+    optimizer.zero_grad()
+    value = loss(model(batch[0]), batch[1])
+    (-value).backward()
+    optimizer.step()
+    return value
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "kind"),
+    [
+        ("missing_zero_grad", {"step": never_cleared}, "zero_grad"),
+        ("flipped_gradient", {"step": climbing}, "minimise"),
+        ("no_shuffle", {"shuffle": False, "train": (X[:400][Y[:400].argsort()], Y[:400].sort().values)}, "shuffle"),
+        ("lr_too_high", {"optimizer": lambda m: torch.optim.SGD(m.parameters(), 100.0)}, "learning_rate"),
+        ("unowned_parameters", {"optimizer": lambda m: torch.optim.SGD(m[4].parameters(), 0.1)}, "own_parameters"),
+    ],
+)
+def test_what_a_watcher_says_in_words_is_a_change_here(name: str, settings: dict[str, Any], kind: str) -> None:
+    trial = experiment(**settings).run(0, watch=True, score=False)
+    assert trial.observations is not None
+    seen = [finding for finding in examine(trial.observations) if finding.symptom == name]
+    assert seen
+    assert seen[0].change is None
+    found = with_change(seen[0], experiment(**settings))
+    assert found.change is not None
+    assert found.change.kind == kind
+    assert with_change(replace(seen[0], level="good"), experiment(**settings)).change is None
+
+
+def test_a_change_that_does_not_fit_is_none() -> None:
+    assert with_change(finding("missing_zero_grad", "dynamic"), experiment()).change is None  # the plain step clears
 
 
 # -- joining -----------------------------------------------------------------------------------------------------------------------------

@@ -23,6 +23,7 @@ from pellucid.core.options import Option
 from pellucid.core.records import Change, Finding, Score
 from pellucid.core.wording import duration
 from pellucid.diagnosis.causes import rooted
+from pellucid.diagnosis.changes import with_change
 from pellucid.diagnosis.curves import Curves
 from pellucid.diagnosis.experiment import Experiment, Trial
 from pellucid.diagnosis.loop import SCORED
@@ -234,7 +235,9 @@ class _Diagnosing:
         share = min(WATCHED * self.limit, max(self.left(), 0.0))
         trial = self.trial = self.experiment.run(self.seed, seconds=share, watch=True, tell=tell)
         if trial.observations is not None:
+            before = len(self.found)
             self.look(Observations, trial.observations)
+            self.found[before:] = [with_change(finding, self.experiment) for finding in self.found[before:]]
         if trial.error is not None:
             self.found.append(_raised(trial))
             return
@@ -332,8 +335,8 @@ def _merged(finding: Finding, others: Sequence[Finding]) -> Finding:
 def weighed(finding: Finding, trials: Any) -> Finding:
     """A finding beside what its remedy did in the controlled experiments, where it was tried from several seeds.
 
-    What a trial proves is sure. What data or a course of training suggest, and a trial does not bear out, is no fault: it does not cost
-    more than the seed. What a program cannot do whatever its numbers stays one.
+    What a trial proves is sure, and a fault where it costs much of what can be learnt. What data or a course of training suggest, and a
+    trial does not bear out, is no fault: it does not cost more than the seed. What a program cannot do whatever its numbers stays one.
     """
     if trials is None:
         return finding
@@ -343,7 +346,8 @@ def weighed(finding: Finding, trials: Any) -> Finding:
     tried = {"difference": effect.difference, "interval": [effect.interval.low, effect.interval.high], "proved": effect.proved}
     evidence = {**finding.evidence, "tried": tried}
     if effect.proved:
-        return replace(finding, confidence=max(finding.confidence, PROVED), evidence=evidence)
+        level = "fault" if effect.heavy else finding.level
+        return replace(finding, level=level, confidence=max(finding.confidence, PROVED), evidence=evidence)
     if finding.level == "fault" and finding.established_by in ("data", "dynamic") and effect.difference <= trials.noise:
         return replace(finding, level="advice", confidence=min(finding.confidence, 0.5), evidence=evidence)
     return replace(finding, evidence=evidence)
