@@ -54,6 +54,7 @@ USUAL_BATCH = 32  # Masters and Luschi, Revisiting small batch training, 2018
 LEAST_UPDATES = 20  # per epoch: with fewer, smaller batches are tried
 LONGER, MUCH_LONGER = 3, 10  # times the epochs; the second where there are fewer than FEW updates
 FEW = 100
+HEAVY, LOST = 0.3, 0.1  # of the way to a perfect score, and of what can be learnt, that a training loses: one we would not leave so
 FURTHER_SEEDS = 0.35  # of the time is kept for them: what one seed shows proves nothing
 
 
@@ -88,6 +89,7 @@ class Effect:
     interval: Interval  # 95 %, unbounded from one seed
     closed: float  # share of the way from the unchanged score to a perfect one (for a loss: to 0)
     proved: bool  # from several seeds, by more than they explain
+    heavy: bool  # the unchanged training loses so much that we would not leave it so
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -136,12 +138,11 @@ class Trials:
         room = -base if self.metric == "loss" else 1 - base
         interval = mean_interval(torch.tensor(differences, dtype=torch.float64).numpy())
         chance = 2 * self.noise * math.sqrt(2 / len(seeds))
-        return Effect(
-            difference=difference,
-            interval=interval,
-            closed=difference / room if room > 0 else 0.0,
-            proved=len(seeds) > 1 and min(differences) > 0 and difference > max(chance, 1 / max(self.samples, 1)),
-        )
+        closed = difference / room if room > 0 else 0.0
+        proved = len(seeds) > 1 and min(differences) > 0 and difference > max(chance, 1 / max(self.samples, 1))
+        learnable = math.inf if self.constant is None else base + difference - self.constant
+        heavy = proved and closed >= HEAVY and (self.constant is None or difference >= LOST * learnable)
+        return Effect(difference=difference, interval=interval, closed=closed, proved=proved, heavy=heavy)
 
     def effect_of(self, change: Change | None) -> Effect | None:
         """What a finding's remedy did, where it was tried from several seeds."""

@@ -25,7 +25,6 @@ AMOUNT = {"batch": ("batch size",), "longer": ("longer",)}
 REGULARISATION = {"decay": ("no weight decay",), "dropout": ("no dropout",)}
 OPTIMIZER = {"optimizer": ("Adam",)}
 MOST = 0.7  # of what the best change brings
-FAULT, LOST = 0.3, 0.1  # of the way to a perfect score, and of what can be learnt, that a training loses: one we would not leave so
 ADVICE = 0.1
 NOTHING = 0.05  # of the loss of one batch: as good as not learnt by heart
 BY_HEART = 0.9
@@ -67,11 +66,13 @@ def _customary(trials: Trials) -> bool:
     return trials.rate is not None and low <= trials.rate <= high
 
 
-def _finding(trials: Trials, cause: str, name: str, where: str, said: Text, remedy: Text, **evidence: Any) -> list[Finding]:
+def _finding(
+    trials: Trials, cause: str, name: str, where: str, said: Text, remedy: Text, sure: bool = True, **evidence: Any
+) -> list[Finding]:
     arm = trials.longer if name == "longer" else trials.arms[name]
     assert arm is not None
     effect = trials.effect(arm)
-    heavy = effect.closed >= FAULT and (trials.constant is None or effect.difference >= LOST * (arm.score - trials.constant))
+    heavy = effect.heavy and sure
     closed: Mapping[str, Any] = {
         "metric": trials.metric, "score": trials.reference.score, "score_after": arm.score, "seeds": len(arm.scores),
         "difference": effect.difference, "noise_between_seeds": trials.noise, "steps": trials.steps,
@@ -147,6 +148,8 @@ def _rate(trials: Trials, cause: str, family: str, said: Text) -> list[Finding]:
         return []
     change = trials.arms[name].change
     assert change is not None
+    # a training that was cut short may get there with more steps: that a larger rate is faster is advice, unless nothing was learnt at all
+    sure = family == "rate down" or trials.whole or (trials.learnt or 0.0) < ADVICE
     rate = change.values["rate"]
     return _finding(
         trials,
@@ -155,6 +158,7 @@ def _rate(trials: Trials, cause: str, family: str, said: Text) -> list[Finding]:
         "learning_rate",
         said,
         text("learning rate {rate}", rate=f"{rate:g}"),
+        sure,
         learning_rate=trials.rate,
         better_rate=rate,
     )
