@@ -121,8 +121,8 @@ class Doze:
         ended = steps * self._passes
         self._losses = losses[ended:]
         if len(losses) >= ended:
-            for place, first in enumerate(range(0, ended, self._passes)):
-                recorder.course.append(recorder.step + place, sum(losses[first : first + self._passes]) / self._passes)
+            several = (losses[first : first + self._passes] for first in range(0, ended, self._passes))
+            recorder.course.extend(recorder.step, losses[:ended] if self._passes == 1 else (sum(part) / self._passes for part in several))
         recorder.step += steps
         recorder.forwards += calls
         recorder.backwards += ended

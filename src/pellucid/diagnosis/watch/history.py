@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass, field
 from operator import mul
 from typing import Any
@@ -83,6 +83,11 @@ class LossCourse:
         if len(self._new) >= 128 or step < 8:
             self.take_in()
 
+    def extend(self, step: int, values: Iterable[float]) -> None:
+        """The losses of successive steps, from `step` on."""
+        self._new.extend(enumerate(values, step))
+        self.take_in()
+
     def take_in(self) -> None:
         if not self._new:
             return
@@ -138,7 +143,7 @@ class LossCourse:
         if len(recent) < 8 or not math.isfinite(value):
             return False
         middle = sorted(recent)[len(recent) // 2]
-        return value - middle > max(12 * scatter(recent), 0.5 * abs(middle))
+        return value - middle > 0.5 * abs(middle) and value - middle > 12 * scatter(recent)
 
     def facts(self) -> dict[str, Any]:
         """The fields of LossFacts that hold the course."""

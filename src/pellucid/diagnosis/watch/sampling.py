@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import time
 
-SHARE = 0.01  # of the time of training that looks may take; passing events on takes the other part of what we promise
+SHARE = 0.0075  # of the time of training that looks may take; seeing the steps between takes the other part of what we promise
 EARLY = 32  # steps: the 1st, 2nd, 4th, ... 32nd are always looked at
 CLOSEST = 10  # steps between looks that are due
 ALARMS = 24  # looks that alarms may cause
-JUDGING = 0.003  # share of the time that judging the observations may take
+JUDGING = 0.002  # share of the time that judging the observations may take
 
 
 class Sampling:
