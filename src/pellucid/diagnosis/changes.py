@@ -1,4 +1,4 @@
-"""The change that a finding of a watched training stands for: what a watcher says in words, an experiment can try where it is mechanical."""
+"""The change that a finding of a watched training stands for: what a watcher says in words, an experiment can try."""
 
 from __future__ import annotations
 
