@@ -258,7 +258,7 @@ FAULTY: dict[str, dict[str, Program]] = {  # symptom -> programs that have it
     },
     "frozen_weights": {
         "cleared too early": replace(TABLE, step=cleared_too_early),
-        "detached": replace(TABLE, network=Cut, where="body"),
+        "detached_branch": replace(TABLE, network=Cut, where="body"),
         "sign": replace(TABLE, network=Rounded, where="body"),
         "unused layer": replace(TABLE, network=Unused, where="second"),
         "a group with rate 0": replace(TABLE, optimizer=first_group_at_rest, where="0"),

@@ -65,7 +65,7 @@ def test_the_root_is_told_with_what_it_explains() -> None:
         (finding("dead_relu"), finding("lr_too_high"), False),
         (finding("lr_too_high", "advice"), finding("nan"), False),  # the lighter does not explain the graver
         (finding("dead_relu"), finding("frozen_weights", cause="zero_gradient"), True),
-        (finding("dead_relu"), finding("frozen_weights", cause="detached"), False),
+        (finding("dead_relu"), finding("frozen_weights", cause="detached_branch"), False),
         (finding("lr_too_high"), finding("dead_relu", "good"), False),
         (finding("of another package"), finding("nan"), False),
     ],

@@ -127,7 +127,7 @@ def _without_gradient(seen: Observations, weights: Sequence[ParameterSeries]) ->
     found: list[Finding] = []
     if cut:
         found.append(_frozen(
-            cut, "detached", "fault", 0.95,
+            cut, "detached_branch", "fault", 0.95,
             text("No gradient reaches {names}, although these layers run: what they give is cut off from the loss.", names=_names(cut)),
             text("look for .detach(), .item(), .data, torch.no_grad() or a NumPy call between this layer and the loss"),
         ))  # fmt: skip
