@@ -178,6 +178,7 @@ class _Plan:
         self.changes: dict[str, Change | None] = {"": None}
         self.experiments: dict[str, Experiment] = {"": experiment}
         self.left_out: list[Text] = []
+        self.late: dict[str, None] = {}  # arms for which no time was left, in order
         self.steps = experiment.steps
         self.cost = 0.0  # seconds of the unchanged training's arm
 
@@ -237,7 +238,7 @@ class _Plan:
             return True
         kept = FURTHER_SEEDS * self.limit if seed == SEEDS[0] else 0.0
         if self.left() - kept < 1.3 * self.cost * (steps or self.steps) / self.steps:
-            self.left_out.append(text("{name}: no time was left", name=arm_words(name)))
+            self.late[name] = None
             return False
         if name not in self.experiments:
             try:
@@ -352,6 +353,7 @@ class _Plan:
         scattered = [_variance(list(arm.scores.values())) for arm in every if len(arm.scores) > 1]
         _, targets = self.experiment.samples("train" if self.experiment.test is None else "test", 2000)
         samples = len(first_tensor(targets))
+        late = [arm_words(name) for name in self.late if name not in self.runs]
         return Trials(
             metric=self.scoring.metric,
             steps=self.steps,
@@ -372,7 +374,7 @@ class _Plan:
             narrowest=self.narrowest,
             batch_size=None if isinstance(self.experiment.train, DataLoader) else self.experiment.batch_size,
             seconds=time.perf_counter() - self.began,
-            left_out=tuple(self.left_out),
+            left_out=(*([text("no time was left for these trials: {names}", names=late)] if late else []), *self.left_out),
         )
 
 
