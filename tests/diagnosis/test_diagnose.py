@@ -16,7 +16,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.utils.data import TensorDataset
+from torch.utils.data import DataLoader, TensorDataset
 
 import pellucid
 from pellucid.core.errors import ModelError, OptionError, OptionTypeError
@@ -172,6 +172,18 @@ def test_an_error_in_the_middle_of_a_training_is_a_finding() -> None:
     (error,) = [finding for finding in found if finding.symptom == "error"]
     assert "ValueError: no more" in str(error.summary)
     assert error.level == "fault"
+
+
+def test_batches_that_only_the_users_step_understands_are_still_watched() -> None:
+    def step(model: nn.Module, optimizer: Any, loss: Any, batch: Any) -> Tensor:
+        inputs, targets, _ = batch
+        return climbing(model, optimizer, loss, (inputs, targets))
+
+    loader = DataLoader(TensorDataset(X, Y, Y), 32, shuffle=True)
+    found = diagnose(experiment(train=loader, test=None, step=step), budget="2s")
+    assert [finding.symptom for finding in found if finding.level == "fault"] == ["flipped_gradient"]
+    assert found.left_out
+    assert not any("AssertionError" in str(note) for note in found.left_out)
 
 
 def test_a_stage_that_fails_does_not_stop_the_others(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -211,7 +211,7 @@ class _Diagnosing:
         from pellucid.diagnosis.program import Program
 
         program = Program.of(self.experiment, self.seed)
-        self.left_out.extend(program.notes if program.flow is None else ())
+        self.left_out.extend(program.notes if program.graph is None else ())
         self.look(Program, program)
 
     def contents(self) -> None:
