@@ -24,6 +24,8 @@ WAYS = {
     "controlled": text("established by a controlled experiment"),
 }
 LEVELS = {"fault": text("fault"), "advice": text("advice"), "good": text("good")}
+FINDINGS, NOTHING = text("Findings"), text("Nothing wrong has been found.")
+LEFT_OUT = text("Not looked at")
 SHOWN = 6  # numbers of evidence in a terminal
 APART = ("consequences", "also_established_by", "expected")  # evidence with a place of its own
 
@@ -58,10 +60,10 @@ class Report:
                 yield f"  {proof.summary}"
         if not any(finding.level != "good" for finding in self.diagnosis):
             yield ""
-            yield f"{MARKS['good']} {text('Nothing wrong has been found.')}"
+            yield f"{MARKS['good']} {NOTHING}"
         if self.diagnosis.left_out:
             yield ""
-            yield str(text("Not looked at:"))
+            yield f"{LEFT_OUT}:"
             for note in self.diagnosis.left_out:
                 yield f"  - {note}"
 
@@ -84,11 +86,13 @@ def _title(diagnosis: Diagnosis) -> str:
 def _facts(diagnosis: Diagnosis) -> Iterator[Text]:
     faults = sum(finding.level == "fault" for finding in diagnosis)
     advice = sum(finding.level == "advice" for finding in diagnosis)
+    one, many = text("1 fault"), text("{count} faults", count=faults)
+    piece, pieces = text("1 piece of advice"), text("{count} pieces of advice", count=advice)
     yield text(
         "{model}: {faults}, {advice}; the diagnosis took {time}.",
         model=_title(diagnosis),
-        faults=counted(faults, text("1 fault"), text("{count} faults", count=faults)),
-        advice=counted(advice, text("1 piece of advice"), text("{count} pieces of advice", count=advice)),
+        faults=counted(faults, one, many),
+        advice=counted(advice, piece, pieces),
         time=duration(sum(diagnosis.seconds.values())),
     )
     trial = diagnosis.trial
@@ -134,14 +138,15 @@ def _content(diagnosis: Diagnosis, proofs: Mapping[int, Verification]) -> str:
     parts = [
         *head_of_page(_title(diagnosis)),
         *(f"<p>{both(fact)}</p>" for fact in _facts(diagnosis)),
-        f"<h2>{both(text('Findings'))}</h2>",
+        f"<h2>{both(FINDINGS)}</h2>",
     ]
     for position, finding in enumerate(diagnosis):
         parts.append(_finding(finding, proofs.get(position)))
     if not any(finding.level != "good" for finding in diagnosis):
-        parts.append(f'<div class="finding good"><p>{both(text("Nothing wrong has been found."))}</p></div>')
+        parts.append(f'<div class="finding good"><p>{both(NOTHING)}</p></div>')
     if diagnosis.left_out:
-        parts.append(f"<h2>{both(text('Not looked at'))}</h2><ul>{''.join(f'<li>{both(note)}</li>' for note in diagnosis.left_out)}</ul>")
+        notes = "".join(f"<li>{both(note)}</li>" for note in diagnosis.left_out)
+        parts.append(f"<h2>{both(LEFT_OUT)}</h2><ul>{notes}</ul>")
     if diagnosis.observations is not None:
         parts += observed_curves(diagnosis.observations)
     parts.append("</div>")

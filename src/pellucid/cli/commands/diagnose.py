@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pellucid.cli.command import Command, GroupedOption, NamedArgument
+from pellucid.cli.layout import shorten
 from pellucid.cli.session import Session
 from pellucid.core.errors import OptionError, PellucidError
-from pellucid.core.language import text
+from pellucid.core.language import Text, text
 
 if TYPE_CHECKING:
     from pellucid.core.records import Verification
@@ -34,7 +35,7 @@ def _diagnose(session: Session, run: str, budget: str, verify: bool, output: str
     try:
         progress.waiting(text("reading the run and its data"))
         trained = load(run)
-        found = diagnose(trained, budget, tell=progress.waiting)
+        found = diagnose(trained, budget, tell=lambda said: progress.waiting(_fitting(session, said)))
         found.left_out = (*left_out(trained), *found.left_out)
         if verify:
             proofs = _proved(session, found, budget, progress)
@@ -54,6 +55,11 @@ def _diagnose(session: Session, run: str, budget: str, verify: bool, output: str
         session.out.prose(str(text("all of it, with curves: {path}", path=output)))
 
 
+def _fitting(session: Session, said: Text) -> Text:
+    """What is being done, on one line of a terminal, so that the next line can replace it."""
+    return text("{sentence}", sentence=shorten(str(said), session.err.columns - 5)) if session.err.live else said
+
+
 def _proved(session: Session, found: Diagnosis, budget: str, progress: Any) -> dict[int, Verification]:
     """The remedies of the first findings, trained again from several seeds, within the budget once more."""
     from pellucid.diagnosis.verification import BUDGET
@@ -62,7 +68,8 @@ def _proved(session: Session, found: Diagnosis, budget: str, progress: Any) -> d
     proofs: dict[int, Verification] = {}
     seconds = BUDGET.check(budget)
     for place in chosen:
-        progress.waiting(text("proving the remedy of {cause}", cause=found[place].cause or found[place].symptom))
+        said = text("proving the remedy of {cause}", cause=found[place].cause or found[place].symptom)
+        progress.waiting(_fitting(session, said))
         try:
             proofs[place] = found[place].verify(budget=seconds / len(chosen))
         except PellucidError as error:
