@@ -14,6 +14,13 @@ from pellucid.diagnosis.contents import Contents
 from pellucid.diagnosis.experiment import Experiment
 from pellucid.diagnosis.registry import symptoms
 
+QUICK = 2  # sets of each cause in the default suite
+CASES = [
+    pytest.param(cause, name, marks=() if place < QUICK else pytest.mark.slow)
+    for cause, sets in FAULTY.items()
+    for place, name in enumerate(sets)
+]
+
 
 @pytest.fixture(autouse=True)
 def _one_thread() -> None:
@@ -33,7 +40,7 @@ def test_every_cause_has_cases() -> None:
     assert set(FAULTY) == set(symptoms(reads=Contents))
 
 
-@pytest.mark.parametrize(("cause", "name"), [(cause, name) for cause, sets in FAULTY.items() for name in sets])
+@pytest.mark.parametrize(("cause", "name"), CASES)
 def test_the_cause_is_found(cause: str, name: str) -> None:
     findings = found(FAULTY[cause][name]())
     mine = [finding for finding in findings if finding.symptom == cause]
@@ -57,6 +64,7 @@ def test_nothing_is_a_fault_in_healthy_data(name: str) -> None:
     assert faults(HEALTHY[name]()) == {}
 
 
+@pytest.mark.slow
 @pytest.mark.shared_data
 @pytest.mark.parametrize("name", real(Path()))
 def test_nothing_is_a_fault_in_real_data(name: str, shared_data: Path) -> None:
