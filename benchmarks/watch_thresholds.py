@@ -5,7 +5,8 @@
 The programs are those of tests/diagnosis/symptoms: networks of many kinds, optimisers, data and loops, and the same with one thing wrong.
 For each statistic the extremes over healthy and faulty programs stand beside the threshold: the margin is the factor from the threshold to
 the nearest healthy program. Then every program is examined: how many faults are found, as a root or as a consequence, and how many
-healthy programs raise an alarm. The exit status is 1 where a healthy program raises a fault.
+healthy programs raise an alarm. The exit status is 1 where more than 1 % of the healthy trainings raise a fault, more than 5 % an
+advice, or less than 95 % of the faults are found.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 from diagnosis.symptoms.faults import FAULTY
 from diagnosis.symptoms.healthy import ADVICE, HEALTHY
 from diagnosis.symptoms.programs import observed
+from diagnosis.symptoms.unusual import UNUSUAL
 from pellucid.diagnosis.causes import examine
 from pellucid.diagnosis.course import course_of, latest, numbers
 from pellucid.diagnosis.observations import Observations
@@ -47,7 +49,7 @@ class Statistic:
 
 def does_not_learn(seen: Observations) -> bool:
     course = course_of(seen)
-    return course is not None and course.minimised and not step_size.learns(course, seen)
+    return course is not None and course.minimised and not course.learns
 
 
 def dead(seen: Observations) -> float | None:
@@ -104,7 +106,7 @@ def second_step(seen: Observations) -> float | None:
 STATISTICS = [
     Statistic("vanishing_gradient", "gradient per weight, first layer / last", gradients.backward_ratio, gradients.FADED, False),
     Statistic("exploding_gradient", "gradient per activation, first layer / last", gradients.backward_growth, gradients.GROWN, True),
-    Statistic("exploding_gradient", "|g| |w| / L", gradients.sensitivity, gradients.SENSITIVE, True),
+    Statistic("exploding_gradient", "|g| |w| / L", lambda seen: gradients.sensitivity(seen)[0], gradients.SENSITIVE, True),
     Statistic("lr_too_high", "update / weight, second largest", second_step, step_size.LARGE_STEP, True, does_not_learn),
     Statistic("lr_too_high", "promised fall / loss", largest_fall, step_size.UNSTABLE, True, does_not_learn),
     Statistic("lr_too_low", "largest update / weight", largest_step, step_size.SMALL_STEP, False, does_not_learn),
@@ -146,7 +148,8 @@ def main() -> int:
     seeds = range(parser.parse_args().seeds)
     torch.set_num_threads(1)
     warnings.filterwarnings("ignore", message="Using a target size")
-    healthy = {(name, seed): observed(HEALTHY[name], seed) for name in HEALTHY for seed in seeds}
+    right = {**HEALTHY, **UNUSUAL}
+    healthy = {(name, seed): observed(program, seed) for name, program in right.items() for seed in seeds}
     faulty = {
         symptom: {(name, seed): observed(programs[name], seed) for name in programs for seed in seeds}
         for symptom, programs in FAULTY.items()
@@ -159,7 +162,7 @@ def main() -> int:
         roots = sum(any(finding.symptom == name for finding in examine(seen)) for seen in runs.values())
         found = sum(name in told(seen) for seen in runs.values())
         recall.append(
-            {"symptom": name, "programs x seeds": len(runs), "found": found, "as the root": roots, "met": met(found == len(runs))}
+            {"symptom": name, "programs x seeds": len(runs), "found": found, "as the root": roots, "met": met(found >= 0.95 * len(runs))}
         )
     alarms: list[dict[str, Any]] = []
     for (name, seed), seen in healthy.items():
@@ -168,12 +171,13 @@ def main() -> int:
                 alarms.append({"program": name, "seed": seed, "level": finding.level, "finding": str(finding.summary)})
     faults = sum(alarm["level"] == "fault" for alarm in alarms)
     print(table(recall))
-    print(f"\n{len(healthy)} healthy trainings ({len(HEALTHY)} programs): {faults} faults, {len(alarms) - faults} advices")
+    print(f"\n{len(healthy)} healthy trainings ({len(right)} programs): {faults} faults, {len(alarms) - faults} advices")
     for alarm in alarms:
         print(f"    {alarm['program']}, seed {alarm['seed']}: {alarm['level']}: {alarm['finding']}")
     print()
     report("watch_thresholds", rows, {"recall": recall, "healthy": len(healthy), "alarms": alarms})
-    return verdict([*rows, *recall, {"alarms": faults, "met": met(faults == 0)}])
+    few = faults <= 0.01 * len(healthy) and len(alarms) - faults <= 0.05 * len(healthy)
+    return verdict([*rows, *recall, {"alarms": len(alarms), "met": met(few)}])
 
 
 if __name__ == "__main__":

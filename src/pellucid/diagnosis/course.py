@@ -17,6 +17,9 @@ NON_NEGATIVE = frozenset(
     }
 )  # fmt: skip
 
+NOT_LEARNT = 0.05  # of the way from the loss of a constant answer to 0
+DIVERGED = 2.0  # times the loss that it started from
+JUDGED_STEPS = 50  # before "it does not learn" is more than a slow start, or the swing with which a full batch finds its valley
 LEAST_TARGETS = 64  # seen, before their entropy or variance is known to a few per cent
 
 
@@ -56,6 +59,7 @@ class Course:
     initial: float  # of the very first step, before any update
     trivial: float | None  # the loss of the best constant answer, where the targets were seen
     guess: float | None  # the loss of an answer without knowledge of the classes' shares, ln K: what a weighted loss starts from
+    finite: bool  # at every step
     minimised: bool  # a loss of a known kind that is at least 0 and belongs to this model alone: it should fall
 
     @property
@@ -83,6 +87,21 @@ class Course:
         """`learnt` and two standard errors of it: what it may be, as far as the noise of the loss lets one say."""
         error = self.now_error if self.reference == self.trivial else math.hypot(self.first_error, self.now_error)
         return self.learnt + (2 * error / self.reference if self.reference > 0 else 0.0)
+
+    @property
+    def learns(self) -> bool:
+        """Whether the loss has fallen, from chance or from the start, by more than chance and materially."""
+        return self.fell() and self.learnt > NOT_LEARNT and self.finite
+
+    @property
+    def fails(self) -> bool:
+        """Whether it is known that the network does not learn: not so much as would matter can hide in the noise of the loss.
+
+        Between this and `learns` lies what cannot be told yet.
+        """
+        if not self.finite or self.now > DIVERGED * max(self.initial, self.trivial or 0.0):
+            return True
+        return self.steps >= JUDGED_STEPS and self.learnt_at_most < NOT_LEARNT
 
     def fell(self, deviations: float = 3.0) -> bool:
         """Whether the loss is lower than at first by more than chance."""
@@ -121,6 +140,7 @@ def course_of(seen: Observations) -> Course | None:
         initial=first if loss.first is None else loss.first,
         trivial=trivial_loss(seen),
         guess=guessing_loss(seen),
+        finite=seen.loss.nonfinite == 0,
         minimised=minimised,
     )
 

@@ -10,7 +10,6 @@ from pellucid.core.records import Finding
 from pellucid.diagnosis.course import course_of, latest, numbers
 from pellucid.diagnosis.observations import LayerSeries, Observations
 from pellucid.diagnosis.registry import symptom
-from pellucid.diagnosis.symptoms.step_size import fails, learns
 
 LEAST_STEPS = 20  # updates
 LOOKS = 3  # in a row, before something is called lasting
@@ -39,8 +38,8 @@ def dead_relu(seen: Observations) -> list[Finding]:
         return []
     course = course_of(seen)
     whole = sum(layer.units * share for layer, share in shares.items()) / sum(layer.units for layer in shares)
-    stuck = course is not None and course.minimised and fails(course, seen)
-    learning = course is not None and course.minimised and learns(course, seen)
+    stuck = course is not None and course.minimised and course.fails
+    learning = course is not None and course.minimised and course.learns
     harm = whole >= (DEAD_ADVICE if stuck else DEAD_FAULT) or bool(constant_output(seen))
     told = [layer for layer in worst if layer.units >= SEVERAL or ((harm or stuck) and shares[layer] >= DEAD_FAULT)]
     if not told:
@@ -96,7 +95,7 @@ def saturation(seen: Observations) -> list[Finding]:
     layer, share = stuck[0]
     low, high = layer.bounds or (None, None)
     course = course_of(seen)
-    fault = course is not None and course.minimised and fails(course, seen)
+    fault = course is not None and course.minimised and course.fails
     if not fault and layer.units < SEVERAL:
         return []  # a few gates that are open, or shut
     return [

@@ -125,6 +125,7 @@ def exploding_gradient(seen: Observations) -> list[Finding]:
     Either the gradient with respect to the first layer's activations is a multiple of that of the last, or the loss changes a thousand
     times as much as a layer's weights, or scores that have grown through the layers make the first cross-entropy a multiple of ln K. A
     loss that is summed over samples, and inputs or targets in units of their own, make the gradient's norm large and none of these ratios.
+    Where the network learns, nothing is said: a gradient that is clipped, or normalised by the optimizer, does no harm.
 
     Source: R. Pascanu, T. Mikolov and Y. Bengio, On the difficulty of training recurrent neural networks, 2013, section 2; the loss of a
     network that knows nothing: A. Karpathy, CS231n notes, Neural networks 3, "Sanity checks".
@@ -134,7 +135,7 @@ def exploding_gradient(seen: Observations) -> list[Finding]:
     several = any(look.backwards > 1 for look in seen.looks[:1])  # a closure's later passes are not at the first weights
     start = course.initial / course.guess if course is not None and course.guess and not several else 0.0
     start = start if max(growth, forward_growth(seen) or 0.0) >= LARGER else 0.0
-    if growth < GROWN and change < SENSITIVE and start < UNKNOWING:
+    if (growth < GROWN and change < SENSITIVE and start < UNKNOWING) or (course is not None and course.learns):
         return []
     layers = matrices(seen)
     norm = next(iter(numbers(seen.gradients.raw_norm or seen.gradients.norm)), math.nan)

@@ -9,7 +9,7 @@ from statistics import median
 
 from pellucid.core.language import Text, text
 from pellucid.core.records import Finding
-from pellucid.diagnosis.course import Course, course_of, entry, numbers
+from pellucid.diagnosis.course import DIVERGED, JUDGED_STEPS, NOT_LEARNT, Course, course_of, entry, numbers
 from pellucid.diagnosis.curves import shown
 from pellucid.diagnosis.noise import falling
 from pellucid.diagnosis.observations import Observations
@@ -26,9 +26,6 @@ FIRST_STEP = 0.03  # update over weight of the first step, the largest that the 
 CUSTOMARY_RATE = 1e-3  # of Adam: D. Kingma and J. Ba, Adam, 2015, algorithm 1; for tuning BERT, 2e-5 to 5e-5 (J. Devlin et al., 2019)
 SLOW = 5e-5  # of the loss that a step promises to take away: 20 000 such steps for all of it
 LEAST_STEPS = 20
-JUDGED_STEPS = 50  # before "it does not learn" is more than a slow start, or the swing with which a full batch finds its valley
-NOT_LEARNT = 0.05  # of the way from the loss of a constant answer to 0
-DIVERGED = 2.0  # times the loss that it started from
 WINDOW = 30  # steps in which turning points are counted
 ALTERNATING = 0.95  # share of turning points: 3.3 deviations above two thirds for 28 inner values
 SWING = 0.05  # of the loss, from step to step
@@ -39,6 +36,9 @@ FAR = 10.0  # root mean square of inputs or targets; 1 where they are standardis
 LIKELY_RATE = 1.0  # above it the rate is to blame, whatever the size of inputs and targets
 DECAYED = 1e-3  # of its largest value: a learning rate that does nothing any more
 MUCH_LEFT, LITTLE_LEFT = 0.5, 0.1  # of the loss that learning started from
+
+
+_SIZE, _VALUE = text("their size"), text("its value")  # in the middle of a sentence
 
 
 def relative_steps(seen: Observations) -> list[float]:
@@ -90,7 +90,7 @@ def lr_too_high(seen: Observations) -> list[Finding]:
     step = sorted(steps)[-2] if len(steps) > 1 else max(steps, default=0.0) if seen.loss.nonfinite else 0.0
     fall = max(falls, default=0.0)
     thrown = course.highest > THROWN * course.initial and seen.gradients.backwards_per_step < 1.5  # a line search tries far points
-    failing = fails(course, seen) or (step >= LARGE_STEP and seen.steps >= JUDGED_STEPS and course.learnt < -NOT_LEARNT)
+    failing = course.fails or (step >= LARGE_STEP and seen.steps >= JUDGED_STEPS and course.learnt < -NOT_LEARNT)
     if (step < LARGE_STEP and fall < UNSTABLE) or not (failing or (thrown and step >= LARGE_STEP)):
         return []
     rate, far = largest_rate(seen), far_from_one(seen)
@@ -120,9 +120,9 @@ def _too_large(rate: float | None, step: float, fall: float, course: Course, see
     """What is too large, by which sign, and what came of it."""
     what = text("The steps are too large") if rate is None else text("The learning rate {rate} is too high", rate=f"{rate:.4g}")
     sign = (
-        text("one step changes the weights by {share}", share=_times(step, text("their size")))
+        text("one step changes the weights by {share}", share=_times(step, _SIZE))
         if step >= LARGE_STEP
-        else text("judged by its slope, the loss would have to fall by {share} in one step", share=_times(fall, text("its value")))
+        else text("judged by its slope, the loss would have to fall by {share} in one step", share=_times(fall, _VALUE))
     )
     if seen.loss.nonfinite:
         came = text("the loss is no longer a finite number")
@@ -140,21 +140,6 @@ def _times(ratio: float, of: Text) -> Text:
         if ratio > 1000
         else text("{ratio} times {of}", ratio=f"{ratio:.{int(ratio < 10)}f}", of=of)
     )
-
-
-def learns(course: Course, seen: Observations) -> bool:
-    """Whether the loss has fallen, from chance or from the start, by more than chance and materially."""
-    return course.fell() and course.learnt > NOT_LEARNT and seen.loss.nonfinite == 0
-
-
-def fails(course: Course, seen: Observations) -> bool:
-    """Whether it is known that the network does not learn: not so much as would matter can hide in the noise of the loss.
-
-    Between this and `learns` lies what cannot be told yet.
-    """
-    if seen.loss.nonfinite or course.now > DIVERGED * max(course.initial, course.trivial or 0.0):
-        return True
-    return seen.steps >= JUDGED_STEPS and course.learnt_at_most < NOT_LEARNT
 
 
 def far_from_one(seen: Observations) -> tuple[str, Text] | None:
@@ -238,7 +223,7 @@ def decayed(seen: Observations, course: Course) -> list[Finding]:
     rates = [max(rates, default=0.0) for rates in seen.learning_rates]
     peak = max(rates, default=0.0)
     late = next((place for place in range(len(rates)) if max(rates[place:]) <= DECAYED * peak), None)
-    if late is None or peak == 0.0 or (learns(course, seen) and course.now < LITTLE_LEFT * course.reference):
+    if late is None or peak == 0.0 or (course.learns and course.now < LITTLE_LEFT * course.reference):
         return []
     since = seen.learning_rate_steps[late]
     if seen.steps - since < max(JUDGED_STEPS, since):
@@ -284,7 +269,7 @@ def too_slow(seen: Observations, course: Course) -> list[Finding]:
     By the first order, a step takes D = -<g, u> / L of the loss away, noise of the gradient included: an upper bound of the pace.
     """
     rate, steps = largest_rate(seen), [ratio for weight in matrices(seen) for ratio in numbers(weight.ratio)]
-    if not rate or not steps or learns(course, seen) or _rising(seen):
+    if not rate or not steps or course.learns or _rising(seen):
         return []
     falls = demanded_falls(seen)
     step, pace = max(steps), sum(falls) / len(falls) if falls else None
@@ -381,7 +366,7 @@ def oscillation(seen: Observations) -> list[Finding]:
     return [
         Finding(
             symptom="oscillation",
-            level="advice" if learns(course, seen) else "fault",
+            level="advice" if course.learns else "fault",
             confidence=0.9,
             where="learning_rate",
             summary=text(
@@ -414,7 +399,7 @@ def plateau(seen: Observations) -> list[Finding]:
 
 def out_of_reach(seen: Observations, course: Course) -> list[Finding]:
     """Steps of a customary size get nowhere, because the targets are far from what outputs begin with, or the inputs are far from 1."""
-    if seen.steps < JUDGED_STEPS or learns(course, seen):
+    if seen.steps < JUDGED_STEPS or course.learns:
         return []
     cause, remedy = far_from_one(seen) or (None, None)
     falls, level = demanded_falls(seen), "fault"
