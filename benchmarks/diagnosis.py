@@ -68,7 +68,7 @@ def labels(kind: str, name: str) -> dict[str, Any]:
     """What is known of a program, as plain values."""
     program = loaded(kind, name)
     if kind == "healthy":
-        return {"name": name, "kind": kind, "part": "healthy", "causes": [], "also": sorted(program.advice), "where": []}
+        return {"name": name, "kind": kind, "part": program.part, "causes": [], "also": sorted(program.advice), "where": []}
     found = {
         "name": name, "kind": kind, "part": "real" if kind == "real" else program.part, "causes": sorted(program.causes),
         "also": sorted(program.also), "where": list(program.where), "structural": program.structural, "early": program.early,
@@ -185,8 +185,12 @@ def told_name(finding: dict[str, Any]) -> str:
 
 
 def placed(finding: dict[str, Any], result: dict[str, Any]) -> bool:
-    """Whether `where` is one of the places, a part of one, or names one as a word; "FILE:LINE" within the programs' own code counts."""
+    """Whether `where` is one of the places, a part of one, or names one as a word, or is the FILE:LINE of the cause."""
     where = (finding["where"] or "").lower()
+    if (line := source_line(where)) is not None:
+        from diagnosis_programs.faults import CODE
+
+        return any(word in line for word in CODE.get(result["cause"], ()))
     words = {word for word in where.replace(",", " ").replace("(", " ").replace(")", " ").split() if word}
     for place in (place.lower() for place in result["where"]):
         if where == place or where.startswith(place + ".") or place in words or any(word.startswith(place + ".") for word in words):
@@ -194,6 +198,16 @@ def placed(finding: dict[str, Any], result: dict[str, Any]) -> bool:
         if place and place.isidentifier() and len(place) > 3 and place in where:
             return True
     return False
+
+
+def source_line(where: str) -> str | None:
+    """The text of "file.py:12" where that file is one of the programs'."""
+    name, _, number = where.rpartition(":")
+    path = COSTS.parent / name
+    if not (name.endswith(".py") and number.isdigit() and path.is_file()):
+        return None
+    lines = path.read_text(encoding="utf-8").splitlines()
+    return lines[int(number) - 1] if int(number) <= len(lines) else None
 
 
 def must_be_told(result: dict[str, Any]) -> bool:
@@ -263,7 +277,7 @@ def summary(results: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """The rows of the table: real cases first, then tuning and held-out, then the healthy ones."""
     rows: list[dict[str, Any]] = []
     for part in ("real", "tuning", "held-out"):
-        chosen = [result for result in results if result["part"] == part]
+        chosen = [result for result in results if result["part"] == part and result["kind"] != "healthy"]
         if not chosen:
             continue
         for name, (value, number) in measures(chosen).items():
@@ -274,28 +288,36 @@ def summary(results: list[dict[str, Any]]) -> list[dict[str, Any]]:
                 {"part": part, "measure": name, "value": f"{value:.3f}", "of": number, "goal": f">= {goal:g}" if goal else "",
                  "met": met(value >= goal) if goal and part == "held-out" else ""}
             )  # fmt: skip
-        error, number, _ = calibration(chosen + [result for result in results if result["part"] == "healthy"])
+        error, number, _ = calibration([result for result in results if result["part"] == part])
         rows.append(
-            {"part": part, "measure": "calibration error, with the healthy", "value": f"{error:.3f}", "of": number,
+            {"part": part, "measure": "calibration error, healthy programs included", "value": f"{error:.3f}", "of": number,
              "goal": f"<= {CALIBRATION_GOAL}", "met": met(error <= CALIBRATION_GOAL) if part == "held-out" else ""}
         )  # fmt: skip
         seconds = [result["seconds"] for result in chosen]
         rows.append({"part": part, "measure": TIME, "value": f"{median(seconds):.1f} ({max(seconds):.1f})", "of": len(seconds)})
-    healthy = [result for result in results if result["part"] == "healthy"]
-    if healthy:
-        accused = sum(any(finding["level"] == "fault" for finding in result["findings"]) for result in healthy)
-        low, high = wilson(accused, len(healthy))
-        advice = fmean(sum(finding["level"] == "advice" for finding in result["findings"]) for result in healthy)
-        seconds = [result["seconds"] for result in healthy]
-        rows += [
-            {"part": "healthy", "measure": "programs with any fault", "value": f"{accused / len(healthy):.3f} [{low:.3f}, {high:.3f}]",
-             "of": len(healthy), "goal": f"<= {HEALTHY_GOAL}", "met": met(accused / len(healthy) <= HEALTHY_GOAL)},
-            {"part": "healthy", "measure": "advice per program", "value": f"{advice:.2f}", "of": len(healthy), "goal": "", "met": ""},
-            {"part": "healthy", "measure": "failed", "value": f"{sum(result['error'] is not None for result in healthy)}",
-             "of": len(healthy), "goal": "", "met": ""},
-            {"part": "healthy", "measure": TIME, "value": f"{median(seconds):.1f} ({max(seconds):.1f})", "of": len(seconds)},
-        ]  # fmt: skip
+    for part in ("tuning", "held-out"):
+        if healthy := [result for result in results if result["kind"] == "healthy" and result["part"] == part]:
+            rows += of_healthy(part, healthy)
     return rows
+
+
+def of_healthy(part: str, healthy: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Alarms and advice about programs without a fault."""
+    accused, number = sum(any(finding["level"] == "fault" for finding in result["findings"]) for result in healthy), len(healthy)
+    low, high = wilson(accused, number)
+    advice = fmean(sum(finding["level"] == "advice" for finding in result["findings"]) for result in healthy)
+    seconds = [result["seconds"] for result in healthy]
+    reached = met(accused / number <= HEALTHY_GOAL) if part == "held-out" else ""
+    values = {
+        "programs with any fault": f"{accused / number:.3f} [{low:.3f}, {high:.3f}]",
+        "advice per program": f"{advice:.2f}",
+        "failed": f"{fmean(result['error'] is not None for result in healthy):.3f}",
+        TIME: f"{median(seconds):.1f} ({max(seconds):.1f})",
+    }
+    rows = [
+        {"part": f"{part}, healthy", "measure": name, "value": value, "of": number, "goal": "", "met": ""} for name, value in values.items()
+    ]
+    return [{**rows[0], "goal": f"<= {HEALTHY_GOAL}", "met": reached}, *rows[1:]]
 
 
 def by_cause(results: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -320,12 +342,14 @@ def chosen_programs(arguments: argparse.Namespace) -> list[tuple[str, str]]:
     thin = 5 if arguments.quick else 1
     for part in ("tuning", "held-out"):
         every += [("fault", name) for name in [name for name in faults.sample() if faults.part_of(name) == part][::thin]]
-    every += [("healthy", name) for name in healthy.NAMES[::thin]]
+    every += [
+        ("healthy", name) for part in ("tuning", "held-out") for name in [n for n in healthy.NAMES if healthy.part_of(n) == part][::thin]
+    ]
     if arguments.only:
         every = [pair for pair in dict.fromkeys(every + [("fault", name) for name in all_faults()]) if arguments.only in pair[1]]
     if arguments.part:
-        kind = arguments.part if arguments.part in ("real", "healthy") else "fault"
-        every = [pair for pair in every if pair[0] == kind and (kind != "fault" or faults.part_of(pair[1]) == arguments.part)]
+        of = {"fault": faults.part_of, "healthy": healthy.part_of, "real": lambda name: "real"}
+        every = [(kind, name) for kind, name in every if arguments.part in (kind, of[kind](name))]
     return every
 
 
@@ -370,9 +394,9 @@ def main() -> int:
     size.add_argument("--full", action="store_true", help="all programs")
     parser.add_argument("--part", choices=("real", "tuning", "held-out", "healthy"))
     parser.add_argument("--only", metavar="NAME", help="programs whose name contains this, of all that can be made")
-    parser.add_argument("--budget", type=float, help="seconds for one diagnosis (quick: 10, full: 20)")
+    parser.add_argument("--budget", type=float, help="seconds for one diagnosis (quick: 6, full: 20)")
     parser.add_argument(
-        "--verify", type=int, metavar="N", help="verify the remedy in every N-th program with a fault (quick: 3, full: 1; 0: none)"
+        "--verify", type=int, metavar="N", help="verify the remedy in every N-th program with a fault (quick: 4, full: 1; 0: none)"
     )
     parser.add_argument("--workers", type=int, default=min(2, os.cpu_count() or 1))
     parser.add_argument("--limit", type=float, help="begin no program after so many seconds")
@@ -382,8 +406,8 @@ def main() -> int:
     prepare()
     if arguments.costs:
         return measure_costs(arguments.workers)
-    budget = arguments.budget or (10.0 if arguments.quick else 20.0)
-    every = arguments.verify if arguments.verify is not None else (3 if arguments.quick else 1)
+    budget = arguments.budget or (6.0 if arguments.quick else 20.0)
+    every = arguments.verify if arguments.verify is not None else (4 if arguments.quick else 1)
     costs = measured_costs()
     programs = chosen_programs(arguments)
     results: list[dict[str, Any]] = []

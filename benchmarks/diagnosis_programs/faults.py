@@ -67,6 +67,29 @@ class Program:
     experiment: Experiment
 
 
+CODE = {  # cause -> words of the source line at which it stands: a place may be told as FILE:LINE
+    name: tuple(words.split())
+    for name, words in {
+        "wrong_output_activation": "design.output softmax sigmoid relu tanh",
+        "missing_output_activation": "design.output log softmax nll head out",
+        "wrong_loss": "loss entropy head out",
+        "double_softmax": "design.output softmax sigmoid",
+        "softmax_wrong_axis": "design.output softmax",
+        "wrong_output_units": "design.output head out - expand",
+        "unstable_loss": "log exp sqrt",
+        "loss_reduction_sum": "sum",
+        "shape_broadcast": "- mse loss",
+        "missing_activation": "design.hidden hidden linear layer",
+        "wrong_hidden_activation": "design.hidden activation softmax",
+        "saturating_activation": "design.hidden activation sigmoid",
+        "detached_branch": "detach .data no_grad",
+        "wrong_mode": "dropout drop eval",
+        "leaky_batch": "mixed view mean",
+        "wrong_gradient": "apply gradient backward",
+        "flipped_gradient": "-value -base.loss backward",
+        "missing_zero_grad": "step backward",
+    }.items()
+}
 ROWS: dict[str, Row] = {}
 
 
