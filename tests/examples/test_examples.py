@@ -51,4 +51,4 @@ def test_script(name: str, tmp_path: Path) -> None:
     found = re.search(pattern, done.stdout)
     assert found, done.stdout
     assert float(found[1]) >= least
-    assert {path.name for path in tmp_path.iterdir()} <= {"runs", "watch.html"}
+    assert {path.name for path in tmp_path.iterdir()} <= {"runs", "watch.html", "diagnosis.html"}
