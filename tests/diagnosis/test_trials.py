@@ -191,6 +191,28 @@ def test_samples_that_influence_each_other_are_seen() -> None:
     assert batch.dependence > 0.01
 
 
+class AlwaysDropping(nn.Module):
+    """A dropout by hand that does not know the mode."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body, self.head = nn.Linear(8, 32), nn.Linear(32, K)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        hidden = torch.relu(self.body(inputs))
+        return self.head(hidden * (torch.rand(hidden.shape) > 0.5) * 2)
+
+
+def test_a_dropout_that_is_never_switched_off_is_seen() -> None:
+    batch = checked(Experiment(**{**BASE, "model": AlwaysDropping}), 20.0)
+    assert batch.drawn is not None
+    assert batch.drawn > 0.01
+    assert batch.dependence is not None
+    assert batch.dependence < 1e-4
+    kept = checked(Experiment(**{**BASE, "model": ALONE["dropout"]}), 20.0)
+    assert kept.drawn == 0.0
+
+
 def test_a_model_that_raises_leaves_a_note() -> None:
     class Raising(nn.Module):
         def __init__(self) -> None:

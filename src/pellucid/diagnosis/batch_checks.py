@@ -34,6 +34,7 @@ class BatchChecks:
     constant_loss: float | None = None  # what the same number of updates reach when all inputs are one and the same
     wrong_gradient: tuple[str, ...] = ()  # parameters whose gradient is not the slope of the loss
     gradient_error: float | None = None  # the largest relative difference of slope and gradient
+    drawn: float | None = None  # change of outputs in evaluation mode from one pass to the next, over the outputs' size
     dependence: float | None = None  # change of a sample's output when the other samples change, over the output's size
     notes: tuple[Text, ...] = ()
 
@@ -175,11 +176,19 @@ def _dependence(experiment: Experiment, ends: float) -> dict[str, Any]:
         before = called(model, inputs)
         seed_all(0)
         after = called(model, other)
-    before, after = first_tensor(before), first_tensor(after)
+        seed_all(1)
+        again = called(model, inputs)
+    single = isinstance(before, Tensor)  # several outputs may be samples of a distribution, as a variational autoencoder draws
+    before, after, again = first_tensor(before), first_tensor(after), first_tensor(again)
     if before.dim() == 0 or len(before) != size:
         return {}
     spread = float((before - before.mean(0)).abs().mean()) + float(before.abs().mean()) * 1e-3
-    return {"dependence": float((before[0] - after[0]).abs().max()) / spread if spread > 0 else 0.0}
+    if spread <= 0:
+        return {"dependence": 0.0, "drawn": 0.0 if single else None}
+    return {
+        "dependence": float((before[0] - after[0]).abs().max()) / spread,
+        "drawn": float((before - again).abs().mean()) / spread if single else None,
+    }
 
 
 def _moved(tensor: Tensor, size: int) -> Tensor:

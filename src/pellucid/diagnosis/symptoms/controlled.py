@@ -341,6 +341,31 @@ def leaky_batch(trials: Trials) -> list[Finding]:
     ]
 
 
+@symptom("tried_wrong_mode", reads=Trials)
+def wrong_mode(trials: Trials) -> list[Finding]:
+    """A classifier answers at random in evaluation mode: dropout that is never switched off, of whatever form."""
+    drawn = trials.batch.drawn
+    if drawn is None or drawn < TOUCHED or trials.metric != "accuracy":
+        return []
+    return [
+        Finding(
+            symptom="wrong_mode",
+            cause="wrong_mode",
+            level="fault",
+            confidence=0.8,
+            where="model",
+            summary=text(
+                "In evaluation mode the same inputs get another output each time: from one pass to the next outputs change by {share} of "
+                "their spread.",
+                share=shown(drawn),
+            ),
+            evidence={"changed": drawn, "expected": {"changed": "0"}},
+            remedy=text("draw random numbers only while self.training is true; give F.dropout training=self.training"),
+            established_by="controlled",
+        )
+    ]
+
+
 @symptom("wrong_gradient", reads=Trials)
 def wrong_gradient(trials: Trials) -> list[Finding]:
     """The gradient is not the slope of the loss."""
