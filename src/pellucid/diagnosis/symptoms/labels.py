@@ -29,8 +29,8 @@ OTHER_SHARES = 0.25  # half the sum of the differences of the classes' shares be
 SURE = 1 / 3  # of the samples: those on which a probe is surest
 FLAT = 0.45  # of the error of all samples that the surest third has: errors that have nothing to do with how hard a sample is
 # Share of labels that look wrong among the surest third (lower end of its interval) plus by how much the probe does better on the test
-# part. Of 44 healthy sets the largest was 0.083 (most below 0.03) but for grades; with 10 % of wrong labels 0.04 to 0.15, with 20 % from
-# 0.12.
+# part. Of 48 healthy sets the largest was 0.083 (41 below 0.02) but for grades; with 10 % of wrong labels 0.03 to 0.15, with 20 % from
+# 0.13: benchmarks/LOG.md.
 NOISY, VERY_NOISY = 0.05, 0.1
 SHIFTS = (1, -1, 2, -2, 3, -3, 4, -4, 5, -5)
 MISALIGNED = 0.3  # of what a shift finds, that the order as it stands may find
