@@ -252,6 +252,8 @@ def capacity(trials: Trials) -> list[Finding]:
     network, batch = trials.network, trials.batch
     if network is None or trials.constant is None or helping(trials) or batch.wrong_gradient or not trials.whole:
         return []
+    if trials.longer is None or (trials.rate is not None and not {"learning rate x 10", "learning rate x 0.1"} <= set(trials.arms)):
+        return []  # not tried yet
     mine, others = trials.reference, network
     room, train_room = 1 - mine.score, 1 - mine.train_score
     better = others.score - mine.score
