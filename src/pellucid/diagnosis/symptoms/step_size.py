@@ -87,7 +87,9 @@ def lr_too_high(seen: Observations) -> list[Finding]:
     if course is None or (not course.minimised and seen.nonfinite is None):
         return []
     steps, falls = relative_steps(seen), demanded_falls(seen)
-    step = sorted(steps)[-2] if len(steps) > 1 else max(steps, default=0.0) if seen.loss.nonfinite else 0.0
+    step = sorted(steps)[-2] if len(steps) > 1 else 0.0
+    if len(steps) == 1 and steps[0] >= 1 and seen.loss.nonfinite:
+        step = steps[0]  # it changed the weights by more than their size, and nothing was finite after it
     fall = max(falls, default=0.0)
     thrown = course.highest > THROWN * course.initial and seen.gradients.backwards_per_step < 1.5  # a line search tries far points
     failing = course.fails or (step >= LARGE_STEP and seen.steps >= JUDGED_STEPS and course.learnt < -NOT_LEARNT)
