@@ -178,7 +178,7 @@ def train_test_preprocess_mismatch(base: Base, severe: bool) -> Injected | None:
     return Injected(experiment=base.experiment(train=train, test=(test_inputs, test_targets)))
 
 
-@fault("uninformative_input", family="data", where=INPUTS, also="plateau underfitting constant_output overfitting")
+@fault("uninformative_input", family="data", where=INPUTS, also="plateau underfitting constant_output overfitting data_leakage")
 def uninformative_input(base: Base, severe: bool) -> Injected | None:
     """Every sample has the same inputs; mild: noise that says nothing about the target."""
 

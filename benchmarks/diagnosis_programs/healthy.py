@@ -83,7 +83,7 @@ def other_optimizer(base: Base) -> Experiment:
         return base.experiment(optimizer=made("adamw", 2e-3, weight_decay=1e-2))
     if base.name in ("fashion-cnn", "cancer", "housing", "seeds", "mnist-residual"):
         return base.experiment(optimizer=made("nesterov", 0.02))
-    return base.experiment(optimizer=made("radam" if base.tokens else "nadam", base.rate))
+    return base.experiment(optimizer=made("rmsprop" if base.tokens else "nadam", base.rate))
 
 
 def cosine(epochs: int) -> Any:
