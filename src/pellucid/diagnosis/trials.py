@@ -112,6 +112,7 @@ class Trials:
     optimizer: str = ""  # class name
     rate: float | None = None  # its learning rate
     batch_size: int | None = None
+    first_loss: float = math.nan  # of the unchanged training, on its first batch
     narrowest: tuple[str, int] = ("", 0)  # the layer with the fewest units before the last one, and how many
     seconds: float = 0.0
     left_out: tuple[Text, ...] = ()
@@ -372,6 +373,7 @@ class _Plan:
             samples=samples,
             optimizer=type(self.optimizer).__name__,
             rate=learning_rate(self.optimizer),
+            first_loss=self.runs[""][SEEDS[0]].losses[0],
             narrowest=self.narrowest,
             batch_size=None if isinstance(self.experiment.train, DataLoader) else self.experiment.batch_size,
             seconds=time.perf_counter() - self.began,

@@ -26,6 +26,7 @@ REGULARISATION = {"decay": ("no weight decay",), "dropout": ("no dropout",)}
 OPTIMIZER = {"optimizer": ("Adam",)}
 MOST = 0.7  # of what the best change brings
 ADVICE = 0.1
+LEARNT = 0.5  # of the way from a constant answer to a perfect one, or of a loss: the larger part
 NOTHING = 0.05  # of the loss of one batch: as good as not learnt by heart
 BY_HEART = 0.9
 NARROW = 4  # units of a layer that may be too few to tell 16 samples apart
@@ -246,6 +247,43 @@ def uninformative_input(trials: Trials) -> list[Finding]:
     ]  # fmt: skip
 
 
+@symptom("tried_wrong_loss", reads=Trials)
+def wrong_loss(trials: Trials) -> list[Finding]:
+    """The loss falls to a small part of what it was, the answers on the training part stay at chance, and a plain network learns them."""
+    network, mine = trials.network, trials.reference
+    if network is None or trials.constant is None or trials.metric != "accuracy" or helping(trials) or not _minimised(trials):
+        return []
+    least = trials.constant + ADVICE * (1 - trials.constant)
+    if mine.train_score > least or network.train_score < trials.constant + LEARNT * (1 - trials.constant):
+        return []
+    return [
+        Finding(
+            symptom="wrong_loss",
+            cause="wrong_loss",
+            level="fault",
+            confidence=0.75,
+            where="loss",
+            summary=text(
+                "The loss does not ask for the right answer: it fell from {first} to {last}, and accuracy on the same samples is {mine}, "
+                "no better than a constant answer ({constant}); a plain network with the cross-entropy gets {others}.",
+                first=shown(trials.first_loss), last=shown(mine.loss), mine=shown(mine.train_score), constant=shown(trials.constant),
+                others=shown(network.train_score),
+            ),
+            evidence={
+                "first_loss": trials.first_loss, "loss": mine.loss, "train_score": mine.train_score, "constant": trials.constant,
+                "plain_train_score": network.train_score, "expected": {"train_score": f"> {least:.3f}"},
+            },
+            remedy=text("see what the loss compares: for classes, one score for each class and the class's number, with cross_entropy"),
+            established_by="controlled",
+        )
+    ]  # fmt: skip
+
+
+def _minimised(trials: Trials) -> bool:
+    """Whether the loss went, for the larger part: then the network can do what the loss asks for."""
+    return 0 <= trials.reference.loss < (1 - LEARNT) * trials.first_loss
+
+
 @symptom("capacity", reads=Trials)
 def capacity(trials: Trials) -> list[Finding]:
     """A plain network does far better on the training part too, no setting helps, and the gradient is right: the network is too small."""
@@ -260,6 +298,8 @@ def capacity(trials: Trials) -> list[Finding]:
     better_train = others.train_score - mine.train_score
     if room <= 0 or train_room <= 0 or better < max(4 * trials.noise, 0.5 * room) or better_train < 0.5 * train_room:
         return []
+    if trials.metric == "accuracy" and _minimised(trials) and mine.train_score < trials.constant + ADVICE * (1 - trials.constant):
+        return []  # it does what its loss asks for
     path, width = trials.narrowest
     if batch.by_heart is not None and batch.by_heart < NOTHING and not 0 < width < NARROW:
         return []  # not too small: broken
