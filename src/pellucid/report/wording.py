@@ -33,12 +33,6 @@ AUGMENTATION_NAMES = {
     "cutout": text("squares cut out"),
     "mixup": text("pairs mixed (mixup)"),
 }
-_AMOUNTS = {  # of an augmentation, after its colon
-    "shift": text("shifted by up to {amount} pixels, reflected at the border"),
-    "shift_zero": text("shifted by up to {amount} pixels, black at the border"),
-    "cutout": text("squares of {amount} pixels a side cut out"),
-    "mixup": text("pairs mixed (mixup, alpha {amount})"),
-}
 SCHEDULE_NAMES = {
     "constant": text("a constant rate"),
     "step": text("a rate divided by ten after each third of the steps"),
@@ -67,10 +61,18 @@ def augmentations(option: str) -> list[Text | str]:
     for part in filter(None, option.replace("shift_flip", "flip,shift").split(",")):
         name, _, amount = part.strip().partition(":")
         if amount and name in _AMOUNTS:
-            told.append(Text(_AMOUNTS[name].message, {"amount": amount}))
+            told.append(_AMOUNTS[name](amount))
         else:
             told.append(AUGMENTATION_NAMES.get(name, part))
     return told
+
+
+_AMOUNTS: dict[str, Callable[[str], Text]] = {  # of an augmentation, after its colon
+    "shift": lambda amount: text("shifted by up to {amount} pixels, reflected at the border", amount=amount),
+    "shift_zero": lambda amount: text("shifted by up to {amount} pixels, black at the border", amount=amount),
+    "cutout": lambda amount: text("squares of {amount} pixels a side cut out", amount=amount),
+    "mixup": lambda amount: text("pairs mixed (mixup, alpha {amount})", amount=amount),
+}
 
 
 def named(names: dict[str, Text] | dict[str, Text | str], name: object) -> Text | str:
