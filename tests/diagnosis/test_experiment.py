@@ -337,8 +337,9 @@ def steps(result: Callable[[Tensor], Any], update: bool = True) -> Any:
 BAD: dict[str, tuple[dict[str, Any], type[Exception], str]] = {
     "a model, no factory": ({"model": MODEL}, OptionTypeError, "model is of type Sequential"),
     "an optimizer, no factory": ({"optimizer": adam(MODEL)}, OptionTypeError, "optimizer is of type Adam"),
-    "a loss by name": ({"loss": "mse"}, OptionTypeError, "loss is of type str"),
-    "a step by name": ({"step": "plain"}, OptionTypeError, "step is of type str"),
+    "a loss by name": ({"loss": "mse"}, OptionTypeError, r"loss is of type str[\s\S]*write loss=torch"),
+    "a step by name": ({"step": "plain"}, OptionTypeError, r"step is of type str[\s\S]*write step="),
+    "a scheduler by name": ({"scheduler": "cosine"}, OptionTypeError, r"scheduler is of type str[\s\S]*write scheduler=lambda optimizer"),
     "half a batch": ({"batch_size": 0.5}, OptionTypeError, "batch_size is 0.5"),
     "no epochs": ({"epochs": 0}, OptionError, "epochs is 0"),
     "no data": ({"train": None}, OptionTypeError, "train is NoneType"),

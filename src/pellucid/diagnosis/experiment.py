@@ -47,6 +47,12 @@ __all__ = ["Batch", "Experiment", "Moment", "Trial", "described", "first_tensor"
 
 Step = Callable[[nn.Module, Any, Any, Batch], Any]
 CHECKED_BATCHES = 32  # in which a step of the user's own must have made an update
+_FACTORIES = "model=lambda: Net(), optimizer=lambda model: Adam(model.parameters(), 1e-3)"
+_EXAMPLES = {
+    "loss": "loss=torch.nn.functional.cross_entropy",
+    "scheduler": "scheduler=lambda optimizer: torch.optim.lr_scheduler.StepLR(optimizer, 10)",
+    "step": "step=my_step",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,7 +103,7 @@ class Experiment:
                     else text("a function step(model, optimizer, loss, batch) that gives the loss")
                     if name == "step"
                     else text("a factory: a function that makes a fresh one at each call"),
-                    text("write {example}", example="model=lambda: Net(), optimizer=lambda model: Adam(model.parameters(), 1e-3)"),
+                    text("write {example}", example=_EXAMPLES.get(name, _FACTORIES)),
                 )
         for name in ("batch_size", "epochs"):
             number = getattr(self, name)
