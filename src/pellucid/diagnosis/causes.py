@@ -87,6 +87,7 @@ NAMED: Mapping[str, Text] = {  # a symptom in the middle of a sentence
     "constant_output": text("the same output for every sample"),
     "dead_relu": text("dead ReLU units"),
     "divergence": text("a rising loss"),
+    "double_softmax": text("a softmax that is applied twice"),
     "exploding_gradient": text("exploding gradients"),
     "flipped_gradient": text("updates that climb the loss"),
     "frozen_weights": text("weights that do not change"),
@@ -94,6 +95,7 @@ NAMED: Mapping[str, Text] = {  # a symptom in the middle of a sentence
     "leaky_batch": text("samples that influence each other"),
     "lr_too_high": text("updates that are too large"),
     "lr_too_low": text("updates that are too small"),
+    "missing_output_activation": text("outputs that are no probabilities"),
     "missing_zero_grad": text("gradients that are never cleared"),
     "nan": text("NaN or infinity"),
     "no_shuffle": text("sorted batches"),
@@ -116,6 +118,7 @@ NAMED: Mapping[str, Text] = {  # a symptom in the middle of a sentence
     "wrong_loss": text("a loss that does not fit"),
     "wrong_mode": text("the wrong mode"),
     "wrong_optimizer": text("an optimizer that does not get there"),
+    "wrong_output_activation": text("an output that cannot reach its targets"),
     "wrong_output_units": text("outputs of the wrong number"),
 }
 _RANK = {"fault": 0, "advice": 1, "good": 2}

@@ -217,6 +217,8 @@ class GradientFacts(Record):
     alignment: Column = ()  # cosine between the update u and -g: clearly below 0 where the update climbs
     cosine: Column = ()  # cosine between the gradients of this step and the step before, where the two followed each other
     backwards_per_step: float = 1.0
+    unused: int = 0  # backward passes that brought gradients, where no update was ever made
+    others_stepped: bool = False  # meanwhile optimizers made steps that hold none of this model's parameters
     intervals: int = 0  # stretches from one update to the next that were checked for cleared gradients
     uncleared: int = 0  # of which the gradient of the step before was never cleared, so that the update used it again
     noise_scale: float | None = None  # B_simple = tr(S) / |G|^2, in samples; None: not enough pairs, or lost in noise

@@ -132,6 +132,88 @@ def _no_step() -> Found:
     return in_turns(10**6)
 
 
+def without_updates(of_another_model: bool) -> Found:
+    model = Tuned()
+    optimizer = adam(Tuned())
+    with pellucid.watch(model) as watcher:
+        for inputs, targets in batches(table(), epochs=30):
+            model.zero_grad()
+            F.cross_entropy(model(inputs), targets).backward()
+            if of_another_model:
+                optimizer.step()
+        return watcher.findings
+
+
+@faulty("no step at all", "frozen_weights", "no step followed", "call optimizer.step()")
+def _no_step_at_all() -> Found:
+    return without_updates(False)
+
+
+@faulty("the optimizer is of the model before", "frozen_weights", "holds none of its parameters", "this very model")
+def _other_model() -> Found:
+    return without_updates(True)
+
+
+@healthy("one update for 64 batches")
+def _long_accumulation() -> Found:
+    model = Tuned()
+    optimizer = adam(model)
+    with pellucid.watch(model, optimizer) as watcher:
+        for number, (inputs, targets) in enumerate(batches(table(), epochs=20), 1):
+            (F.cross_entropy(model(inputs), targets) / 64).backward()
+            if number % 64 == 0:
+                optimizer.step()
+                optimizer.zero_grad()
+        return watcher.findings
+
+
+# -- outputs that do not fit the loss ----------------------------------------------------------------------------------------------------
+
+
+def ending(last: nn.Module | None, loss: Loss) -> Found:
+    model = nn.Sequential(mlp(10, 32, 3)(), *([] if last is None else [last]))
+    return train(model, adam(model), batches(table()), loss)
+
+
+def binary(outputs: Tensor, targets: Tensor) -> Tensor:
+    return F.binary_cross_entropy_with_logits(outputs, F.one_hot(targets, 3).float())
+
+
+@faulty("softmax before cross_entropy", "double_softmax", "the loss cannot fall below 0.551", "leave the softmax out")
+def _softmax() -> Found:
+    return ending(nn.Softmax(dim=1), F.cross_entropy)
+
+
+@faulty("sigmoid before a loss of logits", "wrong_output_activation", "at least 0.693", "leave sigmoid out")
+def _sigmoid() -> Found:
+    return ending(nn.Sigmoid(), binary)
+
+
+@faulty("nll_loss of raw scores", "missing_output_activation", "never below 0", "cross_entropy")
+def _raw_scores() -> Found:
+    return ending(None, F.nll_loss)
+
+
+@faulty("nll_loss of probabilities", "missing_output_activation", "never below 0", "cross_entropy")
+def _probabilities() -> Found:
+    return ending(nn.Softmax(dim=1), F.nll_loss)
+
+
+@healthy("nll_loss of a log_softmax")
+def _log_softmax() -> Found:
+    return ending(nn.LogSoftmax(dim=1), F.nll_loss)
+
+
+@healthy("cross_entropy of a log_softmax")
+def _log_softmax_twice() -> Found:
+    return ending(nn.LogSoftmax(dim=1), F.cross_entropy)
+
+
+@healthy("scores of a sigmoid that are scaled")
+def _scaled_sigmoid() -> Found:
+    return ending(nn.Sigmoid(), lambda outputs, targets: F.cross_entropy(10 * outputs, targets))
+
+
 class Critic(nn.Module):
     def __init__(self) -> None:
         super().__init__()

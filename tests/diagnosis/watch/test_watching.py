@@ -325,3 +325,35 @@ def test_distributed_data_parallel(tmp_path: Path) -> None:
     code = DISTRIBUTED.replace("{store}", str(tmp_path / "store"))
     done = subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, timeout=240, check=False)
     assert done.stdout.strip().endswith("equal"), done.stderr
+
+
+class Counted(nn.Module):
+    """A network that keeps a count among its parameters, as Keras keeps the states of its random generators."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.network = network()
+        self.count = nn.Parameter(torch.zeros(2, dtype=torch.int32), requires_grad=False)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        self.count += 1
+        return self.network(inputs)
+
+
+def test_integers_among_the_parameters_are_left_alone() -> None:
+    model = Counted()
+    with pellucid.watch(model) as watcher:
+        steps(model)
+    assert watcher.observations.looks_made == 3
+    assert "count" not in {weight.name for weight in watcher.observations.weights}
+    assert not watcher.findings
+
+
+def test_that_nothing_is_ever_updated_is_told_in_the_loop(capsys: pytest.CaptureFixture[str]) -> None:
+    model = network()
+    with pellucid.watch(model):
+        for _ in range(199):
+            F.cross_entropy(model(INPUTS), TARGETS).backward()
+        assert "Pellucid" not in capsys.readouterr().err
+        F.cross_entropy(model(INPUTS), TARGETS).backward()
+        assert "The model is never updated: 200 backward passes" in capsys.readouterr().err

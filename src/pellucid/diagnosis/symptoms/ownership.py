@@ -90,10 +90,39 @@ def repeated_parameters(seen: Observations) -> list[Finding]:
 @symptom("frozen_weights", reads=Observations)
 def frozen_weights(seen: Observations) -> list[Finding]:
     """Weights with requires_grad=True that an optimizer has and that have not changed, told apart by why."""
+    if seen.gradients.unused:
+        return _never_updated(seen)
     if seen.steps < LEAST_STEPS or len(seen.looks) < LEAST_LOOKS or not any(facts.steps for facts in seen.optimizers):
         return []
     frozen = [weight for weight in seen.weights if weight.trainable and weight.owners > 0 and weight.changed is False]
     return [*_without_step(seen), *(_frozen_in_optimizer(seen, frozen) if frozen else ())]
+
+
+def _never_updated(seen: Observations) -> list[Finding]:
+    """Backward passes bring gradients to the model, and nothing ever changes it. Long accumulation looks alike at first."""
+    facts = seen.gradients
+    if facts.unused < (PATIENCE if facts.others_stepped else 2 * PATIENCE):
+        return []
+    if facts.others_stepped:
+        cause = "foreign_optimizer"
+        said = text(
+            "The model is never updated: {count} backward passes brought gradients to it, and the optimizer that makes steps holds none of "
+            "its parameters.",
+            count=facts.unused,
+        )
+        remedy = text("make the optimizer from model.parameters() of this very model, after the last change to it")
+    else:
+        cause = "no_step"
+        said = text(
+            "The model is never updated: {count} backward passes brought gradients to it, and no step followed.", count=facts.unused
+        )
+        remedy = text("call optimizer.step() after loss.backward()")
+    return [
+        Finding(
+            symptom="frozen_weights", cause=cause, level="fault", confidence=0.85, where="optimizer.step()", summary=said,
+            evidence={"backward_passes": facts.unused, "steps": 0, "expected": {"steps": "> 0"}}, remedy=remedy,
+        )
+    ]  # fmt: skip
 
 
 def _without_step(seen: Observations) -> list[Finding]:

@@ -378,6 +378,8 @@ def _gradients(recorder: Recorder) -> GradientFacts:
         alignment=rows.of_rows("alignment"),
         cosine=rows.of_rows("cosine"),
         backwards_per_step=round(recorder.backwards / recorder.step, 3) if recorder.step else 1.0,
+        unused=recorder.unused(),
+        others_stepped=recorder.step == 0 and recorder.ownership.foreign,
         intervals=probe.intervals,
         uncleared=probe.uncleared,
         noise_scale=finite(recorder.noise.value),

@@ -43,17 +43,20 @@ class Ownership:
         self.seen: list[OptimizerSeen] = []  # those still alive and those of the past
         self.times_held: dict[str, int] = {}
         self.waiting: frozenset[str] = frozenset()  # names that only optimizers hold that have made no step
+        self.foreign = False  # an optimizer that holds nothing of this model has made a step
         self._searched = False
         self.look_up()
         for optimizer in given:
             self._new(optimizer, given=True)
 
     def look_up(self) -> None:
-        """Read the names anew."""
+        """Read the names anew. Integers among the parameters, as the states of Keras's random generators, are never trained: left out."""
         self.aliases: dict[str, list[str]] = {}
         self.parameters: dict[str, nn.Parameter] = {}
         first: dict[int, str] = {}
         for name, parameter in self.model.named_parameters(remove_duplicate=False):
+            if not (parameter.is_floating_point() or parameter.is_complex()):
+                continue
             known = first.setdefault(id(parameter), name)
             if known == name:
                 self.parameters[name] = parameter
@@ -98,6 +101,7 @@ class Ownership:
         names = self._held_by(optimizer)
         seen = OptimizerSeen(weakref.ref(optimizer), given, 0, names) if names else None
         self.optimizers[optimizer] = seen
+        self.foreign |= seen is None
         if seen is not None:
             self.seen = [*self.seen[1 - OPTIMIZERS :], seen]  # a loop may make a new one for every phase
         return seen

@@ -38,6 +38,7 @@ from pellucid.diagnosis.watch.static_look import StaticLook
 READ_SECONDS = 0.1  # how long losses on a device wait to be read
 WAITING = 4096  # losses on a device that wait at most
 PATIENCE = 64  # backward passes after which a look without an update ends
+UNUSED = (100, 200)  # backward passes without any update after which symptoms are looked for
 clock = time.perf_counter
 logger = logging.getLogger("pellucid")
 
@@ -262,8 +263,10 @@ class Recorder:
         elif isinstance(self.latest_loss, Tensor):
             self.course.wait(self.step, self.latest_loss)
         self.latest_loss = None
-        if not self.stepping:
+        if not self.stepping or self.backwards == 1:
             self.probe.keep_weight()
+        if self.step == 0 and self.backwards in UNUSED and self.when_judged is not None:
+            self.when_judged(self)
         look = self.look
         if look is not None:
             start = clock()
@@ -399,6 +402,10 @@ class Recorder:
             self._evaluation_ends(start)
         self.doze.count()
         self.sampling.own += clock() - start
+
+    def unused(self) -> int:
+        """Backward passes, where none of them was followed by an update."""
+        return self.backwards if self.step == 0 and not self.probe.weight_moved() else 0
 
     def observations(self) -> Observations:
         self.ownership.count_holders()

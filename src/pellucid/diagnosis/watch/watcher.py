@@ -212,6 +212,6 @@ def _end(recorder: Recorder, announcer: Announcer | None) -> None:
 def _forgotten(recorder: Recorder, announcer: Announcer | None) -> None:
     """The user holds the watcher no more. At once, unwatched, that is a mistake; at the end of a program it is how things end."""
     never = recorder.step == 0 and recorder.backwards == 0 and announcer is not None
-    _end(recorder, announcer if recorder.step else None)
+    _end(recorder, announcer if recorder.step or recorder.backwards else None)
     if never and announcer is not None:
         announcer.forgotten()
