@@ -64,7 +64,9 @@ def many_classes(folder, count=10_000):
 
 
 def diverged(folder):
-    finding = Finding(symptom="divergence", level="fault", summary=text("divergence"), remedy=text("lower the learning rate"))
+    finding = Finding(
+        symptom="divergence", level="fault", summary=text("divergence"), remedy=text("lower the learning rate by a factor of 10")
+    )
     return write_run(folder, without=MEASURED, epochs=3, records={"findings": {"findings": [finding.to_dict()]}})
 
 

@@ -66,7 +66,7 @@ def seen_by_hand() -> Observations:
 DEAD = Finding(
     symptom="dead_relu", level="fault", confidence=0.9, where="act7", summary=text("overfitting"),
     evidence={"share": 0.75, "units": [1, 2, 5], "kind": "ReLU", "nested": {"x": 1}, "infinite": float("inf")},
-    remedy=text("lower the learning rate"),
+    remedy=text("lower the learning rate by a factor of 10"),
 )  # fmt: skip
 
 
@@ -124,7 +124,13 @@ def test_without_a_watcher_there_is_no_section(tmp_path):
 def test_findings_say_where_by_which_numbers_and_what_to_do(tmp_path):
     words = page_of(tmp_path, record()).words("en")
     section = words[words.index("of 40 steps were watched") :]
-    for piece in ("overfitting where : act7", "share 0.75", "units 1, 2, 5", "kind ReLU", "What to do: lower the learning rate"):
+    for piece in (
+        "overfitting where : act7",
+        "share 0.75",
+        "units 1, 2, 5",
+        "kind ReLU",
+        "What to do: lower the learning rate by a factor of 10",
+    ):
         assert piece in section, piece
     assert "nested" not in section
     assert "infinite" not in section

@@ -55,7 +55,7 @@ EXPLAINS: Mapping[str, frozenset[str]] = {
         "unnormalised_target": _COURSE + _SIGNAL + _SIZE + "initial_loss outliers_with_mse",
         "outliers_with_mse": "oscillation exploding_gradient lr_too_high plateau",
         "flipped_gradient": "lr_too_high exploding_gradient wrong_gradient not_learnt_by_heart",
-        "missing_zero_grad": "lr_too_high exploding_gradient not_learnt_by_heart",
+        "missing_zero_grad": "flipped_gradient lr_too_high exploding_gradient not_learnt_by_heart",
         "no_shuffle": "oscillation plateau overfitting underfitting",
         "repeated_parameters": "lr_too_high oscillation divergence",
         "unowned_parameters": "frozen_weights plateau underfitting lr_too_low capacity not_learnt_by_heart",

@@ -139,7 +139,7 @@ def _first_line(error: Exception) -> str:
 
 def _seen(experiment: Experiment, seed: int) -> Program:
     model, optimizer = experiment.build(seed)
-    names = dict(model.named_parameters())
+    names = named_parameters(model)
     owned = {id(parameter) for group in optimizer.param_groups for parameter in group["params"]}
     facts: dict[str, Any] = {
         "trainable": frozenset(name for name, parameter in names.items() if parameter.requires_grad),
@@ -205,6 +205,11 @@ def _without_asker(traced: Trace) -> Trace:
     return replace(traced, operations=operations)
 
 
+def named_parameters(model: nn.Module) -> dict[str, nn.Parameter]:
+    """By the names that a trace gives them, which knows nothing of torch.compile's wrapper."""
+    return {name.replace("_orig_mod.", ""): parameter for name, parameter in model.named_parameters()}
+
+
 def _number(value: Any) -> float | None:
     return float(value) if isinstance(value, (int, float, Tensor)) else None
 
@@ -212,7 +217,7 @@ def _number(value: Any) -> float | None:
 def _same(experiment: Experiment, names: Mapping[str, Tensor], seed: int) -> frozenset[str]:
     """Parameters with the same values under another seed."""
     other, _ = experiment.build(seed)
-    again = dict(other.named_parameters())
+    again = named_parameters(other)
     return frozenset(
         name for name, parameter in names.items()
         if name in again and again[name].shape == parameter.shape and torch.equal(again[name].detach(), parameter.detach())

@@ -174,6 +174,7 @@ def _fitting(experiment: Experiment) -> Scoring:
         return Scoring("loss")
     answered, outputs = _answer(experiment)
     few = targets[: min(ASKED, len(targets))]
+    several_outputs = answered and not isinstance(outputs, Tensor)
     if answered:
         outputs = answer_to(few, outputs)
         if outputs is None:
@@ -189,6 +190,8 @@ def _fitting(experiment: Experiment) -> Scoring:
         return Scoring("accuracy", max(int(high) + 1, 2))
     if len(set(values.unique().tolist())) == 2 and not several and whole:
         return Scoring("accuracy", 2, values=(low, high))
+    if several_outputs:
+        return Scoring("loss")  # a variational autoencoder's reconstruction may be raw scores: only its loss knows
     return Scoring("r2" if outputs is None or outputs.numel() == few.numel() else "loss")
 
 

@@ -269,6 +269,15 @@ FAULTY: dict[str, dict[str, Program]] = {  # symptom -> programs that have it
     "repeated_parameters": {
         "two optimizers over all": replace(TABLE, optimizer=two_over_all),
     },
+    "watched_double_softmax": {
+        "softmax before the cross-entropy": replace(TABLE, network=mlp(10, 32, 3, last=partial(nn.Softmax, 1)), where="loss"),
+    },
+    "watched_missing_output_activation": {
+        "raw scores into nll_loss": replace(TABLE, loss=F.nll_loss, where="loss"),
+    },
+    "watched_wrong_output_activation": {
+        "sigmoid before a loss of logits": replace(BINARY, network=mlp(10, 32, 1, last=nn.Sigmoid), where="loss"),
+    },
     "watched_overfitting": {
         "more parameters than samples": replace(TABLE, data=table(100, 20, 2, flipped=0.4), network=mlp(20, 128, 128, 2),
                                                 loss=nn.CrossEntropyLoss, optimizer=adam(3e-3), epochs=60, evaluate=evaluated, tell=True),

@@ -220,6 +220,10 @@ def uninformative_input(trials: Trials) -> list[Finding]:
         return []
     chance = max(2 * trials.noise, trials.standard_error)
     blind = max(independent.score, trials.constant)
+    if network.score > trials.constant + ADVICE * (1 - trials.constant) or trials.reference.score > trials.constant + ADVICE * (
+        1 - trials.constant
+    ):
+        return []  # something is learnt, whatever the noise between seeds of a training that breaks down
     if network.score > blind + 2 * chance or trials.reference.score > blind + 2 * chance:
         return []
     return [
