@@ -308,7 +308,7 @@ def test_each_symptom_gets_the_evidence_that_it_reads(monkeypatch: pytest.Monkey
 
 
 def test_a_symptom_of_unknown_evidence_is_refused() -> None:
-    with pytest.raises(OptionError, match="Curves.*Observations"):
+    with pytest.raises(OptionError, match=r"Curves.*Observations"):
         symptom("reads_tea_leaves", reads=dict)
 
 
