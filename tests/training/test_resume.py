@@ -78,16 +78,13 @@ def kill_and_resume(parent: CleanParent, name: str, kind: str, n: int, folder: P
 
 
 # In the default suite each training is killed in one way or another; in all ways with the slow tests.
-SOME = [
-    pytest.param(name, kind, marks=() if (place + turn) % 4 == 0 else pytest.mark.slow)
-    for place, name in enumerate(TRAININGS)
-    for turn, kind in enumerate(("open", "write", "fsync", "rename"))
-]
+SOME = [(name, kind) for name in TRAININGS for kind in ("open", "write", "fsync", "rename")]
+SOME_IN_TURN = [pytest.param(*case, marks=() if place % 5 == 0 else pytest.mark.slow) for place, case in enumerate(SOME)]
 TURNS = [pytest.param(name, marks=() if place % 2 == 0 else pytest.mark.slow) for place, name in enumerate(TRAININGS)]
 OTHER_TURNS = [pytest.param(name, marks=() if place % 2 == 1 else pytest.mark.slow) for place, name in enumerate(TRAININGS)]
 
 
-@pytest.mark.parametrize(("name", "kind"), SOME)
+@pytest.mark.parametrize(("name", "kind"), SOME_IN_TURN)
 def test_killed_at_some_call(name: str, kind: str, place: Path, parent: CleanParent, uninterrupted: Uninterrupted) -> None:
     expected = uninterrupted(name)
     # multiples of the golden ratio: all trainings and kinds together are spread evenly from the first call to the last
