@@ -118,6 +118,7 @@ SLOW = (
     "python examples/own_network.py",
     "python examples/own_dataset.py",
     "python examples/exact_resume.py",  # three processes, one after the other
+    *(f"python examples/derive_networks.py {name}" for name in ("fcn", "rnn", "gru", "attention")),  # mlp and cnn stand for them
     "python examples/cifar10_pellucid.py --epochs 2",  # 200,000 images
 )
 

@@ -89,6 +89,7 @@ VARIANTS: dict[str, BaseEstimator] = {
 }
 
 
+@pytest.mark.slow  # the defaults, and all losses and optimizers one by one, are in the default suite
 @pytest.mark.parametrize("name", VARIANTS)
 def test_check_estimator(name: str) -> None:
     """No check is expected to fail. The one that asks for SCIPY_ARRAY_API in the environment is made in the test of the defaults."""
