@@ -29,8 +29,8 @@ from measurement import met, report, verdict
 from sklearn.metrics import roc_auc_score
 from torch import Tensor
 
-from pellucid.diagnosis.experiment import Experiment
-from pellucid.diagnosis.label_noise import RANKINGS, cross_validated, noisy_samples
+from pellucid.diagnosis.data.label_noise import RANKINGS, cross_validated, noisy_samples
+from pellucid.diagnosis.experiments.experiment import Experiment
 from pellucid.networks.whitened import WhitenedConvolutionalNetwork
 from pellucid.training.muon import Muon, muon_groups
 

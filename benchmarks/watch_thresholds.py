@@ -30,8 +30,8 @@ from diagnosis.symptoms.healthy import ADVICE, HEALTHY
 from diagnosis.symptoms.programs import observed
 from diagnosis.symptoms.unusual import UNUSUAL
 from pellucid.diagnosis.causes import examine
-from pellucid.diagnosis.course import course_of, latest, numbers
-from pellucid.diagnosis.observations import Observations
+from pellucid.diagnosis.dynamic.course import course_of, latest, numbers
+from pellucid.diagnosis.dynamic.observations import Observations
 from pellucid.diagnosis.symptoms import activations, gradients, program, step_size
 
 

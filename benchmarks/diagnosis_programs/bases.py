@@ -29,7 +29,7 @@ from diagnosis_programs.networks import (
     finished,
     sequential,
 )
-from pellucid.diagnosis.experiment import Experiment
+from pellucid.diagnosis.experiments.experiment import Experiment
 
 PARTS = {
     "tuning": ("wine", "cancer", "housing", "digits-mlp", "fashion-cnn", "power-gru", "spam-bag", "sunspots-lstm"),

@@ -18,7 +18,7 @@ from functools import cache
 from typing import Any
 
 from diagnosis_programs.bases import BASES, PARTS, Base
-from pellucid.diagnosis.experiment import Experiment
+from pellucid.diagnosis.experiments.experiment import Experiment
 
 STRENGTHS = ("mild", "severe")
 SAMPLE = 300

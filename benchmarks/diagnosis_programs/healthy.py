@@ -18,7 +18,7 @@ from torch import nn
 from diagnosis_programs.bases import BASES, Base, made
 from diagnosis_programs.data import split
 from diagnosis_programs.networks import Design
-from pellucid.diagnosis.experiment import Experiment
+from pellucid.diagnosis.experiments.experiment import Experiment
 
 
 @dataclass(frozen=True, kw_only=True)

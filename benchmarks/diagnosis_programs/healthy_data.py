@@ -14,7 +14,7 @@ from diagnosis_programs import data
 from diagnosis_programs.bases import BASES, made
 from diagnosis_programs.healthy import cosine, healthy
 from diagnosis_programs.networks import Convolutional1d, Design, Recurrent, sequential
-from pellucid.diagnosis.experiment import Experiment
+from pellucid.diagnosis.experiments.experiment import Experiment
 
 
 def generator(seed: int = 0) -> torch.Generator:

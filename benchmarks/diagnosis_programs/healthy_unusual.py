@@ -16,7 +16,7 @@ from diagnosis_programs import data
 from diagnosis_programs.bases import BASES, made
 from diagnosis_programs.healthy import healthy
 from diagnosis_programs.healthy_data import adam, clouds, generator, mlp, surface, table_experiment
-from pellucid.diagnosis.experiment import Experiment
+from pellucid.diagnosis.experiments.experiment import Experiment
 
 
 def wine(network: Any = None, loss: Any = F.cross_entropy, **changes: Any) -> Experiment:

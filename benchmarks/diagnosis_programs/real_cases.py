@@ -18,7 +18,7 @@ from torch.nn import functional as F
 from diagnosis_programs import data
 from diagnosis_programs.bases import made
 from diagnosis_programs.networks import Attention
-from pellucid.diagnosis.experiment import Experiment
+from pellucid.diagnosis.experiments.experiment import Experiment
 
 FORUM, EXCHANGE, MIRROR = "https://discuss.pytorch.org/t/", "https://datascience.stackexchange.com/questions/", "https://whosebug.com/"
 OUTPUT = ("output", "outputs", "loss", "head", "last", "model")

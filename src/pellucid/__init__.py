@@ -13,7 +13,7 @@ if TYPE_CHECKING:  # what the lazy names are, for type checkers and editors
     from pellucid.derivation.check_rule import check_rule
     from pellucid.derivation.derive import derive
     from pellucid.diagnosis.diagnose import diagnose
-    from pellucid.diagnosis.experiment import Experiment
+    from pellucid.diagnosis.experiments.experiment import Experiment
     from pellucid.diagnosis.watch.watcher import watch
     from pellucid.training.estimators import NetworkClassifier, NetworkRegressor
     from pellucid.training.fit import fit
@@ -30,7 +30,7 @@ _HOME = {  # public name -> the module it lives in
     "derive": "pellucid.derivation.derive",
     "check_rule": "pellucid.derivation.check_rule",
     "watch": "pellucid.diagnosis.watch.watcher",
-    "Experiment": "pellucid.diagnosis.experiment",
+    "Experiment": "pellucid.diagnosis.experiments.experiment",
     "diagnose": "pellucid.diagnosis.diagnose",
     "errors": "pellucid.core.errors",
 }

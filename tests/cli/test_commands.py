@@ -161,7 +161,7 @@ def test_a_finished_run_is_not_resumed(call: Callable[..., Called], trained: Pat
     assert "finished" in err
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no such signals between processes")
 def test_an_interrupted_training_says_how_to_go_on_and_does(call: Callable[..., Called], tmp_path: Path, number: int) -> None:
     command = [sys.executable, "-m", "pellucid", "fit", "wine", "--patience", "100000", "--epochs", "500", "--no-baselines"]

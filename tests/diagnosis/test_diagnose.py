@@ -24,9 +24,9 @@ from pellucid.core.language import text, use_language
 from pellucid.core.records import Change, Finding
 from pellucid.diagnosis import diagnose as module
 from pellucid.diagnosis.causes import examine
-from pellucid.diagnosis.changes import with_change
 from pellucid.diagnosis.diagnose import Diagnosis, diagnose, joined
-from pellucid.diagnosis.experiment import Experiment
+from pellucid.diagnosis.experiments.experiment import Experiment
+from pellucid.diagnosis.remedies.changes import with_change
 
 _drawn = torch.Generator().manual_seed(4)
 X = torch.randn(500, 6, generator=_drawn)
@@ -339,7 +339,7 @@ def test_every_file_of_symptoms_is_listed_under_what_it_reads() -> None:
         path.stem for path in folder.glob("*.py") if path.stem != "__init__"
     )
     loaded = (
-        "import sys; from pellucid.diagnosis.registry import symptoms; from pellucid.diagnosis.observations import Observations; "
+        "import sys; from pellucid.diagnosis.registry import symptoms; from pellucid.diagnosis.dynamic.observations import Observations; "
         "assert symptoms(reads=Observations); print([n for n in ('trials', 'contents', 'program', 'experiment') "
         "if 'pellucid.diagnosis.' + n in sys.modules])"
     )

@@ -28,6 +28,7 @@ def test_every_rule_has_its_row_in_both_languages() -> None:
         assert sorted(rows) == sorted(all_rules())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("code", EXAMPLES, ids=range(len(EXAMPLES)))
 def test_example(code: str, tmp_path: Path) -> None:
     (tmp_path / "example.py").write_text(code, encoding="utf-8")

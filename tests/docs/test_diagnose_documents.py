@@ -10,6 +10,7 @@ import pytest
 DOCUMENTS = Path(__file__).resolve().parents[2] / "docs"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["diagnose.md", "diagnose.zh-CN.md"])
 def test_programs_run(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     programs = re.findall(r"```python\n(.*?)```", (DOCUMENTS / name).read_text(encoding="utf-8"), flags=re.DOTALL)

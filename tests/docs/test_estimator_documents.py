@@ -24,6 +24,7 @@ def test_both_languages_show_the_same() -> None:
     assert len(re.findall("^## ", ENGLISH, re.MULTILINE)) == len(re.findall("^## ", CHINESE, re.MULTILINE))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("code", CODE.findall(ENGLISH))
 def test_example(code: str, tmp_path: Path) -> None:
     (tmp_path / "example.py").write_text(code, encoding="utf-8")

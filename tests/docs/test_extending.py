@@ -21,6 +21,7 @@ def test_every_kind_of_extension_has_an_example() -> None:
     assert [heading for heading, _ in EXAMPLES] == ["A network", "A kind of data", "A symptom"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("code", [code for _, code in EXAMPLES], ids=[heading for heading, _ in EXAMPLES])
 def test_example(code: str, tmp_path: Path) -> None:
     """In a process of its own: what it registers must not be seen by other tests."""

@@ -14,7 +14,7 @@ import pytest
 import pellucid
 from pellucid.core.language import text
 from pellucid.core.records import Finding
-from pellucid.diagnosis.observations import (
+from pellucid.diagnosis.dynamic.observations import (
     BatchFacts,
     GradientFacts,
     LayerSeries,

@@ -99,6 +99,7 @@ def test_check_estimator(name: str) -> None:
     assert {result["check_name"] for result in results if result["status"] == "skipped"} <= {"check_array_api_input"}
 
 
+@pytest.mark.slow
 def test_check_estimator_in_chinese() -> None:
     """Some checks look for words in messages."""
     with use_language("zh"):

@@ -11,8 +11,8 @@ from torch import nn
 
 import pellucid
 from pellucid.core.errors import DataError, OptionError, RunError
-from pellucid.diagnosis.experiment import Experiment
-from pellucid.diagnosis.scoring import scoring_of
+from pellucid.diagnosis.experiments.experiment import Experiment
+from pellucid.diagnosis.experiments.scoring import scoring_of
 from pellucid.training.experiment import left_out
 
 

@@ -11,7 +11,7 @@ import torch
 
 import pellucid
 from pellucid.core.errors import DivergenceError
-from pellucid.diagnosis.observations import Observations
+from pellucid.diagnosis.dynamic.observations import Observations
 
 
 def fitted(tmp_path: Path, name: str, **options: Any) -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pellucid.core.language import Text, text
 from pellucid.core.wording import COLUMN_KINDS, TASK_NAMES
-from pellucid.diagnosis.curves import METRIC_WORDS
+from pellucid.diagnosis.dynamic.curves import METRIC_WORDS
 
 _PARTS = {"train": text("training"), "validation": text("validation"), "test": text("test")}
 

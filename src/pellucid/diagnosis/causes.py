@@ -13,7 +13,7 @@ from typing import Any
 
 from pellucid.core.language import Text, text
 from pellucid.core.records import Finding
-from pellucid.diagnosis.observations import Observations
+from pellucid.diagnosis.dynamic.observations import Observations
 from pellucid.diagnosis.registry import failed, symptoms
 
 # Root -> what it brings about directly; what those bring about in turn follows. Programs that are wrong whatever their numbers are come

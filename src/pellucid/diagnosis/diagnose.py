@@ -23,15 +23,15 @@ from pellucid.core.options import Option
 from pellucid.core.records import Change, Finding, Score
 from pellucid.core.wording import duration
 from pellucid.diagnosis.causes import rooted
-from pellucid.diagnosis.changes import with_change
-from pellucid.diagnosis.curves import Curves
-from pellucid.diagnosis.experiment import Experiment, Trial
-from pellucid.diagnosis.loop import SCORED
-from pellucid.diagnosis.observations import Observations
+from pellucid.diagnosis.dynamic.curves import Curves
+from pellucid.diagnosis.dynamic.observations import Observations
+from pellucid.diagnosis.experiments.experiment import Experiment, Trial
+from pellucid.diagnosis.experiments.loop import SCORED
+from pellucid.diagnosis.experiments.samples import samples_in
+from pellucid.diagnosis.experiments.scoring import constant_score, scoring_of
+from pellucid.diagnosis.experiments.verification import Prover
 from pellucid.diagnosis.registry import failed, symptoms
-from pellucid.diagnosis.samples import samples_in
-from pellucid.diagnosis.scoring import constant_score, scoring_of
-from pellucid.diagnosis.verification import Prover
+from pellucid.diagnosis.remedies.changes import with_change
 
 WATCHED = 0.4  # of the budget for the user's own training under watch; the rest is for controlled experiments
 STRENGTH = {"controlled": 3, "static": 2, "data": 1, "dynamic": 0}  # of an establishment: what was tried beats what was read
@@ -208,14 +208,14 @@ class _Diagnosing:
         return problem
 
     def static(self) -> None:
-        from pellucid.diagnosis.program import Program
+        from pellucid.diagnosis.static.program import Program
 
         program = Program.of(self.experiment, self.seed)
         self.left_out.extend(program.notes if program.graph is None else ())
         self.look(Program, program)
 
     def contents(self) -> None:
-        from pellucid.diagnosis.contents import Contents
+        from pellucid.diagnosis.data.contents import Contents
 
         contents = Contents.of(self.experiment)
         self.left_out.extend(getattr(contents, "notes", ()))
@@ -259,7 +259,7 @@ class _Diagnosing:
             )  # fmt: skip
 
     def controlled(self) -> None:
-        from pellucid.diagnosis.trials import Trials
+        from pellucid.diagnosis.controlled.trials import Trials
 
         if self.trial is not None and self.trial.error is not None:
             self.left_out.append(text("controlled experiments: the training ends with an error"))

@@ -28,22 +28,22 @@ from typing import Any, TypeVar
 from pellucid.core.errors import OptionError
 from pellucid.core.language import text
 from pellucid.core.records import Finding
-from pellucid.diagnosis.curves import Curves
+from pellucid.diagnosis.dynamic.curves import Curves
 
 Symptom = Callable[[Any], Iterable[Finding] | None]
 Evidence = type[Any]
 EVIDENCE = {  # by name: watching must not load what only `diagnose` needs
-    "Curves": "curves",
-    "Observations": "observations",
-    "Program": "program",
-    "Contents": "contents",
-    "Trials": "trials",
+    "Curves": "dynamic.curves",
+    "Observations": "dynamic.observations",
+    "Program": "static.program",
+    "Contents": "data.contents",
+    "Trials": "controlled.trials",
 }
 OURS = {  # modules of `symptoms/` by what they read, in the order in which their findings are made
     "Curves": ("overfitting", "underfitting"),
     "Observations": ("activations", "gradients", "numbers", "ownership", "program", "step_size", "watched_fit", "watched_outputs"),
     "Program": ("outputs", "softmaxes", "losses", "layers", "trained_parts"),
-    "Contents": ("inputs", "labels", "leakage", "parts_alike"),
+    "Contents": ("inputs", "label_codes", "labels", "leakage", "parts_alike"),
     "Trials": ("controlled",),
 }
 ENTRY_POINT_GROUP = "pellucid.symptoms"

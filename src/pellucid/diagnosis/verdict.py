@@ -6,8 +6,8 @@ from typing import Any
 
 from pellucid.core.language import text
 from pellucid.core.records import Finding
-from pellucid.diagnosis.curves import Curves, metric_word, part_word, shown
-from pellucid.diagnosis.noise import interval_of
+from pellucid.diagnosis.dynamic.curves import Curves, metric_word, part_word, shown
+from pellucid.diagnosis.dynamic.noise import interval_of
 from pellucid.diagnosis.registry import failed, symptoms
 from pellucid.diagnosis.symptoms.overfitting import NOTHING_LEARNT, generalisation_gap
 

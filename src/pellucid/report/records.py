@@ -15,7 +15,7 @@ from pellucid.core.errors import PellucidError
 from pellucid.core.language import Text, text
 from pellucid.core.records import Cost, Finding, Notice, Score, Task
 from pellucid.core.results import Baselines, Evaluation, Mistakes, NetworkTable, PartEvaluation
-from pellucid.diagnosis.observations import Observations
+from pellucid.diagnosis.dynamic.observations import Observations
 from pellucid.runs.directory import RunDirectory
 
 PARTS = ("test", "validation", "train")  # the part whose scores are believed most comes first

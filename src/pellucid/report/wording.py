@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from pellucid.core import wording
 from pellucid.core.language import Text, text
 from pellucid.core.records import Interval, Score
-from pellucid.diagnosis.curves import METRIC_WORDS, shown
+from pellucid.diagnosis.dynamic.curves import METRIC_WORDS, shown
 
 THIN = "\u202f"  # narrow no-break space, between groups of three digits
 

@@ -14,7 +14,7 @@ from torch.utils.data import Dataset
 from pellucid.core.errors import OptionError
 from pellucid.core.language import Text, text
 from pellucid.data.samples import ResidentPart
-from pellucid.diagnosis.experiment import Experiment
+from pellucid.diagnosis.experiments.experiment import Experiment
 from pellucid.training.construction import choose_device
 from pellucid.training.optimizers import build_optimizer
 from pellucid.training.regularization import clip_gradients, penalized_parameters

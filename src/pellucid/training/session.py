@@ -21,7 +21,7 @@ from pellucid.core.language import text
 from pellucid.core.records import Cost, Expectation, Finding, Score
 from pellucid.core.system import Signals, peak_memory_bytes, quoted
 from pellucid.data.samples import Prepared, ResidentPart
-from pellucid.diagnosis.curves import Curves
+from pellucid.diagnosis.dynamic.curves import Curves
 from pellucid.diagnosis.verdict import verdict
 from pellucid.runs.directory import RunDirectory
 from pellucid.training.augmentation import build_augmentation

@@ -13,7 +13,7 @@ from pellucid.core.language import Text, text
 from pellucid.core.records import Cost, Expectation, Finding, Notice, Record, Score, Task
 from pellucid.core.results import Baseline, Baselines, PartEvaluation
 from pellucid.core.wording import baseline_name, count, counted, duration, memory, samples
-from pellucid.diagnosis.curves import metric_word, part_word, shown
+from pellucid.diagnosis.dynamic.curves import metric_word, part_word, shown
 
 WORTH_SAYING = 5.0  # seconds: what takes less needs no announcement
 _SYMPTOM_WORDS = {"overfitting": text("overfitting"), "underfitting": text("underfitting"), "divergence": text("divergence")}

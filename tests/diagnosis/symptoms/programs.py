@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import pellucid
-from pellucid.diagnosis.observations import Observations
+from pellucid.diagnosis.dynamic.observations import Observations
 
 Batch = tuple[Tensor, Tensor]
 Step = Callable[["Training", Tensor, Tensor], None]

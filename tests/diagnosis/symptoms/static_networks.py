@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pellucid.diagnosis.experiment import Experiment
+from pellucid.diagnosis.experiments.experiment import Experiment
 
 N = 96
 

@@ -10,7 +10,7 @@ import pytest
 from pellucid.core.language import text
 from pellucid.core.records import Finding
 from pellucid.diagnosis.causes import EXPLAINS, NAMED, examine, explains, rooted
-from pellucid.diagnosis.observations import (
+from pellucid.diagnosis.dynamic.observations import (
     BatchFacts,
     GradientFacts,
     Look,

@@ -10,8 +10,8 @@ import torch
 from diagnosis.symptoms.faulty_data import ADVISED, FAULTY
 from diagnosis.symptoms.healthy_data import HEALTHY, real
 from pellucid.core.records import Finding
-from pellucid.diagnosis.contents import Contents
-from pellucid.diagnosis.experiment import Experiment
+from pellucid.diagnosis.data.contents import Contents
+from pellucid.diagnosis.experiments.experiment import Experiment
 from pellucid.diagnosis.registry import symptoms
 
 QUICK = 2  # sets of each cause in the default suite

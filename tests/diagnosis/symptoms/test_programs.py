@@ -13,8 +13,8 @@ from diagnosis.symptoms.programs import Program, observed, sgd
 from diagnosis.symptoms.unusual import UNUSUAL
 from pellucid.core.records import Finding
 from pellucid.diagnosis.causes import examine
-from pellucid.diagnosis.course import course_of
-from pellucid.diagnosis.observations import Observations
+from pellucid.diagnosis.dynamic.course import course_of
+from pellucid.diagnosis.dynamic.observations import Observations
 from pellucid.diagnosis.registry import symptoms
 
 pytestmark = pytest.mark.filterwarnings("ignore:Using a target size")  # PyTorch's own word on shapes, for some losses

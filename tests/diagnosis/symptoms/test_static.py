@@ -9,9 +9,9 @@ from diagnosis.symptoms.static_faulty import FAULTY
 from diagnosis.symptoms.static_healthy import ADVICE, HEALTHY
 from diagnosis.symptoms.static_networks import Case
 from pellucid.core.records import Finding
-from pellucid.diagnosis.program import Program
 from pellucid.diagnosis.registry import symptoms
 from pellucid.diagnosis.remedies import kinds
+from pellucid.diagnosis.static.program import Program
 
 QUICK = 4  # programs of each cause that run in every suite; the others are slow tests, and so is every second healthy one
 CASES = [(cause, name) for cause, programs in FAULTY.items() for name in programs]

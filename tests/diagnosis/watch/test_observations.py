@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pellucid.core.language import use_language
-from pellucid.diagnosis.observations import Look, Observations
+from pellucid.diagnosis.dynamic.observations import Look, Observations
 from pellucid.diagnosis.watch.fingerprints import BatchOrder, Fingerprints
 from pellucid.diagnosis.watch.history import BLOCKS, ROWS, LossCourse, Row, Rows
 from pellucid.diagnosis.watch.noise_scale import NoiseScale

@@ -23,7 +23,7 @@ from pellucid.core.errors import InputError, ModelError, OptionError, OptionType
 from pellucid.core.language import text, use_language
 from pellucid.core.records import Finding
 from pellucid.diagnosis import registry
-from pellucid.diagnosis.observations import Observations
+from pellucid.diagnosis.dynamic.observations import Observations
 from pellucid.diagnosis.watch import attachment, looking
 from pellucid.diagnosis.watch.watcher import Watcher
 

@@ -62,7 +62,7 @@ def _fitting(session: Session, said: Text) -> Text:
 
 def _proved(session: Session, found: Diagnosis, budget: str, progress: Any) -> dict[int, Verification]:
     """The remedies of the first findings, trained again from several seeds, within the budget once more."""
-    from pellucid.diagnosis.verification import BUDGET
+    from pellucid.diagnosis.experiments.verification import BUDGET
 
     chosen = [place for place, finding in enumerate(found) if finding.change is not None and finding.level != "good"][:PROVED]
     proofs: dict[int, Verification] = {}

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 from pellucid.core.errors import ModelError, OptionError, PellucidError, did_you_mean
 from pellucid.core.language import text
 from pellucid.core.records import Change
-from pellucid.diagnosis.experiment import Experiment
+from pellucid.diagnosis.experiments.experiment import Experiment
 
 Remedy = Callable[[Experiment, Mapping[str, Any]], Experiment]
 _Registered = TypeVar("_Registered", bound=Remedy)

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from pellucid.core.language import text
 from pellucid.core.trace import Operation, Trace
-from pellucid.diagnosis.experiment import Experiment, mapped
+from pellucid.diagnosis.experiments.experiment import Experiment, mapped
 from pellucid.diagnosis.remedies import cannot, remedy
 from pellucid.diagnosis.remedies.rewiring import Call, around_the_model, at, last_activation, positioned, traced
 

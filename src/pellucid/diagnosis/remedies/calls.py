@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from pellucid.core.language import text
 from pellucid.core.trace.names import operation_name
-from pellucid.diagnosis.experiment import Experiment
+from pellucid.diagnosis.experiments.experiment import Experiment
 from pellucid.diagnosis.remedies import cannot, remedy
 from pellucid.diagnosis.remedies.losses import with_loss
 from pellucid.diagnosis.remedies.rewiring import Call, Rewiring, around_the_model, at, last_activation, positioned, rewired, traced, under

@@ -11,10 +11,10 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Subset
 
 from pellucid.core.language import text
-from pellucid.diagnosis.experiment import Experiment
+from pellucid.diagnosis.experiments.experiment import Experiment
+from pellucid.diagnosis.experiments.samples import first_tensor, loader_of, mapped, samples_in
+from pellucid.diagnosis.experiments.scoring import scoring_of
 from pellucid.diagnosis.remedies import cannot, remedy
-from pellucid.diagnosis.samples import first_tensor, loader_of, mapped, samples_in
-from pellucid.diagnosis.scoring import scoring_of
 
 MEASURED = 20_000  # training samples from which means and deviations are computed
 

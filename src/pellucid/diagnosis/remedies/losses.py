@@ -11,10 +11,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from pellucid.core.language import text
-from pellucid.diagnosis.experiment import Experiment
+from pellucid.diagnosis.experiments.experiment import Experiment
+from pellucid.diagnosis.experiments.samples import first_tensor
+from pellucid.diagnosis.experiments.scoring import class_axis, scoring_of
 from pellucid.diagnosis.remedies import cannot, remedy
-from pellucid.diagnosis.samples import first_tensor
-from pellucid.diagnosis.scoring import class_axis, scoring_of
 
 Loss = Callable[[Any, Any], Any]
 

@@ -24,12 +24,12 @@ from pellucid.core.trace import Operation, Trace, trace
 from pellucid.core.trace.model import run_eagerly
 from pellucid.core.trace.names import TENSOR_ATTRIBUTES, attribute, operation_name, spelling
 from pellucid.core.trace.records import references
-from pellucid.diagnosis.comparisons import HARMLESS, comparisons_of
-from pellucid.diagnosis.experiment import Experiment, first_tensor, mapped
-from pellucid.diagnosis.flow import Flow
+from pellucid.diagnosis.experiments.experiment import Experiment, first_tensor, mapped
+from pellucid.diagnosis.experiments.samples import device_of, on_device
 from pellucid.diagnosis.remedies import cannot
 from pellucid.diagnosis.remedies.losses import with_loss
-from pellucid.diagnosis.samples import device_of, on_device
+from pellucid.diagnosis.static.comparisons import HARMLESS, comparisons_of
+from pellucid.diagnosis.static.flow import Flow
 
 TRACED = 64  # samples of the first batch
 # What may stand at the end of a network and be left out.

@@ -10,9 +10,9 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from pellucid.core.language import text
-from pellucid.diagnosis.experiment import Experiment
+from pellucid.diagnosis.experiments.experiment import Experiment
+from pellucid.diagnosis.experiments.samples import loader_of
 from pellucid.diagnosis.remedies import cannot, remedy
-from pellucid.diagnosis.samples import loader_of
 
 OPTIMIZERS: Mapping[str, Callable[..., torch.optim.Optimizer]] = {
     "sgd": torch.optim.SGD,

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from pellucid.core.language import text
-from pellucid.diagnosis.experiment import Experiment
+from pellucid.diagnosis.experiments.experiment import Experiment
+from pellucid.diagnosis.experiments.samples import called, device_of, on_device
 from pellucid.diagnosis.remedies import cannot, remedy
 from pellucid.diagnosis.remedies.settings import with_optimizer
-from pellucid.diagnosis.samples import called, device_of, on_device
 
 SCHEMES: Mapping[str, Callable[[Tensor], Any]] = {
     "kaiming": lambda weight: nn.init.kaiming_normal_(weight, nonlinearity="relu"),  # He et al. 2015, equation 10

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 from pellucid.core.language import text
 from pellucid.core.records import Finding
-from pellucid.diagnosis.course import course_of, latest, numbers
-from pellucid.diagnosis.observations import LayerSeries, Observations
+from pellucid.diagnosis.dynamic.course import course_of, latest, numbers
+from pellucid.diagnosis.dynamic.observations import LayerSeries, Observations
 from pellucid.diagnosis.registry import symptom
 
 LEAST_STEPS = 20  # updates

@@ -12,9 +12,9 @@ from typing import Any
 
 from pellucid.core.language import Text, text
 from pellucid.core.records import Finding
-from pellucid.diagnosis.curves import metric_word, shown
+from pellucid.diagnosis.controlled.trials import Effect, Trials
+from pellucid.diagnosis.dynamic.curves import metric_word, shown
 from pellucid.diagnosis.registry import symptom
-from pellucid.diagnosis.trials import Effect, Trials
 
 DATA = {"inputs": ("standardised inputs",), "targets": ("standardised targets",)}
 RATE = {

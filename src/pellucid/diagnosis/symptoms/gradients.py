@@ -7,8 +7,8 @@ from statistics import median
 
 from pellucid.core.language import text
 from pellucid.core.records import Finding
-from pellucid.diagnosis.course import course_of, entry, numbers
-from pellucid.diagnosis.observations import Observations, ParameterSeries
+from pellucid.diagnosis.dynamic.course import course_of, entry, numbers
+from pellucid.diagnosis.dynamic.observations import Observations, ParameterSeries
 from pellucid.diagnosis.registry import symptom
 
 LAYERS = 3  # matrices that a network must have for "through the layers" to mean something

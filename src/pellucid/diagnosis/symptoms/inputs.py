@@ -7,10 +7,11 @@ from torch import Tensor
 
 from pellucid.core.language import text
 from pellucid.core.records import Change, Finding
-from pellucid.diagnosis.comparisons import VALUE_LOSSES
-from pellucid.diagnosis.contents import Contents, Part, established
+from pellucid.diagnosis.data.contents import Contents, Part
+from pellucid.diagnosis.data.relations import told_by_probe
+from pellucid.diagnosis.findings import established
 from pellucid.diagnosis.registry import symptom
-from pellucid.diagnosis.relations import told_by_probe
+from pellucid.diagnosis.static.comparisons import VALUE_LOSSES
 
 # The scale of inputs: LeCun, Bottou, Orr and Müller, Efficient BackProp, 1998, section 4.3: mean 0, variance 1. How far from it is worth
 # a word: raw measurements such as iris (up to 6), digits (up to 12) and seeds (up to 15) are learnt from without trouble.
@@ -91,6 +92,7 @@ def unnormalised_input(seen: Contents) -> list[Finding]:
     return established(
         "unnormalised_input",
         said,
+        by="data",
         level="advice",
         confidence=0.6,
         where="inputs" if everywhere else f"inputs[:, [{_names(worst)}]]",
@@ -146,6 +148,7 @@ def double_normalised_input(seen: Contents) -> list[Finding]:
     return established(
         "double_normalised_input",
         said,
+        by="data",
         level="fault",
         confidence=confidence,
         where="inputs",
@@ -186,6 +189,7 @@ def unnormalised_target(seen: Contents) -> list[Finding]:
             "before anything else.",
             mean=f"{float(targets.mean()):.4g}", std=f"{spread:.4g}", first=f"{first:.2g}",
         ),
+        by="data",
         level="advice",
         confidence=0.6,
         where="targets",
@@ -229,6 +233,7 @@ def outliers_with_mse(seen: Contents) -> list[Finding]:
             "and the mean squared error follows such samples.",
             share=f"{100 * share:.0f} %", percent=f"{100 * TAIL:g} %", largest=f"{largest:.0f}",
         ),
+        by="data",
         level="fault" if heavy else "advice",
         confidence=0.85 if heavy else 0.6,
         where="targets",
@@ -260,6 +265,7 @@ def uninformative_input(seen: Contents) -> list[Finding]:
         return established(
             "uninformative_input",
             text("All {count} inputs are equal: nothing can be told from them.", count=train.size),
+            by="data",
             level="fault",
             confidence=0.95,
             where="inputs",
@@ -278,6 +284,7 @@ def uninformative_input(seen: Contents) -> list[Finding]:
             "{blind}.",
             score=f"{score:.3f}", blind=f"{blind:.3f}",
         ),
+        by="data",
         level="advice",
         confidence=0.5,
         where="inputs",

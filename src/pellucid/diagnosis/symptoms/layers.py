@@ -10,9 +10,9 @@ from torch import Tensor
 from pellucid.core.language import Text, text
 from pellucid.core.records import Change, Finding
 from pellucid.core.trace import Operation, Reference
-from pellucid.diagnosis.flow import AFFINE, RESHAPING, Layer, argument, place_of, told_place
-from pellucid.diagnosis.program import Program
 from pellucid.diagnosis.registry import symptom
+from pellucid.diagnosis.static.flow import AFFINE, RESHAPING, Layer, argument, place_of, told_place
+from pellucid.diagnosis.static.program import Program
 from pellucid.diagnosis.symptoms.losses import knowing_nothing
 from pellucid.diagnosis.symptoms.outputs import axis_of, finding, shown
 

@@ -10,10 +10,11 @@ from torch import Tensor
 from pellucid.core.language import text
 from pellucid.core.numerics import wilson_interval
 from pellucid.core.records import Change, Finding
-from pellucid.diagnosis.contents import PROBED, Contents, Part, established, runs
-from pellucid.diagnosis.probes import Probe
+from pellucid.diagnosis.data.contents import PROBED, Contents, Part, runs
+from pellucid.diagnosis.data.probes import Probe
+from pellucid.diagnosis.data.relations import relations, told_by_probe
+from pellucid.diagnosis.findings import established
 from pellucid.diagnosis.registry import symptom
-from pellucid.diagnosis.relations import relations, told_by_probe
 
 COPIES, MANY_COPIES = 0.005, 0.02  # share of test samples that stand in the training part: worth a word, and a fault
 LEAST_COPIES = 3
@@ -73,6 +74,7 @@ def _copies(seen: Contents) -> list[Finding]:
             "{count} test samples ({share}) have the same inputs as training samples; within the training part {within} are repeated.",
             count=count, share=f"{100 * share:.1f} %", within=f"{100 * within:.1f} %",
         ),
+        by="data",
         level="fault" if fault else "advice",
         confidence=0.9 if fault else 0.6,
         where="test inputs",
@@ -90,6 +92,7 @@ def _same_part(train: Part) -> list[Finding]:
     return established(
         "data_leakage",
         text("The test part is the training part: its score says nothing about new samples."),
+        by="data",
         level="fault" if train.size >= ROWS else "advice",  # a handful of samples that is all there is, such as XOR
         confidence=0.9,
         where="test",
@@ -144,6 +147,7 @@ def _twins(seen: Contents) -> list[Finding]:
             "one and the same thing, are in both parts.",
             share=f"{100 * share:.0f} %", ratio=f"{1 / NEAR:.0f}",
         ),
+        by="data",
         level="fault" if fault else "advice",
         confidence=0.75 if fault else 0.55,
         where="test inputs",
@@ -189,6 +193,7 @@ def _telling_columns(seen: Contents) -> list[Finding]:
         text("Column {columns} of the inputs is the target in another form: it tells the target of every sample.", columns=listed)
         if exact
         else text("Column {columns} of the inputs alone all but tells the target.", columns=listed),
+        by="data",
         level="fault" if exact else "advice",
         confidence=0.85 if exact else 0.5,
         where=f"inputs[:, [{listed}]]",
@@ -287,6 +292,7 @@ def insufficient_data(seen: Contents) -> list[Finding]:
     return established(
         "insufficient_data",
         said,
+        by="data",
         level="fault" if proof is not None else "advice",
         confidence=0.8 if proof is not None else 0.5,
         where="train",

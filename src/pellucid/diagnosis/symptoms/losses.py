@@ -12,10 +12,10 @@ from pellucid.core.errors import PellucidError
 from pellucid.core.language import Text, text
 from pellucid.core.records import Change, Finding
 from pellucid.core.trace import Operation
-from pellucid.diagnosis.comparisons import LOGARITHMS, VALUE_LOSSES, Comparison
-from pellucid.diagnosis.flow import line_of, place_of, told_place
-from pellucid.diagnosis.program import Program, Targets
 from pellucid.diagnosis.registry import symptom
+from pellucid.diagnosis.static.comparisons import LOGARITHMS, VALUE_LOSSES, Comparison
+from pellucid.diagnosis.static.flow import line_of, place_of, told_place
+from pellucid.diagnosis.static.program import Program, Targets
 from pellucid.diagnosis.symptoms.outputs import class_axis, finding, last_activation, shown, shown_range
 
 FEW_CLASSES = 20  # different whole numbers that are more likely classes than amounts

@@ -8,8 +8,8 @@ from typing import NamedTuple
 
 from pellucid.core.language import Text, text
 from pellucid.core.records import Finding
-from pellucid.diagnosis.course import numbers
-from pellucid.diagnosis.observations import NonFinite, Observations, OperationFact
+from pellucid.diagnosis.dynamic.course import numbers
+from pellucid.diagnosis.dynamic.observations import NonFinite, Observations, OperationFact
 from pellucid.diagnosis.registry import symptom
 
 GROWN = 1e3  # times what they were at first: numbers that grow by as much before they overflow were driven there

@@ -14,11 +14,11 @@ from torch import Tensor
 from pellucid.core.language import Text, text
 from pellucid.core.records import Change, Finding
 from pellucid.core.trace import Operation, Reference
-from pellucid.diagnosis.comparisons import HARMLESS, Comparison
-from pellucid.diagnosis.flow import argument, place_of, told_place
-from pellucid.diagnosis.program import Program
-from pellucid.diagnosis.ranges import Range
 from pellucid.diagnosis.registry import symptom
+from pellucid.diagnosis.static.comparisons import HARMLESS, Comparison
+from pellucid.diagnosis.static.flow import argument, place_of, told_place
+from pellucid.diagnosis.static.program import Program
+from pellucid.diagnosis.static.ranges import Range
 
 OUTSIDE = 0.01  # share of targets beyond what the output can reach, before they are more than outliers
 UNREACHABLE = 0.01  # share of the targets' variance that no weights can explain

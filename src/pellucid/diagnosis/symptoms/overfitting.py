@@ -14,8 +14,8 @@ from typing import Any
 
 from pellucid.core.language import Text, text
 from pellucid.core.records import Finding, Interval
-from pellucid.diagnosis.curves import Curves, metric_word, part_word, shown
-from pellucid.diagnosis.noise import difference_interval, probability_above, running_median, scatter
+from pellucid.diagnosis.dynamic.curves import Curves, metric_word, part_word, shown
+from pellucid.diagnosis.dynamic.noise import difference_interval, probability_above, running_median, scatter
 from pellucid.diagnosis.registry import symptom
 
 # A gap matters when it takes more than this share of what was learnt (training score minus trivial score) ...

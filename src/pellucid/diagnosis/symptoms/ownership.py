@@ -7,8 +7,8 @@ from itertools import pairwise
 
 from pellucid.core.language import Text, text
 from pellucid.core.records import Finding
-from pellucid.diagnosis.course import middle, numbers
-from pellucid.diagnosis.observations import Observations, ParameterSeries
+from pellucid.diagnosis.dynamic.course import middle, numbers
+from pellucid.diagnosis.dynamic.observations import Observations, ParameterSeries
 from pellucid.diagnosis.registry import symptom
 
 LEAST_STEPS = 10  # updates before weights that have not changed are called frozen: a warm-up may begin at 0

@@ -11,9 +11,10 @@ from torch import Tensor
 
 from pellucid.core.language import Text, text
 from pellucid.core.records import Finding
-from pellucid.diagnosis.contents import Contents, Part, established
+from pellucid.diagnosis.data.contents import Contents, Part
+from pellucid.diagnosis.data.relations import recoded, relations
+from pellucid.diagnosis.findings import established
 from pellucid.diagnosis.registry import symptom
-from pellucid.diagnosis.relations import recoded, relations
 
 LEAST = 20  # samples of a part
 SCALED = 3.0  # ratio of deviations in the middle column; of 20 normal samples each it is below 2.3 in 999 cases of 1000 (F test)
@@ -49,6 +50,7 @@ def _finding(said: Text, confidence: float, evidence: dict[str, object], expecte
     return established(
         "train_test_preprocess_mismatch",
         said,
+        by="data",
         level=level,
         confidence=confidence,
         where="test inputs",

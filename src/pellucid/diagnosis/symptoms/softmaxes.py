@@ -7,10 +7,10 @@ import math
 from pellucid.core.language import Text, text
 from pellucid.core.records import Change, Finding
 from pellucid.core.trace import Operation
-from pellucid.diagnosis.comparisons import HARMLESS, Comparison
-from pellucid.diagnosis.flow import argument, place_of, told_place
-from pellucid.diagnosis.program import Program
 from pellucid.diagnosis.registry import symptom
+from pellucid.diagnosis.static.comparisons import HARMLESS, Comparison
+from pellucid.diagnosis.static.flow import argument, place_of, told_place
+from pellucid.diagnosis.static.program import Program
 from pellucid.diagnosis.symptoms.outputs import FLOOR, axis_of, class_axis, finding, is_constant, last_activation, shown
 
 # -- double_softmax ----------------------------------------------------------------------------------------------------------------------

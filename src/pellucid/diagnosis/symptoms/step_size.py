@@ -9,10 +9,10 @@ from statistics import median
 
 from pellucid.core.language import Text, text
 from pellucid.core.records import Finding
-from pellucid.diagnosis.course import DIVERGED, JUDGED_STEPS, NOT_LEARNT, Course, course_of, entry, numbers
-from pellucid.diagnosis.curves import shown
-from pellucid.diagnosis.noise import falling
-from pellucid.diagnosis.observations import Observations
+from pellucid.diagnosis.dynamic.course import DIVERGED, JUDGED_STEPS, NOT_LEARNT, Course, course_of, entry, numbers
+from pellucid.diagnosis.dynamic.curves import shown
+from pellucid.diagnosis.dynamic.noise import falling
+from pellucid.diagnosis.dynamic.observations import Observations
 from pellucid.diagnosis.registry import symptom
 from pellucid.diagnosis.symptoms.gradients import matrices
 

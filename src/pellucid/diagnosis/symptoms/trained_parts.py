@@ -9,9 +9,9 @@ import torch
 from pellucid.core.language import text
 from pellucid.core.records import Change, Finding
 from pellucid.core.trace import Operation, Reference
-from pellucid.diagnosis.flow import argument, line_of, place_of, told_place
-from pellucid.diagnosis.program import Program
 from pellucid.diagnosis.registry import symptom
+from pellucid.diagnosis.static.flow import argument, line_of, place_of, told_place
+from pellucid.diagnosis.static.program import Program
 from pellucid.diagnosis.symptoms.layers import STEPS
 from pellucid.diagnosis.symptoms.outputs import finding
 

@@ -14,8 +14,8 @@ from statistics import median
 
 from pellucid.core.language import Text, text
 from pellucid.core.records import Finding
-from pellucid.diagnosis.curves import Curves, metric_word, shown
-from pellucid.diagnosis.noise import falling, probability_above, scatter
+from pellucid.diagnosis.dynamic.curves import Curves, metric_word, shown
+from pellucid.diagnosis.dynamic.noise import falling, probability_above, scatter
 from pellucid.diagnosis.registry import symptom
 from pellucid.diagnosis.symptoms.overfitting import NOTHING_LEARNT, generalisation_gap, validation_rise
 

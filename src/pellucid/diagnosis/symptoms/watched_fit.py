@@ -9,10 +9,10 @@ import math
 
 from pellucid.core.language import text
 from pellucid.core.records import Finding
-from pellucid.diagnosis.course import Course, course_of, numbers
-from pellucid.diagnosis.curves import Curves, shown
-from pellucid.diagnosis.noise import falling
-from pellucid.diagnosis.observations import Observations
+from pellucid.diagnosis.dynamic.course import Course, course_of, numbers
+from pellucid.diagnosis.dynamic.curves import Curves, shown
+from pellucid.diagnosis.dynamic.noise import falling
+from pellucid.diagnosis.dynamic.observations import Observations
 from pellucid.diagnosis.registry import symptom
 from pellucid.diagnosis.symptoms.overfitting import NOTHING_LEARNT, validation_rise
 

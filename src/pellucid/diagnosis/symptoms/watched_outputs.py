@@ -6,8 +6,8 @@ import math
 
 from pellucid.core.language import text
 from pellucid.core.records import Finding
-from pellucid.diagnosis.course import numbers
-from pellucid.diagnosis.observations import Observations
+from pellucid.diagnosis.dynamic.course import numbers
+from pellucid.diagnosis.dynamic.observations import Observations
 from pellucid.diagnosis.registry import symptom
 
 ROUNDING = 0.05  # below 0 by which a loss of log-probabilities may come out in bfloat16, whose steps are 1/256 of a number

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pellucid.diagnosis.observations import BatchFacts
+from pellucid.diagnosis.dynamic.observations import BatchFacts
 
 WHOLE = 256  # bytes up to which a batch is read whole
 PIECE = 128  # bytes read of a larger one

@@ -12,8 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pellucid.diagnosis.noise import scatter
-from pellucid.diagnosis.observations import Column, Look
+from pellucid.diagnosis.dynamic.noise import scatter
+from pellucid.diagnosis.dynamic.observations import Column, Look
 from pellucid.diagnosis.watch.statistics import column, finite
 
 ROWS = 64

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from pellucid.core.trace.model import random_state_kept
-from pellucid.diagnosis.observations import NonFinite
+from pellucid.diagnosis.dynamic.observations import NonFinite
 from pellucid.diagnosis.watch import loss_graph, nonfinite, observing, static_look
 from pellucid.diagnosis.watch.look import Look, compare
 from pellucid.diagnosis.watch.ownership import OptimizerSeen

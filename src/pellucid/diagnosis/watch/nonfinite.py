@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from pellucid.core.trace.records import Operation, Reference, references, tensors
 from pellucid.core.trace.tracing import Trace
-from pellucid.diagnosis.observations import NonFinite
+from pellucid.diagnosis.dynamic.observations import NonFinite
 from pellucid.diagnosis.watch import loss_graph, static_look
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 import torch
 from torch import Tensor, nn
 
-from pellucid.diagnosis.observations import (
+from pellucid.diagnosis.dynamic.observations import (
     BatchFacts,
     GradientFacts,
     GroupFacts,

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from pellucid.diagnosis.observations import OptimizerFacts
+from pellucid.diagnosis.dynamic.observations import OptimizerFacts
 from pellucid.diagnosis.watch.look import WEIGHTS
 
 OPTIMIZERS = 16  # remembered

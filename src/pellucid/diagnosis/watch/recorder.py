@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from pellucid.core.language import Text, text
-from pellucid.diagnosis.observations import LossFacts, NonFinite, Observations
+from pellucid.diagnosis.dynamic.observations import LossFacts, NonFinite, Observations
 from pellucid.diagnosis.watch import looking, loss_graph, nonfinite, observing
 from pellucid.diagnosis.watch.attachment import Attachment
 from pellucid.diagnosis.watch.dozing import ALWAYS, Doze

@@ -11,7 +11,7 @@ from pathlib import Path
 from pellucid.core.language import Text, language, text
 from pellucid.core.records import Finding
 from pellucid.core.system import storage_errors
-from pellucid.diagnosis.observations import LayerSeries, Observations, ParameterSeries
+from pellucid.diagnosis.dynamic.observations import LayerSeries, Observations, ParameterSeries
 from pellucid.diagnosis.watch.drawing import curves, number, share, spark
 
 MARKS = {"fault": "✗", "advice": "!", "good": "✓"}

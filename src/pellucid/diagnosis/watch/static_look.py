@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from pellucid.core.language import Text, text
 from pellucid.core.trace.records import Operation, references
 from pellucid.core.trace.tracing import Trace, trace
-from pellucid.diagnosis.observations import OperationFact, StaticFacts
+from pellucid.diagnosis.dynamic.observations import OperationFact, StaticFacts
 from pellucid.diagnosis.watch.attachment import Hook
 from pellucid.diagnosis.watch.statistics import Bounds
 

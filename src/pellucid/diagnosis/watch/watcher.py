@@ -15,7 +15,7 @@ from pellucid.core.errors import ModelError, OptionError, OptionTypeError
 from pellucid.core.language import text
 from pellucid.core.records import Finding
 from pellucid.diagnosis.causes import examine
-from pellucid.diagnosis.observations import Observations
+from pellucid.diagnosis.dynamic.observations import Observations
 from pellucid.diagnosis.watch.announcement import Announcer
 from pellucid.diagnosis.watch.attachment import Attachment
 from pellucid.diagnosis.watch.loss_module import LossModule

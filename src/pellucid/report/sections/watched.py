@@ -13,7 +13,7 @@ from typing import Any, TypeVar, cast
 
 from pellucid.core.language import Text, text
 from pellucid.core.records import Finding
-from pellucid.diagnosis.observations import LayerSeries, Observations, ParameterSeries
+from pellucid.diagnosis.dynamic.observations import LayerSeries, Observations, ParameterSeries
 from pellucid.diagnosis.watch.drawing import number, share
 from pellucid.report import wording
 from pellucid.report.figures import Plot, axis, logarithmic_axis

@@ -22,7 +22,7 @@ from pellucid.core.records import Score, Task
 from pellucid.core.results import Baseline, Baselines, Difference
 from pellucid.core.wording import baseline_name, count, duration
 from pellucid.core.wording import samples as samples_word
-from pellucid.diagnosis.curves import metric_word, shown
+from pellucid.diagnosis.dynamic.curves import metric_word, shown
 from pellucid.training.baselines.features import Features, Views, features_of, standardised, views_of
 from pellucid.training.baselines.models import CANDIDATES, Candidate, Problem, described, load_models
 from pellucid.training.metrics import constant_answer, full_scores, paired_difference, primary_metric

@@ -1,0 +1,1 @@
+"""What short trainings tell that differ in one thing."""

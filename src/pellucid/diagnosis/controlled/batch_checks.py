@@ -1,0 +1,200 @@
+"""What one batch tells: whether it can be learnt by heart, whether its gradient is right, and whether its samples depend on each other."""
+
+from __future__ import annotations
+
+import copy
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from pellucid.core.language import Text, text
+from pellucid.diagnosis.experiments.experiment import Experiment
+from pellucid.diagnosis.experiments.loop import number_of, plain_step, seed_all
+from pellucid.diagnosis.experiments.samples import Batch, called, device_of, first_tensor, mapped, on_device
+
+BY_HEART = 16  # samples
+UPDATES = 200
+LARGEST_COPY = 20_000_000  # weights: larger networks are not copied into float64
+DIRECTIONS = 2
+RELATIVE = 0.01  # by which slope and gradient may differ in float64: truncation and rounding cost less than 1e-4
+
+
+@dataclass(frozen=True, kw_only=True)
+class BatchChecks:
+    """None where a check was not possible; `notes` say why."""
+
+    first_loss: float | None = None  # of the batch that is to be learnt by heart
+    last_loss: float | None = None  # the lowest that UPDATES updates on it reached
+    adam_loss: float | None = None  # the same under Adam with its default rate, where the user's optimizer did not get there
+    constant_loss: float | None = None  # what the same number of updates reach when all inputs are one and the same
+    wrong_gradient: tuple[str, ...] = ()  # parameters whose gradient is not the slope of the loss
+    gradient_error: float | None = None  # the largest relative difference of slope and gradient
+    drawn: float | None = None  # change of outputs in evaluation mode from one pass to the next, over the outputs' size
+    dependence: float | None = None  # change of a sample's output when the other samples change, over the output's size
+    notes: tuple[Text, ...] = ()
+
+    @property
+    def by_heart(self) -> float | None:
+        """The share of the loss that went, of what a constant answer leaves; None where that is not known."""
+        if self.first_loss is None or self.last_loss is None:
+            return None
+        start = self.first_loss if self.constant_loss is None else min(self.first_loss, self.constant_loss)
+        return 1 - self.last_loss / start if start > 0 else None
+
+
+def checked(experiment: Experiment, seconds: float) -> BatchChecks:
+    """All checks, each on a model of its own; whatever the user's code raises becomes a note."""
+    notes: list[Text] = []
+    found: dict[str, Any] = {}
+    ends = time.perf_counter() + seconds
+    checks: tuple[Callable[[Experiment, float], dict[str, Any]], ...] = (_dependence, _gradient, _by_heart)
+    for check in checks:
+        if time.perf_counter() > ends:
+            notes.append(text("no time was left to look closely at one batch"))
+            break
+        try:
+            with experiment.seeded(0):
+                found.update(check(experiment, ends))
+        except Exception as error:
+            notes.append(text("one batch could not be looked at: {error}", error=f"{type(error).__name__}: {error}".splitlines()[0]))
+    return BatchChecks(**found, notes=tuple(notes))
+
+
+def _some(experiment: Experiment, count: int) -> Batch:
+    """The first samples of the first batch of the first epoch."""
+    inputs, targets = experiment.first_batch()
+    size = len(first_tensor(targets))
+    return mapped(lambda t: t[:count] if t.dim() and len(t) == size else t, inputs), mapped(
+        lambda t: t[:count] if t.dim() and len(t) == size else t, targets
+    )
+
+
+def _by_heart(experiment: Experiment, ends: float) -> dict[str, Any]:
+    """Ten or so samples can be learnt by heart by any network that works (A. Karpathy, A recipe for training neural networks, 2019)."""
+    batch = _some(experiment, BY_HEART)
+    first, last = _learnt(experiment, batch, ends)
+    found: dict[str, Any] = {"first_loss": first, "last_loss": last}
+    blind = (mapped(lambda t: t[:1].expand_as(t).clone() if t.dim() else t, batch[0]), batch[1])
+    _, found["constant_loss"] = _learnt(experiment, blind, ends)
+    if last > 0.1 * first:
+        adam = experiment.changed(optimizer=lambda model: torch.optim.Adam(model.parameters(), 1e-3), scheduler=None)
+        found["adam_loss"] = _learnt(adam, batch, ends)[1]
+    return found
+
+
+def _learnt(experiment: Experiment, batch: Batch, ends: float) -> tuple[float, float]:
+    """The first and the lowest loss of UPDATES updates on one batch, where dropout is off: learning by heart needs all units."""
+    model, optimizer = experiment.build(0)
+    batch = on_device(batch, device_of(model))
+    model.train()
+    for module in model.modules():
+        if isinstance(module, nn.modules.dropout._DropoutNd):
+            module.eval()
+    step = experiment.step or plain_step
+    losses: list[float] = []
+    for _ in range(UPDATES):
+        losses.append(number_of(step(model, optimizer, experiment.loss, batch)))
+        if not math.isfinite(losses[-1]) or time.perf_counter() > ends:
+            break
+    known = [loss for loss in losses if math.isfinite(loss)]
+    if not known or not math.isfinite(losses[0]):
+        return math.inf, math.inf
+    return losses[0], losses[-1] if math.isfinite(losses[-1]) and len(losses) > 1 and losses[-1] > 10 * losses[0] else min(known)
+
+
+def _gradient(experiment: Experiment, ends: float) -> dict[str, Any]:
+    """Slope of the loss along a direction against the gradient, in float64: (L(w + h d) - L(w - h d)) / 2 h = <g, d>.
+
+    Source: any account of gradient checking, such as Goodfellow, Bengio and Courville, Deep Learning, 2016, section 11.5.
+    """
+    model, _ = experiment.build(0)
+    if sum(parameter.numel() for parameter in model.parameters()) > LARGEST_COPY:
+        return {}
+    model = copy.deepcopy(model).double()
+    model.eval()  # no dropout, and batch statistics do not move: the loss is a function of the weights alone
+    inputs, targets = (
+        mapped(lambda t: t.double() if t.is_floating_point() else t, part)
+        for part in on_device(_some(experiment, BY_HEART), device_of(model))
+    )
+
+    def loss() -> Tensor:
+        torch.manual_seed(0)
+        return experiment.loss(called(model, inputs), targets)
+
+    for module in model.modules():
+        if isinstance(module, nn.RNNBase):
+            module.train()  # cuDNN's backward needs it; without dropout nothing else depends on it
+    parameters = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
+    gradients = torch.autograd.grad(loss(), list(parameters.values()), allow_unused=True)
+    generator = torch.Generator().manual_seed(0)
+    wrong: list[str] = []
+    worst = 0.0
+    scale = math.sqrt(sum(float(g.pow(2).sum()) for g in gradients if g is not None))
+    for (name, parameter), gradient in zip(parameters.items(), gradients, strict=True):
+        if time.perf_counter() > ends:
+            break
+        errors: list[float] = []
+        for _ in range(DIRECTIONS):
+            direction = torch.randn(parameter.shape, generator=generator, dtype=torch.float64).to(parameter.device)
+            direction /= direction.norm().clamp_min(1e-30)
+            h = 1e-6 * max(1.0, float(parameter.detach().norm()) / math.sqrt(max(parameter.numel(), 1)))
+            with torch.no_grad():
+                kept = parameter.clone()
+                parameter.copy_(kept + h * direction)
+                above = float(loss())
+                parameter.copy_(kept - h * direction)
+                below = float(loss())
+                parameter.copy_(kept)
+            slope = (above - below) / (2 * h)
+            promised = 0.0 if gradient is None else float((gradient * direction).sum())
+            own = 0.0 if gradient is None else float(gradient.norm()) / math.sqrt(parameter.numel())
+            errors.append(abs(slope - promised) / max(abs(slope), abs(promised), own, 1e-6 * scale, 1e-12))
+        error = min(errors)  # a kink between the two points spoils one direction, a wrong gradient all
+        worst = max(worst, error)
+        if error > RELATIVE:
+            wrong.append(name)
+    return {"wrong_gradient": tuple(wrong), "gradient_error": worst}
+
+
+def _dependence(experiment: Experiment, ends: float) -> dict[str, Any]:
+    """Whether a sample's output changes when the others in its batch do: in evaluation mode it must not."""
+    model, _ = experiment.build(0)
+    model.eval()
+    inputs = on_device(_some(experiment, 8)[0], device_of(model))
+    size = len(first_tensor(inputs))
+    if size < 4:
+        return {}
+    other = mapped(lambda t: torch.cat([t[:1], t[1:].flip(0).roll(1, 0)]) if t.dim() and len(t) == size else t, inputs)
+    other = mapped(lambda t: _moved(t, size), other)
+    with torch.no_grad():
+        seed_all(0)  # what draws in evaluation mode draws the same twice
+        before = called(model, inputs)
+        seed_all(0)
+        after = called(model, other)
+        seed_all(1)
+        again = called(model, inputs)
+    single = isinstance(before, Tensor)  # several outputs may be samples of a distribution, as a variational autoencoder draws
+    before, after, again = first_tensor(before), first_tensor(after), first_tensor(again)
+    if before.dim() == 0 or len(before) != size:
+        return {}
+    spread = float((before - before.mean(0)).abs().mean()) + float(before.abs().mean()) * 1e-3
+    if spread <= 0:
+        return {"dependence": 0.0, "drawn": 0.0 if single else None}
+    return {
+        "dependence": float((before[0] - after[0]).abs().max()) / spread,
+        "drawn": float((before - again).abs().mean()) / spread if single else None,
+    }
+
+
+def _moved(tensor: Tensor, size: int) -> Tensor:
+    """All samples but the first are replaced by samples that differ from them; whole numbers change places only."""
+    if not tensor.dim() or len(tensor) != size or not tensor.is_floating_point():
+        return tensor
+    changed = tensor.clone()
+    changed[1:] = tensor[1:] * -0.5 + tensor[1:].mean()
+    return changed

@@ -1,0 +1,486 @@
+"""Controlled experiments: what a good engineer tries by hand, as short trainings that differ in one thing and start from the same seeds.
+
+Each arm is the user's training with one change. An arm runs from the first seed; where it seems to help, it and the unchanged training run
+again from further seeds, so that nothing is believed that seeds explain.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from statistics import fmean, median
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+
+from pellucid.core.errors import PellucidError
+from pellucid.core.language import Text, text
+from pellucid.core.numerics import mean_interval
+from pellucid.core.records import Change, Finding, Interval
+from pellucid.diagnosis.controlled import batch_checks
+from pellucid.diagnosis.controlled.batch_checks import BatchChecks
+from pellucid.diagnosis.controlled.reference_network import reference_experiment
+from pellucid.diagnosis.experiments.experiment import Experiment
+from pellucid.diagnosis.experiments.loop import Trial
+from pellucid.diagnosis.experiments.samples import called, device_of, first_tensor, on_device, samples_in
+from pellucid.diagnosis.experiments.scoring import Scoring, constant_score, scoring_of
+from pellucid.diagnosis.remedies import apply
+
+SEEDS = (0, 1, 2)
+LEAST_STEPS = 30  # of an arm: fewer say nothing about learning
+LATE = 0.2  # of an arm's steps whose mean is its loss
+ADAPTIVE = ("Adam", "AdamW", "NAdam", "RAdam", "Adamax", "RMSprop", "Adagrad", "Adadelta", "Muon")
+RATES = (0.1, 10.0, 0.01, 100.0)  # times the user's learning rate
+ADAM_RATE = 1e-3  # Kingma and Ba, 2015, the default of the paper and of torch
+ARMS = {  # what a person reads of an arm; learning rates and remedies of findings are said in `arm_words`
+    "": text("the unchanged training"),
+    "standardised inputs": text("standardised inputs"),
+    "standardised targets": text("standardised targets"),
+    "Adam": text("the optimizer Adam"),
+    "batch size": text("batches of another size"),
+    "no weight decay": text("no weight decay"),
+    "no dropout": text("no dropout"),
+    "longer": text("a longer training"),
+    "independent": text("inputs exchanged among the samples"),
+    "network": text("a plain network"),
+    "network independent": text("a plain network on exchanged inputs"),
+}
+USUAL_BATCH = 32  # Masters and Luschi, Revisiting small batch training, 2018
+LEAST_UPDATES = 20  # per epoch: with fewer, smaller batches are tried
+LONGER, MUCH_LONGER = 3, 10  # times the epochs; the second where there are fewer than FEW updates
+FEW = 100
+HEAVY, LOST = 0.3, 0.1  # of the way to a perfect score, and of what can be learnt, that a training loses: one we would not leave so
+FURTHER_SEEDS = 0.35  # of the time is kept for them: what one seed shows proves nothing
+
+
+@dataclass(frozen=True, kw_only=True)
+class Arm:
+    """One side of a comparison: the same change from one or more seeds."""
+
+    name: str
+    change: Change | None
+    scores: Mapping[int, float]  # seed -> score of the test part (else the training part); what a constant answer gets where it broke down
+    train_scores: Mapping[int, float]
+    losses: Mapping[int, float]  # mean loss of the last updates; infinite where it broke down
+
+    @property
+    def score(self) -> float:
+        return fmean(self.scores.values())
+
+    @property
+    def train_score(self) -> float:
+        return fmean(self.train_scores.values())
+
+    @property
+    def loss(self) -> float:
+        return fmean(self.losses.values())
+
+
+@dataclass(frozen=True, kw_only=True)
+class Effect:
+    """What a change did to the score, over the seeds that both sides ran from."""
+
+    difference: float
+    interval: Interval  # 95 %, unbounded from one seed
+    closed: float  # share of the way from the unchanged score to a perfect one (for a loss: to 0)
+    proved: bool  # from several seeds, by more than they explain
+    heavy: bool  # the unchanged training loses so much that we would not leave it so
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Trials:
+    """What the controlled experiments gave. Scores: higher is better; `constant` is what the best constant answer gets."""
+
+    metric: str
+    steps: int  # of each arm
+    whole: bool  # an arm was the whole training
+    constant: float | None
+    reference: Arm  # the unchanged training
+    arms: Mapping[str, Arm]
+    longer: Arm | None = None  # trained several times as long
+    independent: Arm | None = None  # inputs exchanged among the samples: what can be had without them
+    network: Arm | None = None  # a plain network of ours in the place of the user's
+    network_independent: Arm | None = None
+    batch: BatchChecks = field(default_factory=BatchChecks)
+    noise: float = 0.0  # standard deviation of a score between seeds
+    samples: int = 0  # that a score is measured on
+    optimizer: str = ""  # class name
+    rate: float | None = None  # its learning rate
+    batch_size: int | None = None
+    first_loss: float = math.nan  # of the unchanged training, on its first batch
+    narrowest: tuple[str, int] = ("", 0)  # the layer with the fewest units before the last one, and how many
+    seconds: float = 0.0
+    left_out: tuple[Text, ...] = ()
+
+    @classmethod
+    def of(
+        cls,
+        experiment: Experiment,
+        seconds: float,
+        found: Sequence[Finding] = (),
+        *,
+        tell: Callable[[Text], None] | None = None,
+    ) -> Trials | None:
+        """Try within `seconds` what the findings so far and the state of the training suggest; None where not even two arms fit."""
+        return _Plan(experiment, seconds, found, tell).carried_out()
+
+    def effect(self, arm: Arm, beside: Arm | None = None) -> Effect:
+        """What an arm did beside the unchanged training."""
+        beside = beside or self.reference
+        seeds = [seed for seed in arm.scores if seed in beside.scores]
+        differences = [arm.scores[seed] - beside.scores[seed] for seed in seeds]
+        difference = fmean(differences)
+        base = fmean(beside.scores[seed] for seed in seeds)
+        room = -base if self.metric == "loss" else 1 - base
+        interval = mean_interval(torch.tensor(differences, dtype=torch.float64).numpy())
+        chance = 2 * self.noise * math.sqrt(2 / len(seeds))
+        closed = difference / room if room > 0 else 0.0
+        proved = len(seeds) > 1 and min(differences) > 0 and difference > max(chance, 1 / max(self.samples, 1))
+        learnable = math.inf if self.constant is None else base + difference - self.constant
+        heavy = proved and closed >= HEAVY and (self.constant is None or difference >= LOST * learnable)
+        return Effect(difference=difference, interval=interval, closed=closed, proved=proved, heavy=heavy)
+
+    def effect_of(self, change: Change | None) -> Effect | None:
+        """What a finding's remedy did, where it was tried from several seeds."""
+        for arm in self.arms.values():
+            if change is not None and arm.change == change and len(arm.scores) > 1:
+                return self.effect(arm)
+        return None
+
+    @property
+    def standard_error(self) -> float:
+        """Of a score near the constant answer's, from the number of samples it is measured on."""
+        share = self.constant if self.metric == "accuracy" and self.constant is not None else 0.5
+        return math.sqrt(max(share * (1 - share), 1e-4) / max(self.samples, 1))
+
+    @property
+    def learnt(self) -> float | None:
+        """How far the unchanged training came from a constant answer's score to a perfect one."""
+        if self.constant is None or self.constant >= 1:
+            return None
+        return (self.reference.score - self.constant) / (1 - self.constant)
+
+
+class _Plan:
+    """Which arms to run, in which order, for how long."""
+
+    def __init__(self, experiment: Experiment, seconds: float, found: Sequence[Finding], tell: Callable[[Text], None] | None) -> None:
+        self.experiment, self.found = experiment, found
+        self.began, self.limit = time.perf_counter(), seconds
+        self.tell: Callable[[Text], None] = tell or (lambda said: None)
+        self.scoring: Scoring = scoring_of(experiment)
+        self.constant = constant_score(experiment, self.scoring)
+        self.runs: dict[str, dict[int, Trial]] = {}
+        self.changes: dict[str, Change | None] = {"": None}
+        self.experiments: dict[str, Experiment] = {"": experiment}
+        self.left_out: list[Text] = []
+        self.late: dict[str, None] = {}  # arms for which no time was left, in order
+        self.steps = experiment.steps
+        self.cost = 0.0  # seconds of the unchanged training's arm
+
+    @property
+    def times(self) -> int:
+        """How many times as long the longer arm is."""
+        return LONGER if self.steps >= FEW else MUCH_LONGER
+
+    def left(self) -> float:
+        return self.limit - (time.perf_counter() - self.began)
+
+    def carried_out(self) -> Trials | None:
+        self.tell(text("measuring the length of a trial"))
+        first = self.experiment.run(SEEDS[0], seconds=self.limit / 6)
+        if first.error is not None or first.steps < min(LEAST_STEPS, self.experiment.steps):
+            return None
+        self.cost = first.seconds
+        if not first.complete and first.finite:
+            self.steps = first.steps
+        # twelve arms shall fit; a training that is cut short is compared with trainings cut at the same step
+        affordable = int(self.steps * min(1.0, self.limit / 12 / max(first.seconds, 1e-3)))
+        if first.finite and affordable < self.steps and affordable >= LEAST_STEPS:
+            self.steps = affordable
+            first = self.experiment.run(SEEDS[0], steps=self.steps)
+            self.cost = first.seconds
+        self.runs[""] = {SEEDS[0]: first}
+        self.tell(text("one batch by heart, its gradient, and whether its samples depend on each other"))
+        batch = batch_checks.checked(self.experiment, self.limit / 8)
+        with self.experiment.seeded(SEEDS[0]):
+            model, self.optimizer = self.experiment.build(SEEDS[0])
+        self.narrowest = narrowest_layer(model)
+        self.network_arms()
+        for name, change in self.suggested(model):
+            self.arm(name, change)
+        self.further_rates()
+        self.longer_arm()
+        self.independent_arm()
+        self.confirm()
+        return self.answer(batch)
+
+    # -- arms ----------------------------------------------------------------------------------------------------------------------------
+
+    def suggested(self, model: nn.Module) -> Iterable[tuple[str, Change]]:
+        """Remedies of what was found first, then the usual suspects."""
+        tried: list[Change] = []
+        for finding in self.found:
+            if finding.change is not None and finding.level != "good" and finding.change not in tried:
+                tried.append(finding.change)
+                yield f"remedy of {finding.cause or finding.symptom}", finding.change
+        yield from _usual_suspects(self.experiment, model, self.optimizer)
+
+    def arm(
+        self, name: str, change: Change | None, experiment: Experiment | None = None, seed: int = SEEDS[0], steps: int | None = None
+    ) -> bool:
+        """Run one arm from one seed, where time is left and the change can be made."""
+        if seed in self.runs.get(name, {}):
+            return True
+        kept = FURTHER_SEEDS * self.limit if seed == SEEDS[0] else 0.0
+        if self.left() - kept < 1.3 * self.cost * (steps or self.steps) / self.steps:
+            self.late[name] = None
+            return False
+        if name not in self.experiments:
+            try:
+                self.experiments[name] = experiment or apply(self.experiment, change)  # type: ignore[arg-type]
+            except PellucidError as error:
+                if name.startswith("remedy of"):  # a usual suspect that does not fit here is none
+                    self.left_out.append(text("{name}: {error}", name=arm_words(name), error=str(error).splitlines()[0]))
+                return False
+            self.changes[name] = change
+        self.tell(text("trying {name}", name=arm_words(name)))
+        trial = self.experiments[name].run(seed, steps=steps or self._steps(name), seconds=4 * self.cost + 1)
+        if trial.error is not None:
+            self.left_out.append(
+                text("{name}: {error}", name=arm_words(name), error=f"{type(trial.error).__name__}: {trial.error}".splitlines()[0])
+            )
+            return False
+        self.runs.setdefault(name, {})[seed] = trial
+        return True
+
+    def _steps(self, name: str) -> int:
+        """The same number of samples is seen, so that smaller batches make more steps."""
+        mine, others = self.experiment.steps / self.experiment.epochs, self.experiments[name].steps / self.experiments[name].epochs
+        return max(1, round(self.steps * others / mine))
+
+    def further_rates(self) -> None:
+        """Where the outermost rate is the best of all, the next ones."""
+        rate = learning_rate(self.optimizer)
+        for direction in (10.0, 0.1) if rate else ():
+            for power in range(3, 6):
+                known = {n: f"learning rate x {direction**n:g}" for n in range(power)}
+                scores = {n: self.value(name, SEEDS[0]) for n, name in known.items() if name in self.runs}
+                if (
+                    len(scores) < power - 1
+                    or max(scores, key=lambda n: scores[n]) != power - 1
+                    or scores[power - 1] <= self.value("", SEEDS[0])
+                ):
+                    break
+                self.arm(
+                    f"learning rate x {direction**power:g}", Change(kind="learning_rate", values={"rate": (rate or 0.0) * direction**power})
+                )
+
+    def longer_arm(self) -> None:
+        """Several times the epochs, where the whole training is short enough to be tried."""
+        if self.steps == self.experiment.steps and self.runs[""][SEEDS[0]].finite and self.left() > 2 * self.times * self.cost:
+            self.arm("longer", Change(kind="epochs", values={"epochs": self.times * self.experiment.epochs}), steps=self.times * self.steps)
+
+    def independent_arm(self) -> None:
+        """Inputs and targets that do not belong together: what the network gets without looking at its inputs."""
+        shuffled = _inputs_exchanged(self.experiment)
+        if shuffled is not None:
+            self.arm("independent", None, shuffled)
+
+    def network_arms(self) -> None:
+        reference = reference_experiment(self.experiment, self.scoring)
+        if reference is None:
+            return
+        if self.arm("network", None, reference, steps=reference.steps):
+            shuffled = _inputs_exchanged(reference)
+            if shuffled is not None:
+                self.arm("network independent", None, shuffled, steps=reference.steps)
+
+    def confirm(self) -> None:
+        """Arms that seem to help run from further seeds, the best first, and the unchanged training with them."""
+        base = self.value("", SEEDS[0])
+        seeming = [
+            name
+            for name in self.runs
+            if name not in ("", "independent", "network", "network independent") and self.value(name, SEEDS[0]) > base
+        ]
+        seeming.sort(key=lambda name: -self.value(name, SEEDS[0]))
+        known = [name for name in seeming if name.startswith("remedy of")]
+        for seed in SEEDS[1:]:
+            for name in ("", *known, *(name for name in seeming[:4] if name not in known)):
+                steps = self.times * self.steps if name == "longer" else None
+                if not self.arm(name, self.changes.get(name), seed=seed, steps=steps):
+                    break
+
+    # -- the answer ----------------------------------------------------------------------------------------------------------------------
+
+    def value(self, name: str, seed: int) -> float:
+        """A trial's score; what a constant answer gets, at most, where it broke down."""
+        trial = self.runs[name][seed]
+        score = trial.score
+        if score is None or not math.isfinite(score):
+            return (
+                self.constant
+                if self.constant is not None
+                else -max(abs(loss) for loss in (*self.runs[""][SEEDS[0]].losses, 1.0) if math.isfinite(loss))
+            )
+        return (
+            score if self.constant is None or self.scoring.metric != "r2" else max(score, -1.0)
+        )  # an R2 of -1000 is no more wrong than -1
+
+    def collected(self, name: str) -> Arm | None:
+        trials = self.runs.get(name)
+        if not trials:
+            return None
+        return Arm(
+            name=name,
+            change=self.changes.get(name),
+            scores={seed: self.value(name, seed) for seed in trials},
+            train_scores={seed: _train_score(trial, self.constant) for seed, trial in trials.items()},
+            losses={seed: late_loss(trial) for seed, trial in trials.items()},
+        )
+
+    def answer(self, batch: BatchChecks) -> Trials:
+        special = ("", "longer", "independent", "network", "network independent")
+        arms = {name: arm for name in self.runs if name not in special and (arm := self.collected(name)) is not None}
+        reference = self.collected("")
+        assert reference is not None
+        longer = self.collected("longer")
+        every = [*arms.values(), reference, *([longer] if longer else [])]
+        scattered = [_variance(list(arm.scores.values())) for arm in every if len(arm.scores) > 1]
+        _, targets = self.experiment.samples("train" if self.experiment.test is None else "test", 2000)
+        samples = len(first_tensor(targets))
+        late = [arm_words(name) for name in self.late if name not in self.runs]
+        return Trials(
+            metric=self.scoring.metric,
+            steps=self.steps,
+            whole=self.steps == self.experiment.steps,
+            constant=self.constant,
+            reference=reference,
+            arms=arms,
+            longer=longer,
+            independent=self.collected("independent"),
+            network=self.collected("network"),
+            network_independent=self.collected("network independent"),
+            batch=batch,
+            # the median is not moved by one arm that sometimes breaks down; a score of n samples cannot be known better than to 1 / n
+            noise=max(math.sqrt(median(scattered)) if scattered else 0.0, 1 / samples if self.scoring.metric == "accuracy" else 0.0),
+            samples=samples,
+            optimizer=type(self.optimizer).__name__,
+            rate=learning_rate(self.optimizer),
+            first_loss=self.runs[""][SEEDS[0]].losses[0],
+            narrowest=self.narrowest,
+            batch_size=None if isinstance(self.experiment.train, DataLoader) else self.experiment.batch_size,
+            seconds=time.perf_counter() - self.began,
+            left_out=(*([text("no time was left for these trials: {names}", names=late)] if late else []), *self.left_out),
+        )
+
+
+def arm_words(name: str) -> Text:
+    """An arm as a person reads it."""
+    if name.startswith("learning rate x "):
+        return text("the learning rate times {factor}", factor=name.removeprefix("learning rate x "))
+    if name.startswith("remedy of "):
+        return text("the remedy of {cause}", cause=name.removeprefix("remedy of "))
+    return ARMS[name]
+
+
+def narrowest_layer(model: nn.Module) -> tuple[str, int]:
+    """Path and number of units of the layer with the fewest, the last one left out; ("", 0) where there is none."""
+    layers = [
+        (path, int(weight.shape[0]))
+        for path, module in model.named_modules()
+        if isinstance(weight := getattr(module, "weight", None), Tensor) and weight.dim() > 1
+    ]
+    return min(layers[:-1], key=lambda layer: layer[1], default=("", 0))
+
+
+def learning_rate(optimizer: Any) -> float | None:
+    """Of the first group; None where it has none."""
+    rate = optimizer.param_groups[0].get("lr")
+    return None if rate is None else float(rate)
+
+
+def _usual_suspects(experiment: Experiment, model: nn.Module, optimizer: Any) -> Iterable[tuple[str, Change]]:
+    """The changes that an engineer tries on any training, where they change anything."""
+    inputs, targets = experiment.samples("train", 1000)
+    rate = learning_rate(optimizer)
+    tensor = inputs if isinstance(inputs, Tensor) and inputs.is_floating_point() else None
+    if tensor is not None and unusual_scale(tensor):
+        yield "standardised inputs", Change(kind="standardise_inputs")
+    if scoring_of(experiment).metric == "r2" and unusual_scale(first_tensor(targets)):
+        yield "standardised targets", Change(kind="standardise_targets")
+    loader = isinstance(experiment.train, DataLoader)
+    updates = experiment.steps / experiment.epochs
+    if not loader and experiment.batch_size > USUAL_BATCH and updates < LEAST_UPDATES and samples_in(experiment.train) > 4 * USUAL_BATCH:
+        yield "batch size", Change(kind="batch_size", values={"size": USUAL_BATCH})
+    if not loader and experiment.batch_size < 4 and samples_in(experiment.train) > 4 * USUAL_BATCH:
+        yield "batch size", Change(kind="batch_size", values={"size": USUAL_BATCH})
+    if rate:
+        for factor in RATES:
+            yield f"learning rate x {factor:g}", Change(kind="learning_rate", values={"rate": rate * factor})
+    if any((group.get("weight_decay") or 0.0) > 0 for group in optimizer.param_groups):
+        yield "no weight decay", Change(kind="weight_decay", values={"value": 0.0})
+    if draws(experiment, model):
+        yield "no dropout", Change(kind="no_dropout")
+    if type(optimizer).__name__ not in ADAPTIVE or rate is None:
+        yield "Adam", Change(kind="optimizer", values={"name": "adam", "rate": ADAM_RATE})
+
+
+def draws(experiment: Experiment, model: nn.Module) -> bool:
+    """Whether a training pass draws random numbers, as dropout does, of a module or of a function."""
+    inputs, _ = experiment.first_batch()
+    model.train()
+    answers: list[Tensor] = []
+    try:
+        for seed in (0, 1):
+            with experiment.seeded(seed), torch.no_grad():
+                answers.append(first_tensor(called(copy.deepcopy(model), on_device(inputs, device_of(model)))))
+    except Exception:  # a model that cannot be copied or wants another step: then its modules are asked
+        return any("Dropout" in type(module).__name__ for module in model.modules())
+    return not torch.equal(*answers)
+
+
+def unusual_scale(tensor: Tensor) -> bool:
+    """Whether values are far from mean 0 and deviation 1: a column ten times as large as another, or all of them three times too large."""
+    flat = tensor.detach().double().reshape(len(tensor), -1) if tensor.dim() == 2 else tensor.detach().double().reshape(-1, 1)
+    finite = torch.where(flat.isfinite(), flat, torch.zeros_like(flat))
+    deviations = finite.std(0, unbiased=False)
+    alive = deviations > 0
+    if not bool(alive.any()):
+        return False
+    sizes = finite.pow(2).mean(0).sqrt()[alive]
+    return bool(sizes.max() > 3) or bool(sizes.max() < 0.1) or bool(deviations[alive].max() > 10 * deviations[alive].median())
+
+
+def _inputs_exchanged(experiment: Experiment) -> Experiment | None:
+    """The same experiment on inputs that are exchanged among the training samples; None for data sets and loaders."""
+    if not isinstance(experiment.train, tuple):
+        return None
+    inputs, targets = experiment.train
+    if not isinstance(inputs, Tensor):
+        return None
+    order = torch.randperm(len(inputs), generator=torch.Generator().manual_seed(1))
+    return experiment.changed(train=(inputs[order], targets))
+
+
+def _train_score(trial: Trial, constant: float | None) -> float:
+    score = trial.moments[-1].train_score if trial.moments and trial.finite else None
+    return score if score is not None and math.isfinite(score) else (constant if constant is not None else -math.inf)
+
+
+def late_loss(trial: Trial) -> float:
+    """The mean loss of the last updates; infinite where the training broke down."""
+    if not trial.finite or not trial.losses:
+        return math.inf
+    return fmean(trial.losses[-max(1, int(LATE * len(trial.losses))) :])
+
+
+def _variance(values: Sequence[float]) -> float:
+    mean = fmean(values)
+    return sum((value - mean) ** 2 for value in values) / (len(values) - 1)

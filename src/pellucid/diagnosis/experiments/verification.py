@@ -1,0 +1,176 @@
+"""The proof of a remedy: the same training without it and with it, from the same seeds, measured the same way."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from pellucid.core.errors import OptionError, OptionTypeError, PellucidError
+from pellucid.core.language import Text, text
+from pellucid.core.numerics import mean_interval
+from pellucid.core.options import Option
+from pellucid.core.records import Change, Verification
+from pellucid.diagnosis.experiments.experiment import Experiment, Trial
+from pellucid.diagnosis.experiments.samples import first_tensor
+from pellucid.diagnosis.experiments.scoring import constant_score, scoring_of
+from pellucid.diagnosis.remedies import apply
+
+LEAST_SEEDS = 3
+MOST_SEEDS = 8  # beyond those asked for: what eight pairs do not show is no difference worth a change
+FIRST_SEED = 10  # findings come from trainings with seeds 0, 1, 2: a proof needs others, or chance is proved by itself
+FEWEST_STEPS = 30  # of a training that the budget shortens
+BUDGET = Option("budget", "duration", None, text("the time that it may take, for example 60s"), "run", above=0.0)
+
+
+class Prover:
+    """Proves changes of one experiment; the unchanged training runs once for all of them."""
+
+    def __init__(self, experiment: Experiment, tell: Callable[[Text], None] | None = None) -> None:
+        self.experiment = experiment
+        self.tell: Callable[[Text], None] = tell or (lambda said: None)
+        self._known: dict[tuple[Any, ...], Trial] = {}
+
+    def verify(self, change: Change, seeds: int | Sequence[int] = LEAST_SEEDS, budget: float | str | None = None) -> Verification:
+        """Both sides from each seed, further seeds while it is open which is better; see `Finding.verify`."""
+        began = time.perf_counter()
+        seconds = BUDGET.check(budget)
+        several = _seeds(seeds)
+        after = apply(self.experiment, change)
+        before, after = _measured_alike(self.experiment, after)
+        steps, first = self._length(before, after, several, seconds)
+        pairs: dict[int, tuple[Trial, Trial]] = {}
+        waiting = [*several, *(seed for seed in range(FIRST_SEED, FIRST_SEED + 2 * MOST_SEEDS) if seed not in several)]
+        limit = max(MOST_SEEDS, len(several))
+        found = None
+        for seed in waiting:
+            longest = max((a.seconds + b.seconds for a, b in pairs.values()), default=0.0)
+            if found is not None and (
+                found.verdict != "no difference"
+                or len(pairs) >= limit
+                or _the_same(pairs)
+                or (seconds is not None and time.perf_counter() - began + longest > seconds)
+            ):
+                break
+            self.tell(text("seed {seed}: without the change, then with it", seed=seed))
+            mine = first if first is not None and seed == several[0] else self._trial(before, seed, steps[0])
+            pairs[seed] = mine, after.run(seed, steps=steps[1])
+            if isinstance(pairs[seed][1].error, PellucidError):
+                raise pairs[seed][1].error  # type: ignore[misc]
+            if len(pairs) >= len(several):
+                found = self._result(change, before, after, pairs)
+        assert found is not None
+        return replace(found, steps=steps[0], complete=steps[0] == before.steps, seconds=time.perf_counter() - began)
+
+    def _trial(self, experiment: Experiment, seed: int, steps: int) -> Trial:
+        """A training of the unchanged experiment, kept for the next proof that is measured in the same way."""
+        key = (seed, steps, experiment.scoring, id(experiment.test))
+        if key not in self._known:
+            self._known[key] = experiment.run(seed, steps=steps)
+        return self._known[key]
+
+    def _length(
+        self, before: Experiment, after: Experiment, seeds: Sequence[int], seconds: float | None
+    ) -> tuple[tuple[int, int], Trial | None]:
+        """Updates of both sides: the whole trainings, or as many as the budget leaves for every seed.
+
+        Raises:
+            OptionError: not even FEWEST_STEPS updates of each fit.
+        """
+        whole = before.steps, after.steps
+        if seconds is None:
+            return whole, None
+        share = seconds / (2 * len(seeds))
+        known = next((trial for (seed, steps, *_), trial in self._known.items() if steps == whole[0] and seed == seeds[0]), None)
+        first = known or before.run(seeds[0], seconds=share)
+        if first.error is not None or not first.finite:
+            return whole, None  # it ends by itself, at once
+        each = whole[1] / whole[0]  # as many samples are seen on both sides, whatever the batches are
+        affordable = whole[0] if known is not None else int(first.steps * min(1.0, share / max(first.seconds * max(1.0, each), 1e-9)))
+        if first.complete and affordable >= 0.9 * whole[0]:
+            return whole, first
+        if affordable < min(FEWEST_STEPS, whole[0]):
+            needed = first.seconds / max(first.steps, 1) * min(FEWEST_STEPS, whole[0]) * 2 * len(seeds) * max(1.0, each)
+            raise OptionError(
+                text("the budget of {seconds:g} s leaves {steps} updates for each training", seconds=seconds, steps=affordable),
+                text("at least {steps} updates, from {seeds} seeds, with and without the change", steps=FEWEST_STEPS, seeds=len(seeds)),
+                text("give about {seconds:.0f} s, or no budget", seconds=math.ceil(1.5 * needed)),
+            )
+        return (affordable, max(1, round(affordable * each))), None
+
+    def _result(self, change: Change, before: Experiment, after: Experiment, pairs: dict[int, tuple[Trial, Trial]]) -> Verification:
+        scoring = scoring_of(before)
+        constant = constant_score(before, scoring)
+        untrained = [trial.moments[0] for pair in pairs.values() for trial in pair if trial.moments]
+        starts = [moment.train_score if moment.test_score is None else moment.test_score for moment in untrained]
+        known = [score for score in starts if score is not None and math.isfinite(score)]
+        worst = constant if constant is not None else min(known, default=None)
+
+        def value(trial: Trial) -> float:
+            """A score for the difference: a training that broke down, or values worse than their mean, are no better than no training."""
+            score = trial.score
+            if score is None or not math.isfinite(score):
+                return 0.0 if worst is None else worst
+            return max(score, 0.0) if scoring.metric == "r2" else score
+
+        differences = [value(after_) - value(before_) for before_, after_ in pairs.values()]
+        difference = float(np.mean(differences))
+        interval = mean_interval(np.asarray(differences, dtype=np.float64))
+        least = 1 / max(1, _samples(before)) if scoring.metric == "accuracy" else 0.0  # an accuracy moves by whole samples
+        better = interval.low > 0 and difference > least
+        return Verification(
+            change=change,
+            metric=scoring.metric,
+            seeds=tuple(pairs),
+            before=tuple(_raw(trial) for trial, _ in pairs.values()),
+            after=tuple(_raw(trial) for _, trial in pairs.values()),
+            difference=difference,
+            interval=interval,
+            verdict="helps" if better else "worse" if interval.high < 0 and -difference > least else "no difference",
+        )
+
+
+def _seeds(seeds: int | Sequence[int]) -> list[int]:
+    if isinstance(seeds, bool) or not isinstance(seeds, (int, Sequence)) or isinstance(seeds, str):
+        raise OptionTypeError(
+            text("seeds is {value!r}", value=seeds), text("a whole number of at least 3, or the seeds themselves"), text("give seeds=3")
+        )
+    several = list(range(FIRST_SEED, FIRST_SEED + seeds)) if isinstance(seeds, int) else list(dict.fromkeys(int(seed) for seed in seeds))
+    if len(several) < LEAST_SEEDS:
+        raise OptionError(
+            text("a proof from {count} seeds", count=len(several)),
+            text("at least {count}: with fewer, what the change does cannot be told from what the seed does", count=LEAST_SEEDS),
+            text("give seeds=3"),
+        )
+    return several
+
+
+def _measured_alike(before: Experiment, after: Experiment) -> tuple[Experiment, Experiment]:
+    """Both sides with one metric on one test part."""
+    mine, its = scoring_of(before), scoring_of(after)
+    if after.test is not before.test:  # samples were left out of it, or of a training part that both sides are scored on
+        before = before.changed(test=after.test)
+    if mine.metric != its.metric:
+        common = its if its.metric == "accuracy" else mine
+        return before.changed(scoring=replace(common, restore=mine.restore)), after.changed(scoring=replace(common, restore=its.restore))
+    return before.changed(scoring=mine), after.changed(scoring=its)
+
+
+def _samples(experiment: Experiment) -> int:
+    from pellucid.diagnosis.experiments.loop import SCORED
+
+    return len(first_tensor(experiment.samples("train" if experiment.test is None else "test", SCORED)[1]))
+
+
+def _raw(trial: Trial) -> float:
+    score = trial.score
+    return -math.inf if score is None or not math.isfinite(score) else score
+
+
+def _the_same(pairs: dict[int, tuple[Trial, Trial]]) -> bool:
+    """No training differs from its twin: further seeds will not either."""
+    return all(before.score == after.score and before.losses == after.losses for before, after in pairs.values())

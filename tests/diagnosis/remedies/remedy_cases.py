@@ -1,0 +1,521 @@
+"""A case for each remedy: an experiment, a change, and the experiment that somebody would write by hand in its place."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.utils.data import DataLoader, TensorDataset
+
+from pellucid.diagnosis.experiments.experiment import Experiment
+
+_drawn = torch.Generator().manual_seed(1)
+X = torch.randn(60, 6, generator=_drawn)
+CLASSES = (X[:, 0] > 0).long() + (X[:, 1] > 0).long()
+VALUES = X[:, :1] * 40 + 100
+BINARY = (X[:, 0] > 0).float()
+
+
+def sgd(model: nn.Module) -> torch.optim.Optimizer:
+    return torch.optim.SGD(model.parameters(), 0.1)
+
+
+def experiment(model: Callable[[], nn.Module], loss: Any = F.cross_entropy, targets: Tensor = CLASSES, **settings: Any) -> Experiment:
+    settings = {"optimizer": sgd, "train": (X, targets), "batch_size": 16, "epochs": 4, **settings}
+    return Experiment(model=model, loss=loss, **settings)
+
+
+def sequential(*layers: Callable[[], nn.Module]) -> Callable[[], nn.Module]:
+    return lambda: nn.Sequential(*(layer() for layer in layers))
+
+
+def net(*activations: nn.Module, outputs: int = 3, last: tuple[nn.Module, ...] = ()) -> Callable[[], nn.Module]:
+    """Linear layers with activations between them; the weights are drawn in the same order whatever the activations are."""
+    return lambda: nn.Sequential(nn.Linear(6, 8), *activations[:1], nn.Linear(8, 8), *activations[1:2], nn.Linear(8, outputs), *last)
+
+
+class Functional(nn.Module):
+    """The same by functions; `how` gets the hidden values of each of two layers."""
+
+    def __init__(self, how: Callable[[int, Tensor], Tensor], outputs: int = 3, end: Callable[[Tensor], Tensor] = lambda x: x) -> None:
+        super().__init__()
+        self.one, self.two, self.three = nn.Linear(6, 8), nn.Linear(8, 8), nn.Linear(8, outputs)
+        self.how, self.end = how, end
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        hidden = self.how(0, self.one(inputs))
+        return self.end(self.three(self.how(1, self.two(hidden))))
+
+
+def functional(how: Callable[[int, Tensor], Tensor], outputs: int = 3, end: Callable[[Tensor], Tensor] = lambda x: x) -> Any:
+    return lambda: Functional(how, outputs, end)
+
+
+def plain(model: nn.Module, optimizer: Any, loss: Any, batch: Any) -> Tensor:
+    optimizer.zero_grad()
+    value = loss(model(batch[0]), batch[1])
+    value.backward()
+    optimizer.step()
+    return value
+
+
+def never_cleared(model: nn.Module, optimizer: Any, loss: Any, batch: Any) -> Tensor:
+    value = loss(model(batch[0]), batch[1])
+    value.backward()
+    optimizer.step()
+    return value
+
+
+def evaluating(model: nn.Module, optimizer: Any, loss: Any, batch: Any) -> Tensor:
+    model.eval()
+    return plain(model, optimizer, loss, batch)
+
+
+def clipped(model: nn.Module, optimizer: Any, loss: Any, batch: Any) -> Tensor:
+    optimizer.zero_grad()
+    value = loss(model(batch[0]), batch[1])
+    value.backward()
+    nn.utils.clip_grad_norm_(model.parameters(), 0.1)
+    optimizer.step()
+    return value
+
+
+def climbing(model: nn.Module, optimizer: Any, loss: Any, batch: Any) -> Tensor:
+    optimizer.zero_grad()
+    value = loss(model(batch[0]), batch[1])
+    (-value).backward()
+    optimizer.step()
+    return value
+
+
+def dead_relu(kind: Any = nn.ReLU) -> Any:
+    return net(kind(), kind())
+
+
+def scaled() -> Tensor:
+    return X * torch.tensor([1.0, 10.0, 100.0, 1.0, 1e-3, 1.0]) + 5
+
+
+def standard(values: Tensor) -> Tensor:
+    return (values - values.mean(0)) / values.std(0, unbiased=False)
+
+
+def hidden_in_a_list() -> nn.Module:
+    class Hidden(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layers = [nn.Linear(6, 8), nn.Linear(8, 3)]
+            self.bias = nn.Parameter(torch.zeros(3))
+
+        def forward(self, inputs: Tensor) -> Tensor:
+            return self.layers[1](torch.relu(self.layers[0](inputs))) + self.bias
+
+    return Hidden()
+
+
+def shown_list() -> nn.Module:
+    class Shown(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layers = nn.ModuleList([nn.Linear(6, 8), nn.Linear(8, 3)])
+            self.bias = nn.Parameter(torch.zeros(3))
+
+        def forward(self, inputs: Tensor) -> Tensor:
+            return self.layers[1](torch.relu(self.layers[0](inputs))) + self.bias
+
+    return Shown()
+
+
+def frozen(names: tuple[str, ...]) -> Callable[[], nn.Module]:
+    def factory() -> nn.Module:
+        model = net(nn.ReLU(), nn.ReLU())()
+        for name, parameter in model.named_parameters():
+            parameter.requires_grad_(name not in names)
+        return model
+
+    return factory
+
+
+def trainable(model: nn.Module) -> torch.optim.Optimizer:
+    return torch.optim.SGD([parameter for parameter in model.parameters() if parameter.requires_grad], 0.1)
+
+
+def initialised(how: Callable[[Tensor], Any]) -> Callable[[], nn.Module]:
+    def factory() -> nn.Module:
+        model = net(nn.ReLU(), nn.ReLU())()
+        with torch.no_grad():
+            for layer in model:
+                if isinstance(layer, nn.Linear):
+                    how(layer.weight)
+                    layer.bias.zero_()
+        return model
+
+    return factory
+
+
+def constant() -> nn.Module:
+    model = net(nn.ReLU(), nn.ReLU())()
+    for parameter in model.parameters():
+        nn.init.constant_(parameter, 0.1)
+    return model
+
+
+def by_hand(outputs: Tensor, targets: Tensor) -> Tensor:
+    return -torch.log(torch.softmax(outputs * 200, 1)[torch.arange(len(targets)), targets]).mean()
+
+
+def guarded(outputs: Tensor, targets: Tensor) -> Tensor:
+    return -torch.log(torch.softmax(outputs * 200, 1)[torch.arange(len(targets)), targets].clamp_min(1e-7)).mean()
+
+
+def cut(how: Callable[[Tensor], Tensor]) -> Any:
+    return functional(lambda place, hidden: how(torch.relu(hidden)) if place == 1 else torch.relu(hidden))
+
+
+def without_gradient(hidden: Tensor) -> Tensor:
+    with torch.no_grad():
+        return hidden * 1
+
+
+def recurrent(dropout: float) -> Callable[[], nn.Module]:
+    class Recurrent(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.lstm = nn.LSTM(2, 5, num_layers=2, dropout=dropout, batch_first=True)
+            self.last = nn.Linear(5, 3)
+
+        def forward(self, inputs: Tensor) -> Tensor:
+            return self.last(F.dropout(self.lstm(inputs.reshape(-1, 3, 2))[0][:, -1], dropout, self.training))
+
+    return Recurrent
+
+
+def always_dropping(end: bool) -> Callable[[], nn.Module]:
+    return functional(lambda place, hidden: F.dropout(torch.relu(hidden), 0.5) if end else torch.relu(hidden))
+
+
+def column(values: Tensor) -> Tensor:
+    return values.reshape(-1, 1)
+
+
+def one_hot(classes: Tensor) -> Tensor:
+    return F.one_hot(classes, 3).float()
+
+
+def of_rows(outputs: Tensor, targets: Tensor) -> Tensor:
+    return F.mse_loss(outputs, targets) if targets.dim() == 2 else F.cross_entropy(outputs, targets)
+
+
+RELU = dead_relu()
+LOADER = DataLoader(TensorDataset(X, CLASSES), batch_size=16)
+FULL = {"train": (X[10:], CLASSES[10:])}
+
+# name: (kind, values, before, after written by hand)
+CASES: dict[str, tuple[str, dict[str, Any], Experiment, Experiment]] = {
+    "learning_rate": (
+        "learning_rate",
+        {"rate": 0.01},
+        experiment(RELU),
+        experiment(RELU, optimizer=lambda m: torch.optim.SGD(m.parameters(), 0.01)),
+    ),
+    "learning_rate of groups": (
+        "learning_rate",
+        {"rate": 0.01},
+        experiment(
+            RELU, optimizer=lambda m: torch.optim.SGD([{"params": m[0].parameters()}, {"params": m[2].parameters(), "lr": 0.5}], 0.1)
+        ),
+        experiment(
+            RELU, optimizer=lambda m: torch.optim.SGD([{"params": m[0].parameters()}, {"params": m[2].parameters(), "lr": 0.05}], 0.01)
+        ),
+    ),
+    "optimizer": (
+        "optimizer",
+        {"name": "adam", "rate": 0.01},
+        experiment(RELU, optimizer=lambda m: torch.optim.SGD(m.parameters(), 0.1, weight_decay=0.1)),
+        experiment(RELU, optimizer=lambda m: torch.optim.Adam(m.parameters(), 0.01, weight_decay=0.1)),
+    ),
+    "batch_size": ("batch_size", {"size": 8}, experiment(RELU), experiment(RELU, batch_size=8)),
+    "batch_size of a loader": (
+        "batch_size",
+        {"size": 8},
+        experiment(RELU, train=LOADER),
+        experiment(RELU, train=DataLoader(TensorDataset(X, CLASSES), batch_size=8)),
+    ),
+    "epochs": ("epochs", {"epochs": 1}, experiment(RELU), experiment(RELU, epochs=1)),
+    "shuffle": ("shuffle", {}, experiment(RELU, shuffle=False), experiment(RELU)),
+    "shuffle of a loader": (
+        "shuffle",
+        {},
+        experiment(RELU, train=LOADER),
+        experiment(RELU, train=DataLoader(TensorDataset(X, CLASSES), batch_size=16, shuffle=True)),
+    ),
+    "weight_decay": (
+        "weight_decay",
+        {"value": 0.0},
+        experiment(RELU, optimizer=lambda m: torch.optim.SGD(m.parameters(), 0.1, weight_decay=1.0)),
+        experiment(RELU),
+    ),
+    "clip": ("clip", {"norm": 0.1}, experiment(RELU), experiment(RELU, step=clipped)),
+    "zero_grad": ("zero_grad", {}, experiment(RELU, step=never_cleared), experiment(RELU)),
+    "minimise an optimizer": (
+        "minimise",
+        {},
+        experiment(RELU, optimizer=lambda m: torch.optim.SGD(m.parameters(), 0.1, maximize=True)),
+        experiment(RELU),
+    ),
+    "minimise a step": ("minimise", {}, experiment(RELU, step=climbing), experiment(RELU)),
+    "train_mode": ("train_mode", {}, experiment(net(nn.Dropout(0.5)), step=evaluating), experiment(net(nn.Dropout(0.5)))),
+    "own_parameters": ("own_parameters", {}, experiment(hidden_in_a_list), experiment(shown_list)),
+    "unfreeze": (
+        "unfreeze",
+        {"names": ["0", "2.bias"]},
+        experiment(frozen(("0.weight", "0.bias", "2.bias")), optimizer=trainable),
+        experiment(RELU),
+    ),
+    "reinitialise kaiming": (
+        "reinitialise",
+        {"scheme": "he"},
+        experiment(RELU),
+        experiment(initialised(lambda w: nn.init.kaiming_normal_(w, nonlinearity="relu"))),
+    ),
+    "reinitialise xavier": ("reinitialise", {"scheme": "xavier"}, experiment(RELU), experiment(initialised(nn.init.xavier_uniform_))),
+    "loss": ("loss", {"name": "cross_entropy"}, experiment(RELU, lambda o, t: F.multi_margin_loss(o, t)), experiment(RELU)),
+    "loss of a column": (
+        "loss",
+        {"name": "bce_with_logits"},
+        experiment(net(nn.ReLU(), outputs=1), lambda o, t: F.mse_loss(o[:, 0], t), BINARY),
+        experiment(net(nn.ReLU(), outputs=1), F.binary_cross_entropy_with_logits, column(BINARY)),
+    ),
+    "loss of one-hot rows": ("loss", {"name": "mse"}, experiment(RELU), experiment(RELU, lambda o, t: F.mse_loss(o, one_hot(t)))),
+    "loss_mean": ("loss_mean", {}, experiment(RELU, lambda o, t: F.cross_entropy(o, t, reduction="sum")), experiment(RELU)),
+    "class_weight": ("class_weight", {}, experiment(RELU), experiment(RELU, nn.CrossEntropyLoss(len(X) / (3 * torch.bincount(CLASSES))))),
+    "reshape_targets": (
+        "reshape_targets",
+        {},
+        experiment(net(nn.ReLU(), outputs=1), lambda o, t: ((o - t) ** 2).mean(), BINARY),
+        experiment(net(nn.ReLU(), outputs=1), F.mse_loss, column(BINARY)),
+    ),
+    "reshape_targets of classes": ("reshape_targets", {}, experiment(RELU, targets=column(CLASSES)), experiment(RELU)),
+    "reshape_outputs": (
+        "reshape_outputs",
+        {},
+        experiment(net(nn.ReLU(), outputs=1), lambda o, t: ((o - t) ** 2).mean(), BINARY),
+        experiment(net(nn.ReLU(), outputs=1), F.mse_loss, column(BINARY)),
+    ),
+    "standardise_inputs": (
+        "standardise_inputs",
+        {},
+        experiment(RELU, train=(scaled(), CLASSES)),
+        experiment(RELU, train=(standard(scaled()), CLASSES)),
+    ),
+    "standardise_inputs of images": (
+        "standardise_inputs",
+        {},
+        experiment(
+            sequential(nn.Flatten, lambda: nn.Linear(6, 3)), train=((X * 20 + 128).clamp(0, 255).byte().reshape(60, 1, 3, 2), CLASSES)
+        ),
+        experiment(
+            sequential(lambda: nn.Linear(6, 3)),
+            train=(((images := (X * 20 + 128).clamp(0, 255).byte().float()) - images.mean()) / images.std(unbiased=False), CLASSES),
+        ),
+    ),
+    "standardise_targets": (
+        "standardise_targets",
+        {},
+        experiment(net(nn.ReLU(), outputs=1), F.mse_loss, VALUES),
+        experiment(net(nn.ReLU(), outputs=1), F.mse_loss, standard(VALUES)),
+    ),
+    "targets_as_classes": ("targets_as_classes", {}, experiment(RELU, of_rows, one_hot(CLASSES)), experiment(RELU)),
+    "targets_as_classes of floats": ("targets_as_classes", {}, experiment(RELU, targets=column(CLASSES.float())), experiment(RELU)),
+    "targets_from_zero": (
+        "targets_from_zero",
+        {},
+        experiment(net(nn.ReLU(), outputs=4), targets=CLASSES + 1),
+        experiment(net(nn.ReLU(), outputs=4)),
+    ),
+    "targets_from_zero of signs": (
+        "targets_from_zero",
+        {},
+        experiment(net(nn.ReLU(), outputs=1), lambda o, t: F.binary_cross_entropy_with_logits(o[:, 0], t), BINARY * 2 - 1),
+        experiment(net(nn.ReLU(), outputs=1), lambda o, t: F.binary_cross_entropy_with_logits(o[:, 0], t), BINARY),
+    ),
+    "drop_samples": ("drop_samples", {"indices": list(range(10))}, experiment(RELU), experiment(RELU, **FULL)),
+    "drop_samples of a data set": (
+        "drop_samples",
+        {"indices": list(range(10)), "part": "train"},
+        experiment(RELU, train=TensorDataset(X, CLASSES)),
+        experiment(RELU, **FULL),
+    ),
+    "drop_samples of a loader": (
+        "drop_samples",
+        {"indices": list(range(10))},
+        experiment(RELU, train=LOADER),
+        experiment(RELU, shuffle=False, **FULL),
+    ),
+    "drop_features": (
+        "drop_features",
+        {"columns": [0, 3]},
+        experiment(RELU),
+        experiment(RELU, train=(X.index_copy(1, torch.tensor([0, 3]), X[:, [0, 3]].mean(0).expand(60, 2)), CLASSES)),
+    ),
+    "drop_output_activation of a module": (
+        "drop_output_activation",
+        {},
+        experiment(net(nn.ReLU(), nn.ReLU(), last=(nn.Softmax(1),))),
+        experiment(RELU),
+    ),
+    "drop_output_activation of a function": (
+        "drop_output_activation",
+        {},
+        experiment(functional(lambda _, x: torch.relu(x), 1, lambda x: x.sigmoid().squeeze(1)), F.mse_loss, VALUES[:, 0]),
+        experiment(functional(lambda _, x: torch.relu(x), 1, lambda x: x.squeeze(1)), F.mse_loss, VALUES[:, 0]),
+    ),
+    "drop_output_activation in the loss": (
+        "drop_output_activation",
+        {},
+        experiment(RELU, lambda o, t: F.cross_entropy(F.softmax(o, 1), t)),
+        experiment(RELU),
+    ),
+    "drop_output_activation written in place": (
+        "drop_output_activation",
+        {},
+        experiment(net(nn.ReLU(), nn.ReLU(), last=(nn.ReLU(inplace=True),))),
+        experiment(RELU),
+    ),
+    "output_activation in the place of one": (
+        "output_activation",
+        {"name": "sigmoid"},
+        experiment(net(nn.ReLU(), outputs=1, last=(nn.Softmax(1),)), F.binary_cross_entropy, column(BINARY)),
+        experiment(net(nn.ReLU(), outputs=1, last=(nn.Sigmoid(),)), F.binary_cross_entropy, column(BINARY)),
+    ),
+    "output_activation where there is none": ("output_activation", {"name": "log_softmax"}, experiment(RELU, F.nll_loss), experiment(RELU)),
+    "output_activation log": (
+        "output_activation",
+        {"name": "log"},
+        experiment(net(nn.ReLU(), nn.ReLU(), last=(nn.Softmax(1),)), F.nll_loss),
+        experiment(RELU),
+    ),
+    "replace_activation of modules": (
+        "replace_activation",
+        {"from": "sigmoid", "to": "relu"},
+        experiment(net(nn.Sigmoid(), nn.Sigmoid())),
+        experiment(RELU),
+    ),
+    "replace_activation but not the last": (
+        "replace_activation",
+        {"from": "sigmoid", "to": "tanh"},
+        experiment(net(nn.Sigmoid(), nn.Sigmoid(), outputs=1, last=(nn.Sigmoid(),)), F.binary_cross_entropy, column(BINARY)),
+        experiment(net(nn.Tanh(), nn.Tanh(), outputs=1, last=(nn.Sigmoid(),)), F.binary_cross_entropy, column(BINARY)),
+    ),
+    "replace_activation of functions": (
+        "replace_activation",
+        {"from": "sigmoid", "to": "relu"},
+        experiment(functional(lambda _, x: x.sigmoid())),
+        experiment(RELU),
+    ),
+    "replace_activation written in place": (
+        "replace_activation",
+        {"from": "sigmoid", "to": "gelu"},
+        experiment(functional(lambda _, x: (x.sigmoid_(), x)[1])),
+        experiment(net(nn.GELU(), nn.GELU())),
+    ),
+    "replace_activation at a position": (
+        "replace_activation",
+        {"from": "relu", "to": "tanh", "position": 3},
+        experiment(RELU),
+        experiment(net(nn.ReLU(), nn.Tanh())),
+    ),
+    "insert_activation after a module": ("insert_activation", {"after": ["0", "1"], "name": "relu"}, experiment(net()), experiment(RELU)),
+    "insert_activation after an operation": (
+        "insert_activation",
+        {"after": [0, 1], "name": "relu"},
+        experiment(functional(lambda _, x: x)),
+        experiment(RELU),
+    ),
+    "softmax_axis": (
+        "softmax_axis",
+        {"axis": 1},
+        experiment(net(nn.ReLU(), nn.ReLU(), last=(nn.LogSoftmax(0),)), F.nll_loss),
+        experiment(RELU),
+    ),
+    "softmax_axis at a position": (
+        "softmax_axis",
+        {"axis": -1, "position": 1},
+        experiment(functional(lambda p, x: x.softmax(0) if p == 0 else x)),
+        experiment(functional(lambda p, x: x.softmax(1) if p == 0 else x)),
+    ),
+    "stable_log": ("stable_log", {"eps": 1e-7}, experiment(RELU, by_hand), experiment(RELU, guarded)),
+    "attach detach": ("attach", {}, experiment(cut(lambda x: x.detach())), experiment(RELU)),
+    "attach data": ("attach", {}, experiment(cut(lambda x: x.data)), experiment(RELU)),
+    "attach no_grad": ("attach", {}, experiment(cut(without_gradient)), experiment(RELU)),
+    "no_dropout of modules": ("no_dropout", {}, experiment(net(nn.Dropout(0.5), nn.Dropout(0.2))), experiment(net())),
+    "no_dropout of functions": ("no_dropout", {}, experiment(recurrent(0.5)), experiment(recurrent(0.0))),
+}
+
+
+class Looping(nn.Module):
+    """Calls relu as often as the batch is long."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(6, 3)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        outputs = inputs
+        for _ in range(len(inputs) if self.training else 2):
+            outputs = torch.relu(outputs)
+        return self.linear(outputs)
+
+
+def partial_step(model: nn.Module, optimizer: Any, loss: Any, batch: Any) -> Tensor:
+    optimizer.zero_grad()
+    value = loss(model.forward(batch[0]), batch[1])
+    value.backward()
+    optimizer.step()
+    return value
+
+
+NOT_APPLICABLE: dict[str, tuple[str, dict[str, Any], Experiment, str]] = {
+    "unknown kind": ("learning_rat", {}, experiment(RELU), "did you mean 'learning_rate'"),
+    "missing value": ("learning_rate", {}, experiment(RELU), "give"),
+    "unknown value": ("clip", {"norm": 1, "kind": 2}, experiment(RELU), "leave out kind"),
+    "wrong type": ("learning_rate", {"rate": "fast"}, experiment(RELU), "could not convert"),
+    "no activation": ("drop_output_activation", {}, experiment(net()), "no activation was found"),
+    "no such activation": ("replace_activation", {"from": "tanh", "to": "relu"}, experiment(RELU), "calls no tanh"),
+    "no such name": ("insert_activation", {"after": "encoder", "name": "relu"}, experiment(RELU), "named 'encoder'"),
+    "unknown activation": ("insert_activation", {"after": "0", "name": "rule"}, experiment(RELU), "'rule' is none of"),
+    "position out of range": ("replace_activation", {"from": "relu", "to": "tanh", "position": 99}, experiment(RELU), "no operation 99"),
+    "position of another": ("replace_activation", {"from": "relu", "to": "tanh", "position": 0}, experiment(RELU), "is linear, not relu"),
+    "several softmax": ("softmax_axis", {"axis": 1}, experiment(functional(lambda _, x: x.softmax(0))), "2 calls of softmax"),
+    "no softmax": ("softmax_axis", {"axis": 1}, experiment(RELU), "no softmax"),
+    "no logarithm": ("stable_log", {}, experiment(RELU), "takes a logarithm"),
+    "nothing cut": ("attach", {}, experiment(RELU), "cuts a gradient"),
+    "nothing dropped": ("no_dropout", {}, experiment(RELU), "drops nothing"),
+    "trains already": ("train_mode", {}, experiment(RELU), "training mode"),
+    "cleared already": ("zero_grad", {}, experiment(RELU), "clears the gradients"),
+    "shuffled already": ("shuffle", {}, experiment(RELU), "already"),
+    "owned already": ("own_parameters", {}, experiment(RELU), "has every weight"),
+    "another number of calls": ("replace_activation", {"from": "relu", "to": "tanh"}, experiment(Looping), "another number of times"),
+    "parts of the model": ("replace_activation", {"from": "relu", "to": "tanh"}, experiment(RELU, step=partial_step), "parts of the model"),
+    "tokens": (
+        "standardise_inputs",
+        {},
+        experiment(lambda: nn.Sequential(nn.Embedding(9, 4), nn.Flatten(), nn.Linear(24, 3)), train=(X.abs().long(), CLASSES)),
+        "no columns of real numbers",
+    ),
+    "classes have no scale": ("standardise_targets", {}, experiment(RELU), "no values of a regression"),
+    "one class": ("class_weight", {}, experiment(RELU, targets=torch.zeros(60).long()), "one class only"),
+    "from zero already": ("targets_from_zero", {}, experiment(RELU), "already"),
+    "not whole": ("targets_as_classes", {}, experiment(net(outputs=1), F.mse_loss, VALUES), "no whole numbers"),
+    "no such part": ("drop_samples", {"indices": [1], "part": "test"}, experiment(RELU), "no part 'test'"),
+    "no sample left": ("drop_samples", {"indices": list(range(60))}, experiment(RELU), "all samples"),
+    "no such column": ("drop_features", {"columns": [17]}, experiment(RELU), "no table with columns"),
+    "no such parameter": ("unfreeze", {"names": ["encoder"]}, experiment(RELU), "named 'encoder'"),
+    "no such scheme": ("reinitialise", {"scheme": "ones"}, experiment(RELU), "'ones' is none of"),
+    "no such loss": ("loss", {"name": "best"}, experiment(RELU), "'best' is none of"),
+    "no such optimizer": ("optimizer", {"name": "best", "rate": 1}, experiment(RELU), "'best' is none of"),
+    "a model that raises": ("stable_log", {}, experiment(sequential(lambda: nn.Linear(5, 3))), "raised"),
+}
