@@ -125,7 +125,7 @@ class Verification(Record):
     before: tuple[float, ...]  # the score from each seed; minus infinity where the training broke down
     after: tuple[float, ...]
     difference: float  # mean of after - before
-    interval: Interval  # of the difference
+    interval: Interval  # of the difference; holds 95 % although seeds are added while it is open which side is better
     verdict: str  # "helps", "no difference" or "worse"
     steps: int = 0  # updates of each training before the change
     complete: bool = True  # False: the budget shortened the trainings
@@ -143,17 +143,20 @@ class Verification(Record):
             "no difference": text("The remedy makes no difference that the seeds do not explain"),
         }  # fmt: skip
         metric = {"accuracy": text("accuracy"), "loss": text("negative loss"), "r2": text("R2")}.get(self.metric, self.metric)
-        return text(
+        said = text(
             "{verdict}: over {seeds} seeds {metric} went from {before} to {after}; difference {difference:+.3g}, 95 % interval "
             "[{low:.3g}, {high:.3g}].",
-            verdict=words.get(self.verdict, self.verdict), seeds=len(self.seeds), metric=metric, before=_mean(self.before),
-            after=_mean(self.after), difference=self.difference, low=self.interval.low, high=self.interval.high,
+            verdict=words.get(self.verdict, self.verdict), seeds=len(self.seeds), metric=metric, before=_mean(self.before, self.metric),
+            after=_mean(self.after, self.metric), difference=self.difference, low=self.interval.low, high=self.interval.high,
         )  # fmt: skip
+        if self.complete:
+            return said
+        return text("{said} The budget cut each training to {steps} updates.", said=said, steps=self.steps)
 
 
-def _mean(scores: tuple[float, ...]) -> str | Text:
-    """The mean of the trainings that did not break down, and how many did."""
-    kept = [score for score in scores if math.isfinite(score)]
+def _mean(scores: tuple[float, ...], metric: str) -> str | Text:
+    """The mean of the trainings that did not break down, and how many did; an R2 below 0 counts as 0, as in the difference."""
+    kept = [max(score, 0.0) if metric == "r2" else score for score in scores if math.isfinite(score)]
     if not kept:
         return text("a breakdown")
     mean = f"{sum(kept) / len(kept):.3g}"

@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import math
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import fmean, median
@@ -62,7 +63,6 @@ FURTHER_SEEDS = 0.35  # of the time is kept for them: what one seed shows proves
 class Arm:
     """One side of a comparison: the same change from one or more seeds."""
 
-    name: str
     change: Change | None
     scores: Mapping[int, float]  # seed -> score of the test part (else the training part); what a constant answer gets where it broke down
     train_scores: Mapping[int, float]
@@ -129,13 +129,13 @@ class Trials:
         """Try within `seconds` what the findings so far and the state of the training suggest; None where not even two arms fit."""
         return _Plan(experiment, seconds, found, tell).carried_out()
 
-    def effect(self, arm: Arm, beside: Arm | None = None) -> Effect:
+    def effect(self, arm: Arm) -> Effect:
         """What an arm did beside the unchanged training."""
-        beside = beside or self.reference
-        seeds = [seed for seed in arm.scores if seed in beside.scores]
-        differences = [arm.scores[seed] - beside.scores[seed] for seed in seeds]
+        unchanged = self.reference.scores
+        seeds = [seed for seed in arm.scores if seed in unchanged]
+        differences = [arm.scores[seed] - unchanged[seed] for seed in seeds]
         difference = fmean(differences)
-        base = fmean(beside.scores[seed] for seed in seeds)
+        base = fmean(unchanged[seed] for seed in seeds)
         room = -base if self.metric == "loss" else 1 - base
         interval = mean_interval(torch.tensor(differences, dtype=torch.float64).numpy())
         chance = 2 * self.noise * math.sqrt(2 / len(seeds))
@@ -225,10 +225,13 @@ class _Plan:
     def suggested(self, model: nn.Module) -> Iterable[tuple[str, Change]]:
         """Remedies of what was found first, then the usual suspects."""
         tried: list[Change] = []
+        causes: Counter[str] = Counter()
         for finding in self.found:
             if finding.change is not None and finding.level != "good" and finding.change not in tried:
+                cause = finding.cause or finding.symptom
+                causes[cause] += 1  # two findings of one cause may have two remedies
                 tried.append(finding.change)
-                yield f"remedy of {finding.cause or finding.symptom}", finding.change
+                yield f"remedy of {cause}" + (f" ({causes[cause]})" if causes[cause] > 1 else ""), finding.change
         yield from _usual_suspects(self.experiment, model, self.optimizer)
 
     def arm(
@@ -338,7 +341,6 @@ class _Plan:
         if not trials:
             return None
         return Arm(
-            name=name,
             change=self.changes.get(name),
             scores={seed: self.value(name, seed) for seed in trials},
             train_scores={seed: _train_score(trial, self.constant) for seed, trial in trials.items()},

@@ -24,6 +24,8 @@ LEAST_SEEDS = 3
 MOST_SEEDS = 8  # beyond those asked for: what eight pairs do not show is no difference worth a change
 FIRST_SEED = 10  # findings come from trainings with seeds 0, 1, 2: a proof needs others, or chance is proved by itself
 FEWEST_STEPS = 30  # of a training that the budget shortens
+LEVEL = 0.95
+FIRST_LOOK = 0.5  # of the chance of error that is left: most proofs are decided by the seeds asked for
 BUDGET = Option("budget", "duration", None, text("the time that it may take, for example 60s"), "run", above=0.0)
 
 
@@ -62,7 +64,8 @@ class Prover:
             if isinstance(pairs[seed][1].error, PellucidError):
                 raise pairs[seed][1].error  # type: ignore[misc]
             if len(pairs) >= len(several):
-                found = self._result(change, before, after, pairs)
+                level = _level(len(pairs) == len(several), limit - len(several) + 1)
+                found = self._result(change, before, after, pairs, level)
         assert found is not None
         return replace(found, steps=steps[0], complete=steps[0] == before.steps, seconds=time.perf_counter() - began)
 
@@ -102,7 +105,9 @@ class Prover:
             )
         return (affordable, max(1, round(affordable * each))), None
 
-    def _result(self, change: Change, before: Experiment, after: Experiment, pairs: dict[int, tuple[Trial, Trial]]) -> Verification:
+    def _result(
+        self, change: Change, before: Experiment, after: Experiment, pairs: dict[int, tuple[Trial, Trial]], level: float
+    ) -> Verification:
         scoring = scoring_of(before)
         constant = constant_score(before, scoring)
         untrained = [trial.moments[0] for pair in pairs.values() for trial in pair if trial.moments]
@@ -119,7 +124,7 @@ class Prover:
 
         differences = [value(after_) - value(before_) for before_, after_ in pairs.values()]
         difference = float(np.mean(differences))
-        interval = mean_interval(np.asarray(differences, dtype=np.float64))
+        interval = replace(mean_interval(np.asarray(differences, dtype=np.float64), level), level=LEVEL)
         least = 1 / max(1, _samples(before)) if scoring.metric == "accuracy" else 0.0  # an accuracy moves by whole samples
         better = interval.low > 0 and difference > least
         return Verification(
@@ -132,6 +137,16 @@ class Prover:
             interval=interval,
             verdict="helps" if better else "worse" if interval.high < 0 and -difference > least else "no difference",
         )
+
+
+def _level(first: bool, looks: int) -> float:
+    """The level of one look's interval, so that all looks together hold LEVEL: seeds are added while it is open which side is better.
+
+    Source: the chance of error is divided among the looks, after Bonferroni; C. Jennison and B. Turnbull, Group sequential methods, 2000.
+    """
+    if looks == 1:
+        return LEVEL
+    return 1 - (1 - LEVEL) * (FIRST_LOOK if first else (1 - FIRST_LOOK) / (looks - 1))
 
 
 def _seeds(seeds: int | Sequence[int]) -> list[int]:

@@ -7,13 +7,15 @@ come before settings, since a step that fits well-scaled inputs hides what is wr
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from pellucid.core.language import Text, text
 from pellucid.core.records import Finding
+from pellucid.diagnosis.controlled.batch_checks import RELATIVE
 from pellucid.diagnosis.controlled.trials import Effect, Trials
 from pellucid.diagnosis.dynamic.curves import metric_word, shown
+from pellucid.diagnosis.findings import established
 from pellucid.diagnosis.registry import symptom
 
 DATA = {"inputs": ("standardised inputs",), "targets": ("standardised targets",)}
@@ -33,6 +35,9 @@ NARROW = 4  # units of a layer that may be too few to tell 16 samples apart
 TOUCHED = 1e-3  # of an output's spread, by which other samples move it in evaluation mode
 CUSTOMARY = {"Adam": (2e-4, 2e-2), "AdamW": (2e-4, 2e-2), "RMSprop": (2e-4, 1e-2), "SGD": (3e-3, 0.5)}  # rates in published recipes
 LEAST_SAMPLES = 200  # before "no network finds anything" is more than a lack of data
+
+
+_established = partial(established, by="controlled")
 
 
 def helping(trials: Trials) -> dict[str, Effect]:
@@ -74,29 +79,26 @@ def _finding(
     assert arm is not None
     effect = trials.effect(arm)
     heavy = effect.heavy and sure
-    closed: Mapping[str, Any] = {
+    measured = {
         "metric": trials.metric, "score": trials.reference.score, "score_after": arm.score, "seeds": len(arm.scores),
         "difference": effect.difference, "noise_between_seeds": trials.noise, "steps": trials.steps,
         "also_helps": sorted(set(helping(trials)) - {name}), **evidence,
     }  # fmt: skip
-    return [
-        Finding(
-            symptom=cause,
-            cause=cause,
-            level="fault" if heavy else "advice",
-            confidence=0.85 if heavy else 0.6,
-            where=where,
-            summary=text(
-                "{said} In {seeds} trainings of {steps} steps with and without this change, {metric} went from {before} to {after}.",
-                said=said, seeds=len(arm.scores), steps=trials.steps, metric=metric_word(trials.metric),
-                before=shown(trials.reference.score), after=shown(arm.score),
-            ),
-            evidence=closed,
-            remedy=remedy,
-            change=arm.change,
-            established_by="controlled",
-        )
-    ]  # fmt: skip
+    return _established(
+        cause,
+        text(
+            "{said} In {seeds} trainings of {steps} steps with and without this change, {metric} went from {before} to {after}.",
+            said=said, seeds=len(arm.scores), steps=trials.steps, metric=metric_word(trials.metric),
+            before=shown(trials.reference.score), after=shown(arm.score),
+        ),
+        remedy,
+        where=where,
+        level="fault" if heavy else "advice",
+        confidence=0.85 if heavy else 0.6,
+        evidence=measured,
+        expected={"difference": f"< {2 * trials.noise:.3g}"},
+        change=arm.change,
+    )  # fmt: skip
 
 
 @symptom("tried_unnormalised_input", reads=Trials)
@@ -185,7 +187,7 @@ def bad_batch_size(trials: Trials) -> list[Finding]:
 
 @symptom("too_few_epochs", reads=Trials)
 def too_few_epochs(trials: Trials) -> list[Finding]:
-    """The same training three times as long does better."""
+    """The same training for more epochs does better."""
     if chosen(trials, "longer") is None:
         return []
     said = text("The training ends before the network has learnt what it can.")
@@ -218,37 +220,29 @@ def uninformative_input(trials: Trials) -> list[Finding]:
     network, independent = trials.network, trials.network_independent
     if network is None or independent is None or trials.constant is None or trials.samples < LEAST_SAMPLES or helping(trials):
         return []
+    blind = max(arm.score for arm in (independent, trials.independent) if arm is not None)
     chance = max(2 * trials.noise, trials.standard_error)
-    blind = max(independent.score, trials.constant)
-    if network.score > trials.constant + ADVICE * (1 - trials.constant) or trials.reference.score > trials.constant + ADVICE * (
-        1 - trials.constant
-    ):
-        return []  # something is learnt, whatever the noise between seeds of a training that breaks down
-    if network.score > blind + 2 * chance or trials.reference.score > blind + 2 * chance:
+    # what is learnt is learnt, whatever the noise between seeds of a training that breaks down
+    least = min(max(blind, trials.constant) + 2 * chance, trials.constant + ADVICE * (1 - trials.constant))
+    if max(network.score, trials.reference.score) > least:
         return []
-    return [
-        Finding(
-            symptom="uninformative_input",
-            cause="uninformative_input",
-            level="fault",
-            confidence=0.7,
-            where="inputs",
-            summary=text(
-                "Inputs and targets have nothing to do with each other, as far as two networks can tell: {metric} is {score} with yours, "
-                "{plain} with a plain network, and {blind} when inputs are exchanged among the samples. Either the inputs do not hold what "
-                "decides the target, or inputs and targets are not in the same order.",
-                metric=metric_word(trials.metric), score=shown(trials.reference.score), plain=shown(network.score), blind=shown(blind),
-            ),
-            evidence={
-                "metric": trials.metric, "score": trials.reference.score, "plain_network": network.score,
- "inputs_exchanged": independent.score,
-                "constant": trials.constant,
- "expected": {"score": f"> {blind + 2 * chance:.3f}"},
-            },
-            remedy=text("follow one sample from its source to the network, and see that its target is its own"),
-            established_by="controlled",
-        )
-    ]  # fmt: skip
+    return _established(
+        "uninformative_input",
+        text(
+            "Inputs and targets have nothing to do with each other, as far as two networks can tell: {metric} is {score} with yours, "
+            "{plain} with a plain network, and {blind} when inputs are exchanged among the samples. Either the inputs do not hold what "
+            "decides the target, or inputs and targets are not in the same order.",
+            metric=metric_word(trials.metric), score=shown(trials.reference.score), plain=shown(network.score), blind=shown(blind),
+        ),
+        text("follow one sample from its source to the network, and see that its target is its own"),
+        where="inputs",
+        confidence=0.7,
+        evidence={
+            "metric": trials.metric, "score": trials.reference.score, "plain_network": network.score, "inputs_exchanged": blind,
+            "constant": trials.constant,
+        },
+        expected={"score": f"> {least:.3f}"},
+    )  # fmt: skip
 
 
 @symptom("tried_wrong_loss", reads=Trials)
@@ -260,27 +254,23 @@ def wrong_loss(trials: Trials) -> list[Finding]:
     least = trials.constant + ADVICE * (1 - trials.constant)
     if mine.train_score > least or network.train_score < trials.constant + LEARNT * (1 - trials.constant):
         return []
-    return [
-        Finding(
-            symptom="wrong_loss",
-            cause="wrong_loss",
-            level="fault",
-            confidence=0.75,
-            where="loss",
-            summary=text(
-                "The loss does not ask for the right answer: it fell from {first} to {last}, and accuracy on the same samples is {mine}, "
-                "no better than a constant answer ({constant}); a plain network with the cross-entropy gets {others}.",
-                first=shown(trials.first_loss), last=shown(mine.loss), mine=shown(mine.train_score), constant=shown(trials.constant),
-                others=shown(network.train_score),
-            ),
-            evidence={
-                "first_loss": trials.first_loss, "loss": mine.loss, "train_score": mine.train_score, "constant": trials.constant,
-                "plain_train_score": network.train_score, "expected": {"train_score": f"> {least:.3f}"},
-            },
-            remedy=text("see what the loss compares: for classes, one score for each class and the class's number, with cross_entropy"),
-            established_by="controlled",
-        )
-    ]  # fmt: skip
+    return _established(
+        "wrong_loss",
+        text(
+            "The loss does not ask for the right answer: it fell from {first} to {last}, and accuracy on the same samples is {mine}, "
+            "no better than a constant answer ({constant}); a plain network with the cross-entropy gets {others}.",
+            first=shown(trials.first_loss), last=shown(mine.loss), mine=shown(mine.train_score), constant=shown(trials.constant),
+            others=shown(network.train_score),
+        ),
+        text("see what the loss compares: for classes, one score for each class and the class's number, with cross_entropy"),
+        where="loss",
+        confidence=0.75,
+        evidence={
+            "first_loss": trials.first_loss, "loss": mine.loss, "train_score": mine.train_score, "constant": trials.constant,
+            "plain_train_score": network.train_score,
+        },
+        expected={"train_score": f"> {least:.3f}"},
+    )  # fmt: skip
 
 
 def _minimised(trials: Trials) -> bool:
@@ -307,27 +297,22 @@ def capacity(trials: Trials) -> list[Finding]:
     path, width = trials.narrowest
     if batch.by_heart is not None and batch.by_heart < NOTHING and not 0 < width < NARROW:
         return []  # not too small: broken
-    return [
-        Finding(
-            symptom="capacity",
-            cause="capacity",
-            level="fault",
-            confidence=0.7,
-            where=path,
-            summary=text(
-                "The network is too small, or its form does not fit these data: on the training part it gets {metric} {mine}, a plain "
-                "network of two layers of 128 units gets {others}. Its narrowest hidden layer, {path}, has {width} units.",
-                path=path, width=width, metric=metric_word(trials.metric), mine=shown(mine.train_score), others=shown(others.train_score),
-            ),
-            evidence={
-                "metric": trials.metric, "narrowest": width,
- "train_score": mine.train_score, "plain_train_score": others.train_score, "score": mine.score,
-                "plain_score": others.score,
-            },
-            remedy=text("more units in the narrowest layer, or more layers"),
-            established_by="controlled",
-        )
-    ]  # fmt: skip
+    return _established(
+        "capacity",
+        text(
+            "The network is too small, or its form does not fit these data: on the training part it gets {metric} {mine}, a plain "
+            "network of two layers of 128 units gets {others}. Its narrowest hidden layer, {path}, has {width} units.",
+            path=path, width=width, metric=metric_word(trials.metric), mine=shown(mine.train_score), others=shown(others.train_score),
+        ),
+        text("more units in the narrowest layer, or more layers"),
+        where=path,
+        confidence=0.7,
+        evidence={
+            "metric": trials.metric, "narrowest": width, "train_score": mine.train_score, "plain_train_score": others.train_score,
+            "score": mine.score, "plain_score": others.score,
+        },
+        expected={"train_score": f"> {2 * others.train_score - 1:.3f}"},
+    )  # fmt: skip
 
 
 @symptom("not_learnt_by_heart", reads=Trials)
@@ -340,26 +325,23 @@ def not_learnt_by_heart(trials: Trials) -> list[Finding]:
     best = min(batch.last_loss, batch.adam_loss)
     if helping(trials) or start <= 0 or best < (1 - NOTHING) * start or (trials.learnt or 0.0) > ADVICE or 0 < trials.narrowest[1] < NARROW:
         return []
-    return [
-        Finding(
-            symptom="not_learnt_by_heart",
-            level="fault",
-            confidence=0.9,
-            where="model",
-            summary=text(
-                "The network cannot learn 16 samples by heart: after 200 updates on nothing else the loss went from {first} to {last}, and "
-                "with inputs that are all the same to {constant}. What tells the samples apart does not reach the output.",
-                first=shown(batch.first_loss), last=shown(best), constant=shown(batch.constant_loss),
-            ),
-            evidence={
-                "first_loss": batch.first_loss, "last_loss": batch.last_loss, "adam_loss": batch.adam_loss,
- "constant_loss": batch.constant_loss,
-                "expected": {"last_loss": f"< {0.1 * start:.3g}"},
-            },
-            remedy=text("follow one sample from layer to layer to where samples become equal"),
-            established_by="controlled",
-        )
-    ]  # fmt: skip
+    return _established(
+        "not_learnt_by_heart",
+        text(
+            "The network cannot learn 16 samples by heart: after 200 updates on nothing else the loss went from {first} to {last}, and "
+            "with inputs that are all the same to {constant}. What tells the samples apart does not reach the output.",
+            first=shown(batch.first_loss), last=shown(best), constant=shown(batch.constant_loss),
+        ),
+        text("follow one sample from layer to layer to where samples become equal"),
+        symptom_only=True,
+        where="model",
+        confidence=0.9,
+        evidence={
+            "first_loss": batch.first_loss, "last_loss": batch.last_loss, "adam_loss": batch.adam_loss,
+            "constant_loss": batch.constant_loss,
+        },
+        expected={"last_loss": f"< {0.1 * start:.3g}"},
+    )  # fmt: skip
 
 
 @symptom("leaky_batch", reads=Trials)
@@ -368,23 +350,19 @@ def leaky_batch(trials: Trials) -> list[Finding]:
     dependence = trials.batch.dependence
     if dependence is None or dependence < TOUCHED:
         return []
-    return [
-        Finding(
-            symptom="leaky_batch",
-            cause="leaky_batch",
-            level="fault",
-            confidence=0.85,
-            where="model",
-            summary=text(
-                "Samples of one batch influence each other: when the others change, the output of the first changes by {share} of the "
-                "outputs' spread, in evaluation mode.",
-                share=shown(dependence),
-            ),
-            evidence={"dependence": dependence, "expected": {"dependence": f"< {TOUCHED}"}},
-            remedy=text("look for a softmax, mean or attention over dimension 0, a view() that mixes samples, or batch_first missing"),
-            established_by="controlled",
-        )
-    ]
+    return _established(
+        "leaky_batch",
+        text(
+            "Samples of one batch influence each other: when the others change, the output of the first changes by {share} of the "
+            "outputs' spread, in evaluation mode.",
+            share=shown(dependence),
+        ),
+        text("look for a softmax, mean or attention over dimension 0, a view() that mixes samples, or batch_first missing"),
+        where="model",
+        confidence=0.85,
+        evidence={"dependence": dependence},
+        expected={"dependence": f"< {TOUCHED}"},
+    )  # fmt: skip
 
 
 @symptom("tried_wrong_mode", reads=Trials)
@@ -393,23 +371,19 @@ def wrong_mode(trials: Trials) -> list[Finding]:
     drawn = trials.batch.drawn
     if drawn is None or drawn < TOUCHED or trials.metric != "accuracy":
         return []
-    return [
-        Finding(
-            symptom="wrong_mode",
-            cause="wrong_mode",
-            level="fault",
-            confidence=0.8,
-            where="model",
-            summary=text(
-                "In evaluation mode the same inputs get another output each time: from one pass to the next outputs change by {share} of "
-                "their spread.",
-                share=shown(drawn),
-            ),
-            evidence={"changed": drawn, "expected": {"changed": "0"}},
-            remedy=text("draw random numbers only while self.training is true; give F.dropout training=self.training"),
-            established_by="controlled",
-        )
-    ]
+    return _established(
+        "wrong_mode",
+        text(
+            "In evaluation mode the same inputs get another output each time: from one pass to the next outputs change by {share} of "
+            "their spread.",
+            share=shown(drawn),
+        ),
+        text("draw random numbers only while self.training is true; give F.dropout training=self.training"),
+        where="model",
+        confidence=0.8,
+        evidence={"changed": drawn},
+        expected={"changed": "0"},
+    )  # fmt: skip
 
 
 @symptom("wrong_gradient", reads=Trials)
@@ -420,21 +394,17 @@ def wrong_gradient(trials: Trials) -> list[Finding]:
         return []
     stuck = batch.by_heart is not None and batch.by_heart < BY_HEART and (trials.learnt or 0.0) < 0.5
     names = ", ".join(batch.wrong_gradient[:3])
-    return [
-        Finding(
-            symptom="wrong_gradient",
-            cause="wrong_gradient",
-            level="fault" if stuck else "advice",
-            confidence=0.85 if stuck else 0.5,
-            where=names,
-            summary=text(
-                "The gradient of {count} parameter tensors ({names}) is not the slope of the loss: measured by central differences it "
-                "differs by {error} of its size.",
-                count=len(batch.wrong_gradient), names=names, error=shown(batch.gradient_error),
-            ),
-            evidence={"parameters": list(batch.wrong_gradient[:64]), "relative_error": batch.gradient_error,
- "expected": {"relative_error": "< 0.001"}},
-            remedy=text("look for detach(), .data, numpy, rounding or an autograd.Function of your own between these weights and the loss"),
-            established_by="controlled",
-        )
-    ]  # fmt: skip
+    return _established(
+        "wrong_gradient",
+        text(
+            "The gradient of {count} parameter tensors ({names}) is not the slope of the loss: measured by central differences it "
+            "differs by {error} of its size.",
+            count=len(batch.wrong_gradient), names=names, error=shown(batch.gradient_error),
+        ),
+        text("look for detach(), .data, numpy, rounding or an autograd.Function of your own between these weights and the loss"),
+        where=names,
+        level="fault" if stuck else "advice",
+        confidence=0.85 if stuck else 0.5,
+        evidence={"parameters": list(batch.wrong_gradient[:64]), "relative_error": batch.gradient_error},
+        expected={"relative_error": f"< {RELATIVE:g}"},
+    )  # fmt: skip
