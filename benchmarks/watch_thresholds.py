@@ -23,6 +23,7 @@ from typing import Any
 import torch
 from measurement import met, report, table, verdict
 
+sys.path.pop(0)  # this folder, whose diagnosis.py would hide the tests' package of that name
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 
 from diagnosis.symptoms.faults import FAULTY
@@ -50,6 +51,12 @@ class Statistic:
 def does_not_learn(seen: Observations) -> bool:
     course = course_of(seen)
     return course is not None and course.minimised and not course.learns
+
+
+def has_much_left(seen: Observations) -> bool:
+    """Not one that goes on from a state in which it has learnt: its steps are small rightly."""
+    course = course_of(seen)
+    return does_not_learn(seen) and course is not None and (course.trivial is None or course.now >= step_size.MUCH_LEFT * course.trivial)
 
 
 def dead(seen: Observations) -> float | None:
@@ -109,7 +116,7 @@ STATISTICS = [
     Statistic("exploding_gradient", "|g| |w| / L", lambda seen: gradients.sensitivity(seen)[0], gradients.SENSITIVE, True),
     Statistic("lr_too_high", "update / weight, second largest", second_step, step_size.LARGE_STEP, True, does_not_learn),
     Statistic("lr_too_high", "promised fall / loss", largest_fall, step_size.UNSTABLE, True, does_not_learn),
-    Statistic("lr_too_low", "largest update / weight", largest_step, step_size.SMALL_STEP, False, does_not_learn),
+    Statistic("lr_too_low", "largest update / weight", largest_step, step_size.SMALL_STEP, False, has_much_left),
     Statistic("oscillation", "turning points", turning, step_size.ALTERNATING, True, does_not_learn),
     Statistic("dead_relu", "share of dead units", dead, activations.DEAD_ADVICE, True),
     Statistic("saturation", "share at the bounds", saturated, activations.SATURATED, True),
