@@ -1,10 +1,11 @@
 """How often `pellucid.diagnose` names what is wrong, and how often it accuses what is right.
 
-    python benchmarks/diagnosis.py [--quick | --full] [--part real | tuning | held-out | healthy] [--only NAME] [--budget SECONDS]
+    python benchmarks/diagnosis.py [--quick | --full] [--part real | tuning | held-out | healthy] [--only NAME] [--output FOLDER]
     python benchmarks/diagnosis.py --costs      measure again what each sampled fault costs (an hour)
 
 Programs (folder diagnosis_programs): real cases restated from public questions; 300 programs with one injected fault, half of them on base
 programs for tuning and half on held-out ones; and healthy programs. One diagnosis is one program from seed 0 with the given budget.
+Each result is appended to FOLDER/results.jsonl as it comes: an interrupted run, started again, goes on.
 
 What is measured:
 
@@ -25,6 +26,7 @@ What is measured:
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import math
 import os
@@ -32,27 +34,24 @@ import random
 import sys
 import time
 import warnings
-from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from functools import cache
 from multiprocessing import get_context
 from pathlib import Path
-from statistics import fmean, median, pstdev
+from statistics import fmean, pstdev
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from measurement import met, report, table, verdict
+from diagnosis_measures import PROGRAMS, by_cause, calibration, misses, names, summary
+from measurement import RESULTS, load, report, table, verdict
 
-COSTS = Path(__file__).resolve().parent / "diagnosis_programs" / "costs.json"
-GOALS = {
-    "right cause in top 3": 0.90, "label recall": 0.80, "label precision": 0.85, "right place": 0.85, "remedy verified": 0.75,
-    "before step 1": 1.0, "in the first tenth": 1.0,
-}  # fmt: skip
-HEALTHY_GOAL, CALIBRATION_GOAL = 0.03, 0.1
+import pellucid
+
+COSTS = PROGRAMS / "costs.json"
+QUICK_BUDGET, FULL_BUDGET = 6.0, 14.0  # seconds: with two processes 10 minutes and 2 hours
 SEEDS = (0, 1, 2)
-TIME = "seconds per diagnosis, median (largest)"
 
 
 # -- one program, in a process of its own ------------------------------------------------------------------------------------------------
@@ -84,15 +83,17 @@ def loaded(kind: str, name: str) -> Any:
     return {"fault": faults.program, "healthy": healthy.program, "real": real_cases.program}[kind](name)
 
 
-def examined(kind: str, name: str, budget: float, verify: bool) -> dict[str, Any]:
-    """Diagnose one program."""
+def examined(kind: str, name: str, budget: float, verify: bool, until: float) -> dict[str, Any] | None:
+    """Diagnose one program; None where it is later than `until`."""
+    if time.time() > until:
+        return None
     import torch
 
     from pellucid.diagnosis.diagnose import diagnose
 
     known = labels(kind, name)
     program = loaded(kind, name)
-    result: dict[str, Any] = {**known, "findings": [], "error": None, "verdict": None, "early_seen": None}
+    result: dict[str, Any] = {**known, "verified": verify, "findings": [], "error": None, "verdict": None, "early_seen": None}
     started = time.perf_counter()
     try:
         findings = [finding for finding in diagnose(program.experiment, budget=f"{budget:g}s") if finding.level in ("fault", "advice")]
@@ -169,172 +170,7 @@ def costed(name: str) -> dict[str, Any]:
     }  # fmt: skip
 
 
-# -- what it amounts to ------------------------------------------------------------------------------------------------------------------
-
-
-def names(finding: dict[str, Any]) -> set[str]:
-    return {name for name in (finding["cause"], finding["symptom"]) if name}
-
-
-def right(finding: dict[str, Any], result: dict[str, Any]) -> bool:
-    return bool(names(finding) & set(result["causes"]))
-
-
-def told_name(finding: dict[str, Any]) -> str:
-    """The one name under which a finding is counted."""
-    return finding["cause"] or finding["symptom"]
-
-
-def placed(finding: dict[str, Any], result: dict[str, Any]) -> bool:
-    """Whether `where` is one of the places, a part of one, or names one as a word, or is the FILE:LINE of the cause."""
-    where = (finding["where"] or "").lower()
-    if (line := source_line(where)) is not None:
-        from diagnosis_programs.faults import CODE
-
-        return any(word in line for word in CODE.get(result["cause"], ()))
-    if "loss" in result["where"] and where.endswith(("loss", "cross_entropy", "cross_entropy_with_logits")):
-        return True
-    words = {word for word in where.replace(",", " ").replace("(", " ").replace(")", " ").split() if word}
-    for place in (place.lower() for place in result["where"]):
-        if where == place or where.startswith(place + ".") or place in words or any(word.startswith(place + ".") for word in words):
-            return True
-        if place and place.isidentifier() and len(place) > 3 and place in where:
-            return True
-    return False
-
-
-def source_line(where: str) -> str | None:
-    """The text of "file.py:12" where that file is one of the programs'."""
-    name, _, number = where.rpartition(":")
-    path = COSTS.parent / name
-    if not (name.endswith(".py") and number.isdigit() and path.is_file()):
-        return None
-    lines = path.read_text(encoding="utf-8").splitlines()
-    return lines[int(number) - 1] if int(number) <= len(lines) else None
-
-
-def must_be_told(result: dict[str, Any]) -> bool:
-    return result["kind"] == "real" or result["structural"] or result["costs"]
-
-
-def share(hits: Iterable[bool]) -> tuple[float | None, int]:
-    values = list(hits)
-    return (fmean(values) if values else None), len(values)
-
-
-def wilson(hits: int, number: int, z: float = 1.96) -> tuple[float, float]:
-    if not number:
-        return 0.0, 1.0
-    middle = (hits + z * z / 2) / (number + z * z)
-    half = z / (number + z * z) * math.sqrt(hits * (number - hits) / number + z * z / 4)
-    return max(0.0, middle - half), min(1.0, middle + half)
-
-
-def calibration(results: Sequence[dict[str, Any]]) -> tuple[float, int, list[dict[str, Any]]]:
-    """Expected calibration error over ten bins, the number of findings, and the bins."""
-    bins: dict[int, list[tuple[float, bool]]] = defaultdict(list)
-    for result in results:
-        for finding in result["findings"]:
-            true = right(finding, result) or bool(names(finding) & set(result["also"]))
-            bins[min(int(10 * finding["confidence"]), 9)].append((finding["confidence"], true))
-    number = sum(map(len, bins.values()))
-    rows = [
-        {"bin": f"{place / 10:.1f}", "findings": len(found), "confidence": round(fmean(c for c, _ in found), 3),
-         "right": round(fmean(t for _, t in found), 3)}
-        for place, found in sorted(bins.items())
-    ]  # fmt: skip
-    error = sum(row["findings"] * abs(row["confidence"] - row["right"]) for row in rows) / max(number, 1)
-    return error, number, rows
-
-
-def measures(results: list[dict[str, Any]]) -> dict[str, tuple[float | None, int]]:
-    """Name -> (share, programs or findings it is over) of programs with a fault."""
-    telling = [result for result in results if must_be_told(result)]
-    found = [next((finding for finding in result["findings"] if right(finding, result)), None) for result in results]
-    faults = [
-        (result, {told_name(f) for f in result["findings"] if f["level"] == "fault"},
-         {told_name(f) for f in result["findings"] if f["level"] == "fault" and right(f, result)})
-        for result in telling
-    ]  # fmt: skip
-    every = [(result, name, name in rightly) for result, told, rightly in faults for name in told]
-    static = [finding for finding, result in zip(found, results, strict=True) if finding and result["family"] == "static"]
-    verified = [result for result in results if result.get("verified") and (result["kind"] == "real" or result["costs"])]
-    return {
-        "right cause in top 3": share(any(right(f, result) for f in result["findings"][:3]) for result in telling),
-        "right cause in top 3, all": share(any(right(f, result) for f in result["findings"][:3]) for result in results),
-        "right cause first": share(any(right(f, result) for f in result["findings"][:1]) for result in telling),
-        "label recall": share(bool(rightly) for _, _, rightly in faults),
-        "label precision": share(is_right for _, _, is_right in every),
-        "label precision, with consequences": share(is_right for result, name, is_right in every if is_right or name not in result["also"]),
-        "right place": share(placed(finding, result) for finding, result in zip(found, results, strict=True) if finding),
-        "remedy verified": share(result["verdict"] == "helps" for result in verified),
-        "before step 1": share(finding["established_by"] in ("static", "data") for finding in static),
-        "in the first tenth": share(
-            result["early_seen"] != "nothing" for result in telling if result["early"] and result["early_seen"] is not None
-        ),
-        "failed": share(result["error"] is not None for result in results),
-    }
-
-
-def summary(results: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The rows of the table: real cases first, then tuning and held-out, then the healthy ones."""
-    rows: list[dict[str, Any]] = []
-    for part in ("real", "tuning", "held-out"):
-        chosen = [result for result in results if result["part"] == part and result["kind"] != "healthy"]
-        if not chosen:
-            continue
-        for name, (value, number) in measures(chosen).items():
-            if value is None:
-                continue
-            goal = GOALS.get(name)
-            rows.append(
-                {"part": part, "measure": name, "value": f"{value:.3f}", "of": number, "goal": f">= {goal:g}" if goal else "",
-                 "met": met(value >= goal) if goal and part == "held-out" else ""}
-            )  # fmt: skip
-        error, number, _ = calibration([result for result in results if result["part"] == part])
-        rows.append(
-            {"part": part, "measure": "calibration error, healthy programs included", "value": f"{error:.3f}", "of": number,
-             "goal": f"<= {CALIBRATION_GOAL}", "met": met(error <= CALIBRATION_GOAL) if part == "held-out" else ""}
-        )  # fmt: skip
-        seconds = [result["seconds"] for result in chosen]
-        rows.append({"part": part, "measure": TIME, "value": f"{median(seconds):.1f} ({max(seconds):.1f})", "of": len(seconds)})
-    for part in ("tuning", "held-out"):
-        if healthy := [result for result in results if result["kind"] == "healthy" and result["part"] == part]:
-            rows += of_healthy(part, healthy)
-    return rows
-
-
-def of_healthy(part: str, healthy: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Alarms and advice about programs without a fault."""
-    accused, number = sum(any(finding["level"] == "fault" for finding in result["findings"]) for result in healthy), len(healthy)
-    low, high = wilson(accused, number)
-    advice = fmean(sum(finding["level"] == "advice" for finding in result["findings"]) for result in healthy)
-    seconds = [result["seconds"] for result in healthy]
-    reached = met(accused / number <= HEALTHY_GOAL) if part == "held-out" else ""
-    values = {
-        "programs with any fault": f"{accused / number:.3f} [{low:.3f}, {high:.3f}]",
-        "advice per program": f"{advice:.2f}",
-        "failed": f"{fmean(result['error'] is not None for result in healthy):.3f}",
-        TIME: f"{median(seconds):.1f} ({max(seconds):.1f})",
-    }
-    rows = [
-        {"part": f"{part}, healthy", "measure": name, "value": value, "of": number, "goal": "", "met": ""} for name, value in values.items()
-    ]
-    return [{**rows[0], "goal": f"<= {HEALTHY_GOAL}", "met": reached}, *rows[1:]]
-
-
-def by_cause(results: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """For each injected cause: how many programs must tell it, and in how many it is told."""
-    grouped: dict[str, list[dict[str, Any]]] = defaultdict(list)
-    for result in results:
-        if result["kind"] == "fault" and must_be_told(result):
-            grouped[result["cause"]].append(result)
-    return [
-        {"cause": cause, "programs": len(found),
-         "top 3": sum(any(right(f, result) for f in result["findings"][:3]) for result in found),
-         "as fault": sum(any(right(f, result) and f["level"] == "fault" for f in result["findings"]) for result in found)}
-        for cause, found in sorted(grouped.items())
-    ]  # fmt: skip
+# -- all programs -----------------------------------------------------------------------------------------------------------------------
 
 
 def chosen_programs(arguments: argparse.Namespace) -> list[tuple[str, str]]:
@@ -373,9 +209,68 @@ def all_faults() -> list[str]:
     ]  # fmt: skip
 
 
-def progress(done: int, number: int, seconds: float) -> None:
-    if sys.stderr.isatty() or done % 50 == 0 or done == number:
-        print(f"\r{done} of {number}, {seconds:.0f} s ", end="" if sys.stderr.isatty() else "\n", file=sys.stderr, flush=True)
+def version() -> str:
+    """A name for the code that is measured: results of another one are not taken over."""
+    made = hashlib.sha256()
+    source = Path(pellucid.__file__).resolve().parent
+    for path in sorted([*source.glob("core/**/*.py"), *source.glob("diagnosis/**/*.py"), *PROGRAMS.glob("*.py")]):
+        made.update(path.name.encode() + path.read_bytes())
+    return made.hexdigest()[:12]
+
+
+def stored(path: Path, **settings: Any) -> dict[tuple[str, str], dict[str, Any]]:
+    """(kind, name) -> the result that an earlier run with the same settings left in the file; a line that was torn off is left out."""
+    found: dict[tuple[str, str], dict[str, Any]] = {}
+    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
+        try:
+            result = json.loads(line)
+        except ValueError:
+            continue
+        if all(result.get(name) == value for name, value in settings.items()):
+            found[result["kind"], result["name"]] = result
+    return found
+
+
+def progress(done: int, number: int, began: float, here: int) -> None:
+    """One line: how much is done, how long it took and about how long the rest takes; `here` is what this run has done."""
+    if sys.stderr.isatty() or here % 10 == 0 or done == number:
+        seconds = time.perf_counter() - began
+        rest = seconds / max(here, 1) * (number - done)
+        end = "" if sys.stderr.isatty() else "\n"
+        print(f"\r{done} of {number}, {seconds:.0f} s, about {rest:.0f} s left ", end=end, file=sys.stderr, flush=True)
+
+
+def run(
+    programs: Sequence[tuple[str, str, bool]], path: Path, arguments: argparse.Namespace, settings: dict[str, Any]
+) -> dict[tuple[str, str], dict[str, Any]]:
+    """Diagnose the programs that the file does not hold yet, and append each result as soon as it is there."""
+    done = stored(path, **({"budget": settings["budget"]} if arguments.any_version else settings))
+    done = {
+        (kind, name): done[kind, name] for kind, name, verify in programs if done.get((kind, name), {}).get("verified") in (verify, True)
+    }
+    waiting = [(kind, name, verify) for kind, name, verify in programs if (kind, name) not in done]
+    if done:
+        print(f"{len(done)} of {len(programs)} results stand in {path}", file=sys.stderr)
+    if not waiting:
+        return done
+    if path.exists() and not path.read_bytes().endswith(b"\n"):
+        path.open("a", encoding="utf-8").write("\n")  # a line that was torn off stays alone
+    began, before = time.perf_counter(), len(done)
+    until = time.time() + (arguments.limit or math.inf)
+    with (
+        ProcessPoolExecutor(arguments.workers, mp_context=get_context("spawn"), initializer=prepare) as pool,
+        path.open("a", encoding="utf-8") as file,
+    ):
+        jobs = [pool.submit(examined, kind, name, settings["budget"], verify, until) for kind, name, verify in waiting]
+        for job in as_completed(jobs):
+            if (result := job.result()) is None:
+                continue
+            result |= settings | {"load": load()}
+            file.write(json.dumps(result, ensure_ascii=False) + "\n")
+            file.flush()
+            done[result["kind"], result["name"]] = result
+            progress(len(done), len(programs), began, len(done) - before)
+    return done
 
 
 def measured_costs() -> dict[str, Any]:
@@ -387,11 +282,12 @@ def measure_costs(workers: int) -> int:
 
     known = measured_costs()
     waiting = [name for name in faults.sample() if name not in known]
+    began = time.perf_counter()
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=prepare) as pool:
         for number, future in enumerate(as_completed([pool.submit(costed, name) for name in waiting])):
             found = future.result()
             known[found.pop("name")] = {key: round(value, 4) if isinstance(value, float) else value for key, value in found.items()}
-            progress(number + 1, len(waiting), 0.0)
+            progress(number + 1, len(waiting), began, number + 1)
             if number % 10 == 9 or number + 1 == len(waiting):
                 COSTS.write_text(json.dumps(dict(sorted(known.items())), indent=0) + "\n", encoding="utf-8")
     return 0
@@ -400,60 +296,65 @@ def measure_costs(workers: int) -> int:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     size = parser.add_mutually_exclusive_group()
-    size.add_argument("--quick", action="store_true", help="every fifth program and the real cases (the default is --full)")
+    size.add_argument("--quick", action="store_true", help="a fifth of the programs and the real cases (the default is --full)")
     size.add_argument("--full", action="store_true", help="all programs")
     parser.add_argument("--part", choices=("real", "tuning", "held-out", "healthy"))
     parser.add_argument("--only", metavar="NAME", help="programs whose name contains this, of all that can be made")
-    parser.add_argument("--budget", type=float, help="seconds for one diagnosis (quick: 6, full: 20)")
+    parser.add_argument("--budget", type=float, help=f"seconds for one diagnosis (quick: {QUICK_BUDGET:g}, full: {FULL_BUDGET:g})")
     parser.add_argument(
         "--verify", type=int, metavar="N", help="verify the remedy in every N-th program with a fault (quick: 4, full: 1; 0: none)"
     )
     parser.add_argument("--workers", type=int, default=min(2, os.cpu_count() or 1))
-    parser.add_argument("--limit", type=float, help="begin no program after so many seconds")
+    parser.add_argument("--limit", type=float, help="begin no program after so many seconds; the same command goes on later")
+    parser.add_argument(
+        "--output", type=Path, help="folder of results.jsonl, to which each result is appended (benchmarks/results/diagnosis)"
+    )
+    parser.add_argument("--any-version", action="store_true", help="take over results in FOLDER that another version of the code gave")
+    parser.add_argument("--misses", action="store_true", help="write each miss and false alarm of tuning and of the real cases beside it")
     parser.add_argument("--costs", action="store_true", help="measure what the sampled faults cost, and store it")
     arguments = parser.parse_args()
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     prepare()
     if arguments.costs:
         return measure_costs(arguments.workers)
-    budget = arguments.budget or (6.0 if arguments.quick else 20.0)
     every = arguments.verify if arguments.verify is not None else (4 if arguments.quick else 1)
+    programs = [
+        (kind, name, bool(every) and number % every == 0 and kind != "healthy")
+        for number, (kind, name) in enumerate(chosen_programs(arguments))
+    ]
+    folder = arguments.output or RESULTS / "diagnosis"
+    folder.mkdir(parents=True, exist_ok=True)
+    if not programs:
+        parser.error("no program is called like that")
+    settings = {"budget": arguments.budget or (QUICK_BUDGET if arguments.quick else FULL_BUDGET), "version": version()}
+    began = time.perf_counter()
     costs = measured_costs()
-    programs = chosen_programs(arguments)
     results: list[dict[str, Any]] = []
-    started = time.perf_counter()
-    with ProcessPoolExecutor(arguments.workers, mp_context=get_context("spawn"), initializer=prepare) as pool:
-        jobs = {}
-        for number, (kind, name) in enumerate(programs):
-            verify = bool(every) and number % every == 0 and kind != "healthy"
-            jobs[pool.submit(examined, kind, name, budget, verify)] = (kind, name, verify)
-        for number, job in enumerate(as_completed(jobs)):
-            kind, name, verify = jobs[job]
-            if job.cancelled():
-                continue
-            found = {**job.result(), "verified": verify}
-            if kind == "fault":
-                cost = costs.get(name, {})
-                found |= {"costs": bool(cost.get("costs", True)), "score": cost.get("score"), "base": cost.get("base")}
-            results.append(found)
-            progress(number + 1, len(programs), time.perf_counter() - started)
-            if arguments.limit and time.perf_counter() - started > arguments.limit:
-                for waiting in jobs:
-                    waiting.cancel()
+    for (kind, name), result in run(programs, folder / "results.jsonl", arguments, settings).items():
+        cost = costs.get(name, {})
+        known = {"costs": bool(cost.get("costs", True)), "score": cost.get("score"), "base": cost.get("base")} if kind == "fault" else {}
+        results.append({**result, **known, **labels(kind, name)})
     rows = summary(results)
-    if causes := by_cause(results):
+    causes = by_cause(results)
+    if causes:
         print(table(causes) + "\n")
-    name = (
-        "diagnosis"
-        + ("-quick" if arguments.quick else "")
-        + (f"-{arguments.part}" if arguments.part else "")
-        + ("-only" if arguments.only else "")
-    )
+    if arguments.misses:
+        lines = [line for part in ("real", "tuning") for line in (f"# {part}", *misses(results, part), "")]
+        (folder / "misses.md").write_text("\n".join(lines), encoding="utf-8")
     details = {
-        "budget_seconds": budget, "seconds": time.perf_counter() - started, "by_cause": causes,
-        "calibration": calibration(results)[2], "results": sorted(results, key=lambda one: (one["part"], one["name"])),
+        **settings, "seconds": time.perf_counter() - began, "seconds_of_programs": sum(result["seconds"] for result in results),
+        "loads": sorted({result["load"] for result in results}), "by_cause": causes, "calibration": calibration(results)[2],
+        "programs": len(programs), "diagnosed": len(results), "results": str(folder / "results.jsonl"),
     }  # fmt: skip
-    report(name, rows, details)
+    name = [
+        "diagnosis",
+        *(["quick"] if arguments.quick else []),
+        *([arguments.part] if arguments.part else []),
+        *(["only"] if arguments.only else []),
+    ]
+    report("-".join(name), rows, details)
+    if len(results) < len(programs):
+        print(f"{len(programs) - len(results)} programs are left: the same command goes on with them", file=sys.stderr)
     return verdict(rows)
 
 
