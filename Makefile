@@ -65,7 +65,7 @@ catalogue: $(VENV)/.developer
 	$(BIN)/python tools/catalogue.py missing
 
 # All of them, whatever one of them misses; what was missed is named at the end.
-benchmark: $(VENV)/.developer $(VENV)/.catalogues
+benchmark: $(VENV)/.frameworks $(VENV)/.catalogues
 	@missed=""; for script in $$(grep -l __main__ benchmarks/*.py); do \
 	  echo "== $$script"; $(BIN)/python "$$script" || missed="$$missed $$script"; \
 	done; \
@@ -94,9 +94,9 @@ $(VENV)/.developer: $(VENV)/.installed
 	@$(PIP) install --quiet --constraint constraints.txt --requirement $(VENV)/developer-requirements.txt
 	@touch $@
 
-# Lightning, skorch, transformers, Keras: their loops are watched in the slow tests.
+# Lightning, skorch, transformers, Keras: their loops are watched in the slow tests. Captum and shap: their attributions stand beside ours.
 $(VENV)/.frameworks: $(VENV)/.developer
-	@$(GROUP) frameworks > $(VENV)/frameworks-requirements.txt
+	@$(GROUP) frameworks oracles > $(VENV)/frameworks-requirements.txt
 	@$(PIP) install --quiet --constraint constraints.txt --requirement $(VENV)/frameworks-requirements.txt
 	@touch $@
 

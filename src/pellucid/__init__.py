@@ -15,6 +15,7 @@ if TYPE_CHECKING:  # what the lazy names are, for type checkers and editors
     from pellucid.diagnosis.diagnose import diagnose
     from pellucid.diagnosis.experiments.experiment import Experiment
     from pellucid.diagnosis.watch.watcher import watch
+    from pellucid.explanation.explain import explain
     from pellucid.training.estimators import NetworkClassifier, NetworkRegressor
     from pellucid.training.fit import fit
     from pellucid.training.run import Run, load
@@ -32,6 +33,7 @@ _HOME = {  # public name -> the module it lives in
     "watch": "pellucid.diagnosis.watch.watcher",
     "Experiment": "pellucid.diagnosis.experiments.experiment",
     "diagnose": "pellucid.diagnosis.diagnose",
+    "explain": "pellucid.explanation.explain",
     "errors": "pellucid.core.errors",
 }
 __all__ = [
@@ -43,6 +45,7 @@ __all__ = [
     "derive",
     "diagnose",
     "errors",
+    "explain",
     "fit",
     "load",
     "watch",

@@ -20,6 +20,7 @@ def test_public_names() -> None:
         "derive",
         "diagnose",
         "errors",
+        "explain",
         "fit",
         "load",
         "watch",

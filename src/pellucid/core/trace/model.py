@@ -46,6 +46,29 @@ def copied(model: nn.Module, loss: Any, notes: list[Text]) -> tuple[nn.Module, A
     return copies[0], copies[1], substitutes
 
 
+def shared_copy(model: nn.Module, notes: list[Text]) -> nn.Module:
+    """A network of its own over the user's weights: they share memory and are not differentiated; buffers and all else are copies.
+
+    What a pass does to buffers, modes, attributes and hooks stays in the copy, and no memory is spent on a second set of weights. Parts
+    under torch.compile become plain Python. TorchScript modules are copied whole: they know no shared weights.
+
+    Raises:
+        TraceError: the network cannot be copied.
+    """
+    model = _unwrapped(model)
+    memo: dict[int, Any] = {}
+    if not any(isinstance(module, torch.jit.ScriptModule) for module in model.modules()):
+        for parameter in model.parameters():
+            weight = parameter.clone() if parameter.is_inference() else parameter.detach()  # inference tensors refuse every gradient
+            memo[id(parameter)] = nn.Parameter(weight, requires_grad=False)
+    twin = _without_compilers(_copy(model, memo, notes))
+    for name, buffer in list(twin.named_buffers(remove_duplicate=False)):
+        if buffer.is_inference():
+            owner, _, key = name.rpartition(".")
+            twin.get_submodule(owner)._buffers[key] = buffer.clone()
+    return twin.requires_grad_(False)
+
+
 def _unwrapped(model: nn.Module) -> nn.Module:
     """The network inside torch.compile's or a data-parallel wrapper."""
     while True:

@@ -1,0 +1,137 @@
+"""explain: why did the network give this output?
+
+explanation = pellucid.explain(model, inputs, target=3, data=background)
+explanation.attributions                  # the shape of the inputs
+explanation.certificate.trust             # "high", "limited" or "none", with the reasons in words
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from pellucid.core.errors import ModelError, OptionError
+from pellucid.core.language import Text, text
+from pellucid.core.wording import duration
+from pellucid.explanation.explanation import Evidence, Explanation
+from pellucid.explanation.players import Players
+from pellucid.explanation.reference import Reference
+from pellucid.explanation.registry import Method, applicable, find_method
+from pellucid.explanation.subject import Subject, Tell
+
+_TELL_SECONDS = 1.0
+
+
+def explain(
+    model: nn.Module,
+    inputs: Any,
+    target: Any = None,
+    *,
+    method: str = "auto",
+    baseline: Any = "auto",
+    data: Any = None,
+    seed: int = 0,
+    features: Any = "auto",
+    samples: int | None = None,
+    layer: str | None = None,
+    progress: Callable[[Text], None] | None = None,
+) -> Explanation:
+    """What each entry of the inputs contributed to the chosen output of any torch.nn.Module.
+
+    `inputs`: a tensor (N, ...) with the sample axis first, a tuple of tensors in the order of forward's parameters, or a dict by their
+    names. `target`: the index of the output to explain, or one per sample; None: each sample's largest. `method`: a name, or "auto", which
+    chooses by the kind of data and says why in the notes. `baseline`: what "absent" means (see `reference`); `data`: background inputs.
+    `features`: which entries are one feature (see `players`). `samples`: how many draws a sampling method may make, else it stops when its
+    intervals are fixed by a pilot. `layer`: of Grad-CAM. `progress` is called with a sentence about once a second.
+
+    Raises:
+        ModelError: the network cannot be explained, or not by this method; methods that can be applied are named.
+        DataError: inputs, baseline or data that do not fit.
+        OptionError: an unknown or contradictory option.
+    """
+    subject = Subject.of(model, inputs, target, tell=_reporter(progress))
+    generator = torch.Generator().manual_seed(_seed(seed))
+    if samples is not None and (isinstance(samples, bool) or not isinstance(samples, int) or samples < 1):
+        raise OptionError(text("samples is {samples!r}", samples=samples), text("an integer >= 1, or nothing"), text("leave it out"))
+    notes: list[Text] = []
+    chosen = _automatic(subject, data, notes) if method == "auto" else find_method(method)
+    obstacle = chosen.obstacle(subject)
+    if obstacle is not None:
+        raise ModelError(
+            text("the method {method} cannot be applied: {reason}", method=chosen.name, reason=obstacle),
+            text("a method that fits this network and these inputs"),
+            text("these can be applied: {names}", names=applicable(subject)),
+        )
+    if layer is not None and "layer" not in chosen.options:
+        raise OptionError(text("layer is {layer!r} and the method is {method}", layer=layer, method=chosen.name),
+                          text("a method that looks at a layer"), text('leave layer out, or use method="grad_cam"'))  # fmt: skip
+    reference = Reference.of(subject, baseline, data, generator)
+    players = Players.of(subject, features)
+    more = {} if layer is None else {"layer": layer}
+    attributed = chosen.function(
+        subject, reference=reference, players=players, generator=generator, samples=samples, tell=subject.tell, **more
+    )
+
+    def given(parts: tuple[Tensor, ...]) -> Any:
+        return parts[0] if subject.single else parts
+
+    exact = attributed.exact if isinstance(attributed.exact, bool) else given(attributed.exact)
+    return Explanation(
+        attributions=given(attributed.attributions),
+        interval=(given(attributed.low or attributed.attributions), given(attributed.high or attributed.attributions)),
+        exact=exact,
+        method=chosen.name,
+        reference=reference.stated,
+        features=players.stated,
+        target=subject.target,
+        predicted=subject.predicted,
+        value=subject.value,
+        gap=attributed.gap,
+        notes=(*subject.notes, *notes, *attributed.notes),
+        spent=subject.spent,
+        evidence=Evidence(subject, reference, players, attributed, chosen.family, seed, data),
+    )
+
+
+def _automatic(subject: Subject, data: Any, notes: list[Text]) -> Method:
+    """The method for this kind of data, and why."""
+    kind = subject.kind
+    if subject.differentiable is not None:
+        name, why = "shapley", text("the network cannot be differentiated, so that only methods that evaluate it are left")
+    elif kind == "table":
+        name, why = "shapley", text("columns of a table are few enough for Shapley values")
+    elif kind in ("image", "volume"):
+        name, why = "integrated_gradients", text("an image has many pixels, and the sum of the contributions can be checked")
+    else:
+        name, why = (
+            "integrated_gradients",
+            text("contributions of tokens and time steps add up to the change of the output, which is checked"),
+        )
+    notes.append(text("method: {name}, because {why}", name=name, why=why))
+    return find_method(name)
+
+
+def _seed(seed: Any) -> int:
+    if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
+        raise OptionError(text("seed is {seed!r}", seed=seed), text("an integer >= 0"), text("leave it at 0"))
+    return seed
+
+
+def _reporter(progress: Callable[[Text], None] | None) -> Tell:
+    """Progress with the time left, about once a second."""
+    started, said = time.perf_counter(), [time.perf_counter()]
+
+    def tell(done: int, total: int) -> None:
+        now = time.perf_counter()
+        if progress is None or now - said[0] < _TELL_SECONDS or not 0 < done < total:
+            return
+        said[0] = now
+        progress(
+            text("explained {done} of {total}, {left} left", done=done, total=total, left=duration((now - started) * (total - done) / done))
+        )
+
+    return tell

@@ -1,0 +1,184 @@
+"""The reference input: what "absent" means. An attribution says what an entry changes against it, so it is always stated.
+
+`"zero"`, `"mean"` (of the background, else of each sample's own channel), `"blur"` (a sample's own low frequencies), `"noise"`, `"samples"`
+(of the background), or a tensor of the user's. Absent tokens are the embedding's padding token, else token 0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from pellucid.core.errors import DataError, OptionError, did_you_mean
+from pellucid.core.language import Text, text
+from pellucid.explanation.subject import Subject
+
+KINDS = ("zero", "mean", "blur", "noise", "samples")
+_MOST_SAMPLES = 100  # of a background, drawn at random: Lundberg and Lee 2017 call 100 enough for a summary of it
+
+
+@dataclass(frozen=True, eq=False)
+class Reference:
+    """R reference inputs shared by all samples, or one for each sample (`own`)."""
+
+    kind: str
+    values: tuple[Tensor, ...]  # for each input (R, ...); where `own`, (N, ...): row i belongs to sample i
+    stated: Text  # in words
+    own: bool = False
+
+    @property
+    def count(self) -> int:
+        """How many references a sample has."""
+        return 1 if self.own else len(self.values[0])
+
+    def at(self, samples: Tensor, which: Tensor | None = None) -> tuple[Tensor, ...]:
+        """The references of the samples with these indices (n,), each input (n, ...); `which` (n,): number of the reference, 0 if None."""
+        rows = samples if self.own else (torch.zeros_like(samples) if which is None else which)
+        return tuple(value[rows] for value in self.values)
+
+    @classmethod
+    def of(cls, subject: Subject, baseline: Any = "auto", data: Any = None, generator: torch.Generator | None = None) -> Reference:
+        """The reference for these samples.
+
+        Raises:
+            OptionError: an unknown baseline, or one that needs `data`.
+            DataError: a baseline or background of another shape or type than the inputs.
+        """
+        generator = generator or torch.Generator().manual_seed(0)
+        background = None if data is None else _like_inputs(subject, data, text("the background (data)"))
+        if not isinstance(baseline, str):
+            return _given(subject, baseline)
+        if baseline == "auto":
+            baseline = "zero" if background is None else "samples" if subject.kind in ("table", "mixed") else "mean"
+        if baseline not in KINDS:
+            raise OptionError(text("baseline is {baseline!r}", baseline=baseline), text("one of {names}, or a tensor", names=list(KINDS)),
+                              did_you_mean(baseline, KINDS))  # fmt: skip
+        if baseline == "samples":
+            if background is None:
+                raise OptionError(
+                    text('baseline is "samples" and there is no background'),
+                    text("data: inputs from which references are drawn"),
+                    text("give data=, for example a few hundred training inputs"),
+                )
+            chosen = torch.randperm(len(background[0]), generator=generator)[:_MOST_SAMPLES].sort().values
+            values = tuple(tensor[chosen.to(tensor.device)] for tensor in background)
+            return cls("samples", values, text("{count} samples of the background", count=len(chosen)))
+        made = [_made(subject, index, baseline, background, generator) for index in range(len(subject.inputs))]
+        own = any(len(value) != 1 for value in made) or (baseline in ("mean", "blur", "noise") and background is None)
+        n = subject.samples
+        values = tuple(value.expand(n, *value.shape[1:]) if own else value for value in made)
+        return cls(baseline, values, _stated(subject, baseline, background is not None), own)
+
+
+def _made(subject: Subject, index: int, kind: str, background: tuple[Tensor, ...] | None, generator: torch.Generator) -> Tensor:
+    """(1, ...) or (N, ...) one input's reference."""
+    inputs = subject.inputs[index]
+    if not inputs.is_floating_point():  # tokens: what stands where nothing stands
+        padding = next((place.padding for place in subject.places if place.input == index and place.padding is not None), 0)
+        return torch.full_like(inputs[:1], padding % max(1, int(inputs.max()) + 1) if padding < 0 else padding)
+    if kind == "zero":
+        return torch.zeros_like(inputs[:1])
+    if kind == "mean":
+        if background is not None:
+            return background[index].mean(0, keepdim=True)
+        axes = tuple(range(2, inputs.dim())) if inputs.dim() > 2 else tuple(range(inputs.dim()))[1:]
+        return inputs.mean(axes, keepdim=True).expand_as(inputs).clone() if axes else inputs.clone()
+    if kind == "noise":
+        source = inputs if background is None else background[index]
+        spread, centre = source.std(), source.mean()
+        drawn = torch.randn(inputs.shape, generator=generator, dtype=torch.float32).to(inputs)
+        return centre + spread * drawn
+    return blurred(inputs)
+
+
+def blurred(inputs: Tensor) -> Tensor:
+    """Each sample without its details: a Gaussian over the axes after the channels, standard deviation an eighth of each axis."""
+    if inputs.dim() < 3:
+        return inputs.mean(-1, keepdim=True).expand_as(inputs).clone() if inputs.dim() == 2 else inputs.clone()
+    found = inputs
+    for axis in range(2, inputs.dim()):
+        size = inputs.shape[axis]
+        sigma = max(size / 8, 1e-6)
+        radius = min(size - 1, int(3 * sigma))
+        places = torch.arange(-radius, radius + 1, device=inputs.device, dtype=inputs.dtype)
+        weights = torch.softmax(-(places**2) / (2 * sigma**2), 0)
+        moved = found.movedim(axis, -1)
+        flat = moved.reshape(-1, 1, size)
+        flat = F.conv1d(F.pad(flat, (radius, radius), mode="replicate"), weights[None, None])
+        found = flat.reshape(moved.shape).movedim(-1, axis)
+    return found.contiguous()
+
+
+def _stated(subject: Subject, kind: str, background: bool) -> Text:
+    words = {
+        "zero": text("zero in every entry"),
+        "mean": text("the mean of the background") if background else text("each sample's own mean, channel by channel"),
+        "blur": text("each sample's own blurred copy"),
+        "noise": text("Gaussian noise with the mean and spread of the inputs"),
+    }
+    if not any(subject.continuous):
+        return text("the padding token, else token 0, in every place")
+    return words[kind]
+
+
+def _given(subject: Subject, baseline: Any) -> Reference:
+    if isinstance(baseline, (int, float)) and not isinstance(baseline, bool):
+        values = tuple(torch.full_like(tensor[:1], baseline) for tensor in subject.inputs)
+        return Reference("given", values, text("{value} in every entry", value=baseline))
+    values = _like_inputs(subject, baseline, text("the baseline"))
+    own = len(values[0]) == subject.samples > 1
+    return Reference("given", values, text("the reference that was given"), own)
+
+
+def _like_inputs(subject: Subject, given: Any, what: Text) -> tuple[Tensor, ...]:
+    """Tensors (R, ...) of the shape and type of the inputs; one sample without its sample axis is taken too."""
+    parts: list[Any]
+    if isinstance(given, dict) and subject.keywords is not None:
+        parts = [cast("dict[str, Any]", given).get(name) for name in subject.keywords]
+    else:
+        parts = list(cast("Sequence[Any]", given)) if isinstance(given, (tuple, list)) else [given]
+    if len(parts) != len(subject.inputs):
+        raise DataError(
+            text("{what} has {count} tensors", what=what, count=len(parts)),
+            text("{expected}, as many as there are inputs", expected=len(subject.inputs)),
+            text("give one for each input, in the same order"),
+        )
+    found: list[Tensor] = []
+    for part, like in zip(parts, subject.inputs, strict=True):
+        value = torch.as_tensor(part).detach()
+        if value.is_inference():
+            with torch.inference_mode(False):
+                value = value.clone()
+        if value.shape == like.shape[1:] and value.dim() == like.dim() - 1:
+            value = value[None]
+        if value.shape[1:] != like.shape[1:] or value.dim() != like.dim() or not len(value):
+            raise DataError(
+                text("{what} has shape {shape}", what=what, shape=str(tuple(value.shape))),
+                text("{shape}: samples like the inputs", shape="(R, " + ", ".join(map(str, like.shape[1:])) + ")"),
+                text("prepare it in the same way as the inputs"),
+            )
+        if value.is_floating_point() != like.is_floating_point():
+            raise DataError(
+                text("{what} has dtype {dtype}", what=what, dtype=str(value.dtype)),
+                text("{dtype}, as the inputs have", dtype=str(like.dtype)),
+                text("prepare it in the same way as the inputs"),
+            )
+        if value.is_floating_point() and not bool(torch.isfinite(value).all()):
+            raise DataError(
+                text("{what} contains NaN or infinite values", what=what),
+                text("finite numbers"),
+                text("fill them in, or leave these samples out"),
+            )
+        found.append(value.to(like))
+    if len({len(value) for value in found}) > 1:
+        raise DataError(
+            text("{what} has shapes {shapes}", what=what, shapes=[str(tuple(value.shape)) for value in found]),
+            text("the same number of samples in each tensor"),
+            text("prepare it in the same way as the inputs"),
+        )
+    return tuple(found)

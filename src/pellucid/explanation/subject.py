@@ -1,0 +1,612 @@
+"""The network as a function of its inputs: one number per sample, evaluated and differentiated in batches that fit into memory.
+
+    subject = Subject.of(model, inputs, target=3)
+    subject.values(copies, target)                 # (n,) the chosen output of n perturbed samples
+    values, gradients = subject.gradients(copies)  # and its derivative with respect to each input
+
+All passes run on a copy that shares the user's weights and nothing else, in evaluation mode, with `torch.autograd.grad` only, from a fixed
+seed: the user's network, its mode, buffers, gradients and hooks, and the random state stay as they are, whatever happens.
+
+A *point* is a tensor with respect to which the function is differentiated: a floating-point input itself, or what an embedding makes of an
+integer input (see passes). `gathered` brings one tensor per point back to the shape of the inputs.
+"""
+
+from __future__ import annotations
+
+import gc
+import math
+import time
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from pellucid.core.errors import DataError, MemoryShortage, ModelError, OptionError
+from pellucid.core.language import Text, text
+from pellucid.core.memory import available_memory_bytes
+from pellucid.core.records import Record
+from pellucid.core.trace.model import random_state_kept, run_eagerly, shared_copy
+from pellucid.core.trace.records import tensors
+from pellucid.explanation.passes import Pass, Place
+
+Tell = Callable[[int, int], None]  # done, of how many
+_BATCH_BYTES = 2**28  # what one batch may keep on the CPU: more is not faster (the caches hold far less), and many users share a machine
+_LARGEST_BATCH = 4096
+
+
+@dataclass(frozen=True, kw_only=True)
+class Spent(Record):
+    """What was computed: passes counted in samples, and wall time."""
+
+    forward: int = 0
+    backward: int = 0
+    seconds: float = 0.0
+
+
+@dataclass(eq=False)
+class Subject:
+    """A network, the samples to explain, and the output chosen for each. Made by `Subject.of`, which checks everything."""
+
+    model: nn.Module  # the copy on which passes run
+    inputs: tuple[Tensor, ...]  # sample axis first
+    single: bool  # the user gave one tensor
+    keywords: tuple[str, ...] | None  # names of the inputs, where the user gave a dict
+    target: Tensor | None  # (N,) index of the chosen output; None where there is one
+    classes: int  # K, outputs of a sample; 1: a scalar
+    output_shape: tuple[int, ...]  # of one sample: (K,), or more axes
+    predictions: Tensor  # (N, K) outputs of the samples
+    continuous: tuple[bool, ...]  # floating-point inputs
+    places: tuple[Place, ...]  # embeddings that integer inputs reach
+    differentiable: Text | None  # None, or why no gradient reaches the inputs
+    random: bool  # the network draws random numbers in evaluation mode
+    batch_size: int
+    notes: list[Text] = field(default_factory=list)
+    tell: Tell = field(default=lambda done, total: None)
+    original: nn.Module | None = None
+    _versions: tuple[int, ...] = ()
+    _forward: int = 0
+    _backward: int = 0
+    _started: float = field(default_factory=time.perf_counter)
+
+    @classmethod
+    def of(cls, model: nn.Module, inputs: Any, target: Any = None, *, batch_size: int | None = None, tell: Tell | None = None) -> Subject:
+        """Check a network, its inputs and the target, and look at one pass.
+
+        `inputs`: a tensor (N, ...), a tuple or list of tensors in the order of `forward`, or a dict by its parameters' names. `target`: the
+        index of an output, one per sample, or a tuple that points into an output of several axes; None: each sample's largest output.
+
+        Raises:
+            ModelError: no network, one that cannot be copied, or whose output is unusable.
+            DataError: inputs that the network does not take.
+            OptionError: a target out of range.
+        """
+        if not isinstance(cast("Any", model), nn.Module):
+            raise ModelError(
+                text("the network is a {kind}", kind=type(model).__name__),
+                text("a torch.nn.Module"),
+                text("put the function into the forward method of a small torch.nn.Module"),
+            )
+        given, keywords = _tensors_of(inputs)
+        notes: list[Text] = []
+        with torch.inference_mode(False):
+            given = tuple(tensor.clone() if tensor.is_inference() else tensor.detach() for tensor in given)
+            twin = shared_copy(model, notes).eval()
+        if model.training:
+            notes.append(text("the network was in training mode: it is explained in evaluation mode, and yours stays as it was"))
+        made = cls(
+            model=twin,
+            inputs=given,
+            single=isinstance(inputs, (Tensor, np.ndarray)),
+            keywords=keywords,
+            target=None,
+            classes=1,
+            output_shape=(),
+            predictions=torch.empty(0),
+            continuous=tuple(tensor.is_floating_point() for tensor in given),
+            places=(),
+            differentiable=None,
+            random=False,
+            batch_size=batch_size or 1,
+            notes=notes,
+            original=model,
+            _versions=tuple(parameter._version for parameter in model.parameters() if not parameter.is_inference()),
+        )
+        if tell is not None:
+            made.tell = tell
+        made._look(batch_size)
+        made.predictions = made.outputs(given)
+        made._check_predictions()
+        made.target = made.checked_target(target)
+        made._forward = made._backward = 0  # looking is not explaining
+        return made
+
+    # -- what a sample is ------------------------------------------------------------------------------------------------------------
+
+    @property
+    def samples(self) -> int:
+        """N."""
+        return len(self.inputs[0])
+
+    @property
+    def device(self) -> torch.device:
+        return self.inputs[0].device
+
+    @property
+    def kind(self) -> str:
+        """ "tokens", "table" (N, F), "series" (N, C, T) or (N, T, C), "image" (N, C, H, W), "volume", or "mixed"."""
+        if self.places:
+            return "tokens"
+        kinds = {{2: "table", 3: "series", 4: "image", 5: "volume"}.get(x.dim(), "mixed") for x in self.inputs if x.is_floating_point()}
+        return kinds.pop() if len(kinds) == 1 else "mixed"
+
+    @property
+    def predicted(self) -> Tensor | None:
+        """(N,) the largest output of each sample; None for a single number."""
+        return None if self.classes == 1 else self.predictions.argmax(1)
+
+    @property
+    def value(self) -> Tensor:
+        """(N,) the chosen output of each sample."""
+        return self._chosen(self.predictions, self.target)
+
+    @property
+    def spent(self) -> Spent:
+        return Spent(forward=self._forward, backward=self._backward, seconds=time.perf_counter() - self._started)
+
+    def weights_changed(self) -> bool:
+        """Whether the user's network was trained on since this was made: passes would speak of another network."""
+        if self.original is None:
+            return False
+        return self._versions != tuple(p._version for p in self.original.parameters() if not p.is_inference())
+
+    # -- evaluating ------------------------------------------------------------------------------------------------------------------
+
+    def outputs(self, inputs: Sequence[Tensor]) -> Tensor:
+        """(n, K) the outputs of n samples, without gradient."""
+
+        def run(rows: slice) -> Tensor:
+            with self._pass(gradient=False):
+                return self._run(tuple(tensor[rows] for tensor in inputs))
+
+        return torch.cat(self._batched(len(inputs[0]), run))
+
+    def values(self, inputs: Sequence[Tensor], target: Tensor | None = None) -> Tensor:
+        """(n,) the chosen output of n samples, without gradient; `target` (n,) defaults to this subject's, where n is N."""
+        target = self._target_for(len(inputs[0]), target)
+
+        def run(rows: slice) -> Tensor:
+            with self._pass(gradient=False):
+                found = self._run(tuple(tensor[rows] for tensor in inputs))
+                return self._chosen(found, None if target is None else target[rows]).clone()  # not a view of all K outputs
+
+        return torch.cat(self._batched(len(inputs[0]), run))
+
+    def points(self, inputs: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        """The floating-point inputs, then what each embedding makes of the integer inputs, (n, ..., D)."""
+        own = tuple(tensor for tensor, continuous in zip(inputs, self.continuous, strict=True) if continuous)
+        if not self.places:
+            return own
+
+        def run(rows: slice) -> tuple[Tensor, ...]:
+            with self._pass(gradient=False):
+                own_rows = tuple(tensor[rows] for tensor in inputs)
+                met = self._met(own_rows)
+                self._run_in(own_rows, met)
+                return tuple(place.output for place in met.places)
+
+        pieces = self._batched(len(inputs[0]), run)
+        return own + tuple(torch.cat(parts) for parts in zip(*pieces, strict=True))
+
+    embedded = points
+
+    def values_at(self, points: Sequence[Tensor], inputs: Sequence[Tensor], target: Tensor | None = None) -> Tensor:
+        """(n,) the chosen output where the points take these values; `inputs` give what is no point."""
+        target = self._target_for(len(points[0]), target)
+
+        def run(rows: slice) -> Tensor:
+            with self._pass(gradient=False):
+                found = self._run_points(tuple(point[rows] for point in points), tuple(tensor[rows] for tensor in inputs))
+                return self._chosen(found, None if target is None else target[rows]).clone()
+
+        return torch.cat(self._batched(len(points[0]), run))
+
+    def gradients_at(
+        self, points: Sequence[Tensor], inputs: Sequence[Tensor], target: Tensor | None = None
+    ) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """The chosen output (n,) and its derivative with respect to each point, where the points take these values.
+
+        Raises:
+            ModelError: no gradient reaches the inputs.
+        """
+        target = self._target_for(len(points[0]), target)
+        self.require_gradients()
+
+        def run(rows: slice) -> tuple[Tensor, tuple[Tensor, ...]]:
+            with self._pass(gradient=True):
+                leaves = tuple(point[rows].detach().requires_grad_() for point in points)
+                found = self._run_points(leaves, tuple(tensor[rows] for tensor in inputs))
+                values = self._chosen(found, None if target is None else target[rows])
+                slopes = torch.autograd.grad(values.sum(), leaves, allow_unused=True)
+                self._backward += len(values)
+                return values.detach(), tuple(
+                    torch.zeros_like(leaf) if slope is None else slope.detach() for leaf, slope in zip(leaves, slopes, strict=True)
+                )
+
+        pieces = self._batched(len(points[0]), run)
+        return torch.cat([values for values, _ in pieces]), tuple(torch.cat(parts) for parts in zip(*(s for _, s in pieces), strict=True))
+
+    def gradients(self, inputs: Sequence[Tensor], target: Tensor | None = None) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """The chosen output (n,) and its derivative with respect to each point of n samples."""
+        return self.gradients_at(self.points(inputs), inputs, target)
+
+    def gathered(self, parts: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        """One tensor per point, shapes (n, ...), as one per input: embeddings are summed over D, and each sum goes to its own entry."""
+        parts = list(parts)
+        found = [parts.pop(0) if continuous else None for continuous in self.continuous]
+        n = len(parts[0]) if parts else len(cast("Tensor", next(part for part in found if part is not None)))
+        for index, tensor in enumerate(self.inputs):
+            if found[index] is None:
+                size = math.prod(tensor.shape[1:])
+                dtype = parts[0].dtype if parts else torch.get_default_dtype()
+                total = torch.zeros(n, size, dtype=dtype, device=tensor.device)
+                for place, part in zip(self.places, parts, strict=True):
+                    if place.input == index:
+                        sums = part.sum(-1).reshape(n, -1)
+                        total.scatter_add_(1, place.entries[:1].reshape(1, -1).expand(n, -1), sums)
+                found[index] = total.reshape(n, *tensor.shape[1:])
+        return tuple(cast("list[Tensor]", found))
+
+    # -- checks ----------------------------------------------------------------------------------------------------------------------
+
+    def require_gradients(self) -> None:
+        """Raise a ModelError where no gradient reaches the inputs."""
+        if self.differentiable is not None:
+            raise ModelError(
+                self.differentiable,
+                text("a network that can be differentiated with respect to its inputs"),
+                text('use a method that only evaluates the network: method="occlusion", "shapley", "lime" or "feature_ablation"'),
+            )
+
+    def checked_target(self, target: Any) -> Tensor | None:
+        """The chosen output of each of the N samples as indices (N,) into the K outputs; None where there is one number.
+
+        Raises:
+            OptionError: out of range, of another length, or no integers.
+        """
+        if target is None:
+            if self.classes == 1:
+                return None
+            if len(self.output_shape) > 1:
+                raise OptionError(
+                    text("a sample's output has shape {shape}", shape=str(self.output_shape)),
+                    text("target: which of its numbers to explain"),
+                    text("give a tuple of {axes} indices, such as target={example}", axes=len(self.output_shape),
+                         example=str((0,) * len(self.output_shape))),
+                )  # fmt: skip
+            return self.predictions.argmax(1)
+        if isinstance(target, tuple) and len(self.output_shape) > 1 and len(cast("tuple[int]", target)) == len(self.output_shape):
+            indices = cast("tuple[int, ...]", target)
+            inside = all(isinstance(cast("Any", i), int) and -size <= i < size for i, size in zip(indices, self.output_shape, strict=True))
+            if not inside:
+                raise OptionError(
+                    text("target is {target}", target=str(indices)),
+                    text("indices into an output of shape {shape}", shape=str(self.output_shape)),
+                    text("count from 0"),
+                )
+            target = int(np.ravel_multi_index([i % size for i, size in zip(indices, self.output_shape, strict=True)], self.output_shape))
+        wanted = torch.as_tensor(target)
+        if (
+            wanted.is_floating_point()
+            or wanted.dtype == torch.bool
+            or wanted.dim() > 1
+            or (wanted.dim() == 1 and len(wanted) != self.samples)
+        ):
+            raise OptionError(
+                text("target has shape {shape} and dtype {dtype}", shape=str(tuple(wanted.shape)), dtype=str(wanted.dtype)),
+                text("an integer, or one integer for each of the {samples} samples", samples=self.samples),
+                text("give the index of the output to explain, or nothing for each sample's largest output"),
+            )
+        wanted = wanted.to(self.predictions.device, torch.long).expand(self.samples).contiguous()
+        if int(wanted.min()) < 0 or int(wanted.max()) >= self.classes:
+            bad = next(int(value) for value in wanted if not 0 <= int(value) < self.classes)
+            raise OptionError(
+                text("target is {target}", target=bad),
+                text("0 to {last}: the network has {classes} outputs", last=self.classes - 1, classes=self.classes)
+                if self.classes > 1 else text("0 or nothing: the network has one output"),
+                text("classes are counted from 0"),
+            )  # fmt: skip
+        return wanted
+
+    def _check_predictions(self) -> None:
+        bad = ~torch.isfinite(self.predictions)
+        if bool(bad.any()):
+            rows = bad.any(1).nonzero()[:, 0].tolist()
+            unclean = any(not bool(torch.isfinite(x).all()) for x in self.inputs if x.is_floating_point())
+            raise ModelError(
+                text("the network's output is NaN or infinite for {count} of {samples} samples, first for sample {first}",
+                     count=len(rows), samples=self.samples, first=rows[0]),
+                text("finite outputs: there is nothing to explain in NaN"),
+                text("the inputs contain NaN or infinite values: fill them in or leave these samples out") if unclean
+                else text("the inputs are finite: look for the layer that overflows, with pellucid.watch or torch.autograd.detect_anomaly"),
+            )  # fmt: skip
+
+    def _target_for(self, n: int, target: Tensor | None) -> Tensor | None:
+        if target is not None or self.target is None:
+            return target
+        if n != self.samples:
+            raise DataError(
+                text("{n} samples came without their target, and {samples} samples are explained", n=n, samples=self.samples),
+                text("a target for each of them"),
+                text("repeat the target of each sample as often as the sample"),
+            )
+        return self.target
+
+    # -- passes ----------------------------------------------------------------------------------------------------------------------
+
+    def _look(self, batch_size: int | None) -> None:
+        """One pass over the first samples: shapes, embeddings, randomness, gradients, memory; see the errors."""
+        first = tuple(tensor[:2] for tensor in self.inputs)
+        n = len(first[0])
+        kept: dict[int, int] = {}
+
+        def pack(tensor: Tensor) -> Tensor:
+            storage = tensor.untyped_storage()
+            kept[storage.data_ptr()] = storage.nbytes()
+            return tensor
+
+        weights = {parameter.untyped_storage().data_ptr() for parameter in self.model.parameters() if parameter.device.type != "meta"}
+        try:
+            with self._pass(gradient=True), torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+                leaves = tuple(t.detach().clone().requires_grad_() if t.is_floating_point() else t for t in first)
+                met = self._met(leaves)
+                with met:
+                    result = self._call(leaves)
+                output = _output_of(result)
+                inputs = [x for x in leaves if x.requires_grad] + [place.output for place in met.places]
+                reached = self._reached(output, leaves)
+        except (ModelError, DataError):
+            raise
+        except Exception as error:
+            raise _refused(error, self.model, self.inputs, self.keywords) from error
+        if output.dim() == 0 or output.shape[0] != n:
+            raise ModelError(
+                text("{n} samples went in and an output of shape {shape} came out", n=n, shape=str(tuple(output.shape))),
+                text("one row per sample: the first axis of inputs and outputs is the sample axis"),
+                text("put the sample axis first (inputs.unsqueeze(0) for one sample; batch_first=True), and return one row per sample"),
+            )
+        self.output_shape = tuple(output.shape[1:])
+        self.classes = math.prod(self.output_shape)
+        self.places = tuple(met.places)
+        self.differentiable = reached
+        if met.lost:
+            self.notes.append(
+                text("indices of {names} are computed from the inputs in a way that was not followed", names=sorted(set(met.lost)))
+            )
+        if not inputs:
+            self.differentiable = text("all inputs are integers that reach no embedding")
+        self._look_at_chance(first, met)
+        size = sum(number for pointer, number in kept.items() if pointer not in weights)
+        size += 4 * sum(tensor.numel() * tensor.element_size() for tensor in leaves) + output.numel() * output.element_size()
+        self.batch_size = batch_size or max(1, min(_LARGEST_BATCH, int(self._budget() * n / max(size, 1))))
+
+    def _reached(self, output: Tensor, leaves: Sequence[Tensor]) -> Text | None:
+        """None where a gradient reaches some point, else why not. Embedding outputs are no leaves here: a second pass asks them."""
+        if not output.is_floating_point():
+            return text("the network's output is of type {dtype}, which has no gradient", dtype=str(output.dtype))
+        met = self._met(leaves)
+        with met:
+            self._call(leaves)
+        points = [x for x in leaves if x.requires_grad] + [place.output.detach().requires_grad_() for place in met.places]
+        if not points:
+            return None
+        again = self._met(leaves, points[len(points) - len(met.places) :] if met.places else None)
+        with again:
+            result = _output_of(self._call(leaves))
+        if not result.requires_grad:
+            return text("no gradient reaches the inputs: the network detaches them, rounds, or leaves PyTorch")
+        try:
+            slopes = torch.autograd.grad(result.sum(), points, allow_unused=True)
+        except RuntimeError as error:
+            return text("PyTorch cannot differentiate the network: {error}", error=str(error).split("\n")[0])
+        if all(slope is None for slope in slopes):
+            return text("no gradient reaches the inputs: the network detaches them, rounds, or leaves PyTorch")
+        return None
+
+    def _look_at_chance(self, first: tuple[Tensor, ...], met: Pass) -> None:
+        """Random draws in evaluation mode, and samples that influence each other."""
+        with self._pass(gradient=False, seed=1):
+            one = self._run(first)
+        with self._pass(gradient=False, seed=2):
+            two = self._run(first)
+        self.random = not _close(one, two)
+        if met.dropouts:
+            self.notes.append(
+                text("the network drops at random in evaluation mode (dropout left on): one draw is explained, the same for all samples")
+            )
+        if self.random:
+            self.notes.append(text("the network draws random numbers in evaluation mode: every pass starts from the same seed"))
+            return
+        if len(first[0]) < 2:
+            noise = torch.Generator().manual_seed(0)
+            first = tuple(
+                torch.cat([x, x + torch.randn(x.shape, generator=noise).to(x)]) if x.is_floating_point() else torch.cat([x, x])
+                for x in first
+            )
+        try:
+            with self._pass(gradient=False):
+                alone = self._run(tuple(x[:1] for x in first))
+                together = self._run(first)[:1]
+        except Exception as error:
+            raise _refused(error, self.model, self.inputs, self.keywords) from error
+        if not _close(alone, together, 1e-3):
+            raise ModelError(
+                text("the output of a sample depends on the other samples of its batch"),
+                text("a network that treats each sample by itself in evaluation mode"),
+                text("look for batch statistics (batch norm with track_running_stats=False) or another axis first (batch_first=True)"),
+            )
+
+    def _budget(self) -> int:
+        if self.device.type == "cuda":
+            return int(torch.cuda.mem_get_info(self.device)[0] * 0.25)
+        available = available_memory_bytes()
+        return _BATCH_BYTES if available is None else min(_BATCH_BYTES, available // 4)
+
+    def _met(self, inputs: Sequence[Tensor], given: Sequence[Tensor] | None = None, **more: Any) -> Pass:
+        return Pass({i: x for i, x in enumerate(inputs) if not x.is_floating_point() and x.dtype != torch.bool}, given, **more)
+
+    @contextmanager
+    def _pass(self, gradient: bool, seed: int = 0) -> Generator[None]:
+        """What holds around every pass, and is put back after it."""
+        with ExitStack() as around:
+            around.enter_context(torch.inference_mode(False))
+            around.enter_context(torch.set_grad_enabled(gradient))
+            around.enter_context(random_state_kept({self.device}, seed))
+            around.enter_context(run_eagerly())
+            if gradient and self.device.type == "cuda":  # cuDNN's recurrent networks have a backward pass in training mode only
+                around.enter_context(torch.backends.cudnn.flags(enabled=not self._recurrent()))
+            yield
+
+    def _recurrent(self) -> bool:
+        return any(isinstance(module, nn.RNNBase) for module in self.model.modules())
+
+    def _call(self, inputs: Sequence[Tensor]) -> Any:
+        return self.model(*inputs) if self.keywords is None else self.model(**dict(zip(self.keywords, inputs, strict=True)))
+
+    def _run(self, inputs: tuple[Tensor, ...]) -> Tensor:
+        """(n, K) with whatever gradient the surroundings record."""
+        return self._run_in(inputs, self._met(()))
+
+    def _run_in(self, inputs: tuple[Tensor, ...], met: Pass) -> Tensor:
+        self._forward += len(inputs[0])
+        with met:
+            result = self._call(inputs)
+        return _output_of(result).reshape(len(inputs[0]), -1)
+
+    def _run_points(self, points: tuple[Tensor, ...], inputs: tuple[Tensor, ...], **more: Any) -> Tensor:
+        """(n, K) where the points take these values."""
+        own = list(points)
+        # a clone, because the program may write into its input, which a leaf with gradient forbids
+        full = tuple(own.pop(0).clone() if continuous else x for x, continuous in zip(inputs, self.continuous, strict=True))
+        return self._run_in(full, self._met(full, own or None, **more))
+
+    def _chosen(self, outputs: Tensor, target: Tensor | None) -> Tensor:
+        return outputs[:, 0] if target is None else outputs.gather(1, target[:, None])[:, 0]
+
+    def _batched(self, n: int, run: Callable[[slice], Any]) -> list[Any]:
+        """`run` over the rows 0..n in batches; where memory runs out, the batch is halved and it goes on."""
+        pieces: list[Any] = []
+        start = 0
+        while start < n:
+            rows = slice(start, min(n, start + self.batch_size))
+            shortage: str | None = None
+            try:
+                pieces.append(run(rows))
+            except (RuntimeError, MemoryError) as error:
+                if not _out_of_memory(error):
+                    raise
+                shortage = str(error).split("\n")[0]
+            if shortage is None:
+                start = rows.stop
+                continue
+            if rows.stop - rows.start == 1:
+                raise MemoryShortage(
+                    text("the memory does not hold a pass of one sample: {error}", error=shortage),
+                    text("a network and a sample that fit"),
+                    text("use smaller inputs, or another device"),
+                )
+            self.batch_size = (rows.stop - rows.start) // 2
+            gc.collect()
+            if self.device.type == "cuda":
+                torch.cuda.empty_cache()
+        return pieces
+
+
+def _tensors_of(inputs: Any) -> tuple[tuple[Tensor, ...], tuple[str, ...] | None]:
+    """The inputs as tensors, and their names where they came by name."""
+    keywords = tuple(str(name) for name in cast("Mapping[str, Any]", inputs)) if isinstance(inputs, Mapping) else None
+    items = list(cast("Mapping[str, Any]", inputs).values()) if isinstance(inputs, Mapping) else inputs
+    parts: list[Any] = list(cast("list[Any]", items)) if isinstance(items, (tuple, list)) else [items]
+    parts = [torch.from_numpy(part) if isinstance(part, np.ndarray) and part.dtype.kind in "fiub" else part for part in parts]
+    for part in parts:
+        if not isinstance(part, Tensor):
+            raise DataError(
+                text("inputs contain a {kind}", kind=type(part).__name__),
+                text("a tensor (N, ...) with the sample axis first; a tuple or dict of such tensors where the network takes several"),
+                text("convert them, for example with torch.as_tensor(values, dtype=torch.float32)"),
+            )
+        if part.dim() == 0 or part.is_complex() or part.is_sparse:
+            raise DataError(
+                text("an input has shape {shape}, dtype {dtype} and layout {layout}", shape=str(tuple(part.shape)), dtype=str(part.dtype),
+                     layout=str(part.layout)),
+                text("a dense real tensor with the sample axis first"),
+                text("give (N, ...) floating-point numbers, or integers for tokens"),
+            )  # fmt: skip
+    found = cast("list[Tensor]", parts)
+    if not found or not len(found[0]):
+        raise DataError(text("there are no samples"), text("at least one sample"), text("give inputs of shape (N, ...) with N >= 1"))
+    if len({len(tensor) for tensor in found}) > 1:
+        raise DataError(
+            text("the inputs have shapes {shapes}", shapes=[str(tuple(tensor.shape)) for tensor in found]),
+            text("the same number of samples, first axis, in each of them"),
+            text("repeat what all samples share with expand(N, ...)"),
+        )
+    return tuple(found), keywords
+
+
+def _output_of(result: Any) -> Tensor:
+    """The tensor to explain: the result, its `logits`, or its first floating-point tensor."""
+    if isinstance(result, Tensor):
+        return result
+    named = result.get("logits") if isinstance(result, Mapping) else getattr(cast("Any", result), "logits", None)
+    if isinstance(named, Tensor):
+        return named
+    found = [tensor for tensor in tensors(result) if tensor.is_floating_point() and tensor.dim()]
+    if not found:
+        raise ModelError(
+            text("the network returns a {kind}", kind=type(result).__name__),
+            text("a tensor with one row per sample"),
+            text("wrap it in a torch.nn.Module whose forward returns the scores to explain"),
+        )
+    return found[0]
+
+
+def _refused(error: Exception, model: nn.Module, inputs: tuple[Tensor, ...], keywords: tuple[str, ...] | None) -> DataError:
+    """A DataError that says why the network does not take these inputs, as far as shapes, types and devices tell."""
+    weights = [tensor for tensor in (*model.parameters(), *model.buffers()) if tensor.is_floating_point()]
+    got = text("the network does not take inputs of shape {shapes}: {error}",
+               shapes=[f"{tuple(x.shape)} {str(x.dtype).removeprefix('torch.')}" for x in inputs],
+               error=f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}")  # fmt: skip
+    expected: Text = text("inputs on which model(inputs) works")
+    do: Text = text("call the network on them yourself; the sample axis comes first (inputs.unsqueeze(0) for one sample)")
+    if weights:
+        dtype, device = weights[0].dtype, weights[0].device
+        if any(x.device != device for x in inputs):
+            expected = text("inputs on {device}, where the network is", device=str(device))
+            do = text('move them: inputs.to("{device}")', device=str(device))
+        elif any(x.is_floating_point() and x.dtype != dtype for x in inputs) or ("dtype" in str(error) or "scalar type" in str(error)):
+            expected = text("inputs of the network's type, {dtype} (tokens: torch.long)", dtype=str(dtype))
+            do = text("convert them: inputs.to({dtype})", dtype=str(dtype))
+    if keywords is not None and isinstance(error, TypeError):
+        expected = text("a dict by the names of forward's parameters")
+    return DataError(got, expected, do)
+
+
+def _close(one: Tensor, two: Tensor, tolerance: float = 1e-5) -> bool:
+    if one.shape != two.shape:
+        return False
+    one, two = one.detach().double(), two.detach().double()
+    return bool(torch.allclose(one, two, rtol=tolerance, atol=tolerance * max(float(two.abs().max()), 1e-12), equal_nan=True))
+
+
+def _out_of_memory(error: BaseException) -> bool:
+    message = str(error).lower()
+    return (
+        isinstance(error, (torch.OutOfMemoryError, MemoryError))
+        or "not enough memory" in message
+        or "out of memory" in message
+        or "can't allocate memory" in message
+    )
