@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -15,6 +16,7 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset, IterableDataset, RandomSampler, TensorDataset, WeightedRandomSampler
 
 from pellucid.core.errors import DataError, ModelError, OptionError, OptionTypeError, PellucidError
+from pellucid.diagnosis.experiments import samples
 from pellucid.diagnosis.experiments.experiment import Experiment
 from pellucid.diagnosis.experiments.scoring import Scoring, constant_score, scoring_of
 
@@ -412,3 +414,25 @@ def test_on_a_gpu() -> None:
     assert first.score == again.score
     assert torch.equal(state, torch.cuda.get_rng_state())
     assert all(math.isfinite(loss) for loss in first.losses)
+
+
+# -- many rows -----------------------------------------------------------------------------------------------------------------------------
+
+
+def test_an_order_that_is_not_held_is_one_of_all_places(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(samples, "HELD", 100)
+    for size in (101, 4097):
+        order = torch.cat(list(samples.in_random_order(size, 32, torch.Generator().manual_seed(3))))
+        assert torch.equal(order.sort().values, torch.arange(size))
+        again = torch.cat(list(samples.in_random_order(size, 32, torch.Generator().manual_seed(4))))
+        assert not torch.equal(order, again)
+        together = torch.stack([order.double(), torch.arange(size).double()])
+        assert abs(float(torch.corrcoef(together)[0, 1])) < 4 / size**0.5
+
+
+def test_the_first_batch_of_fifty_million_rows_comes_at_once() -> None:
+    began = time.perf_counter()
+    first = next(samples.in_random_order(50_000_000, 32, torch.Generator().manual_seed(0)))
+    assert time.perf_counter() - began < 1.0
+    assert len(first.unique()) == 32
+    assert samples.evenly(50_000_000, 1000)[-1] == 49_999_999

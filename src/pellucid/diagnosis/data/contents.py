@@ -25,7 +25,7 @@ from pellucid.core.trace.model import random_state_kept
 from pellucid.core.trace.records import references
 from pellucid.diagnosis.data.probes import Probe, indicator
 from pellucid.diagnosis.experiments.experiment import Experiment
-from pellucid.diagnosis.experiments.samples import first_tensor, mapped, samples_in, taken
+from pellucid.diagnosis.experiments.samples import evenly, first_tensor, mapped, samples_in, taken
 from pellucid.diagnosis.static.comparisons import comparisons_of
 from pellucid.diagnosis.static.flow import Flow
 from pellucid.diagnosis.static.program import LARGEST, SAMPLES, Targets, described_targets
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 ROWS = 20_000  # samples of a part
 ENTRIES = 5_000_000  # numbers of a part: 20 MB of float32
 RUNS = 20  # of neighbouring samples
+KEYED = 2_000_000  # samples up to which every one is compared with those of the other part: a second or so
 FETCHED_SECONDS = 0.5  # for samples that a data set makes one by one
 PROBED = 3_000  # samples a probe is fitted to
 FAR = 6.0  # median absolute deviations from the median: four standard deviations of a normal distribution
@@ -144,13 +145,13 @@ class Part:
     @cached_property
     def keys(self) -> Tensor:
         """A 64-bit number for each sample of the whole part, or of those read: equal inputs have equal numbers, (N,)."""
-        inputs = self.whole[0] if self.whole is not None else self.inputs
+        inputs = self.whole[0] if self.whole is not None and self.size <= KEYED else self.inputs
         return torch.cat([_keys(some) for some in inputs.split(max(1, 5_000_000 // max(1, inputs[0].numel())))])
 
     @property
     def positions(self) -> Tensor:
         """Where the samples of `keys` stand in the part."""
-        return torch.arange(self.size) if self.whole is not None else self.rows
+        return torch.arange(self.size) if self.whole is not None and self.size <= KEYED else self.rows
 
 
 @dataclass(frozen=True)
@@ -224,7 +225,7 @@ def runs(size: int, limit: int) -> Tensor:
     if size <= limit:
         return torch.arange(size)
     length = max(1, limit // RUNS)
-    starts = torch.linspace(0, size - length, max(1, limit // length)).long()
+    starts = evenly(size - length + 1, max(1, limit // length))
     return (starts[:, None] + torch.arange(length)).reshape(-1).unique()
 
 

@@ -31,7 +31,9 @@ from pellucid.diagnosis.experiments.samples import (
     checked_part,
     described,
     device_of,
+    evenly,
     first_tensor,
+    in_random_order,
     joined,
     loaders_seeded,
     mapped,
@@ -147,8 +149,7 @@ class Experiment:
         """
         data = getattr(self, part)
         if not isinstance(data, DataLoader):
-            size = samples_in(data)
-            chosen = torch.arange(size) if limit is None or size <= limit else torch.linspace(0, size - 1, limit).long()
+            chosen = evenly(samples_in(data), limit)
             if isinstance(data, tuple):
                 return self._prepare(taken(data, chosen, part))
             with random_state_kept(accelerators(), 0):  # a data set may draw: augmentation
@@ -162,9 +163,7 @@ class Experiment:
             yield self.samples(part, limit)
             return
         if not isinstance(data, DataLoader):
-            size = samples_in(data)
-            chosen = torch.arange(size) if limit is None or size <= limit else torch.linspace(0, size - 1, limit).long()
-            for few in chosen.split(256):
+            for few in evenly(samples_in(data), limit).split(256):
                 with random_state_kept(accelerators(), 0):
                     batch = self._prepare(taken(data, few, part))
                 yield batch
@@ -190,9 +189,12 @@ class Experiment:
                 yield self._prepare(batch if self.step is not None and not _is_pair(batch) else pair_of(batch, part))
             return
         size = samples_in(data)
-        order = torch.randperm(size, generator=generator) if self.shuffle and part == "train" else torch.arange(size)
-        for chosen in order.split(self.batch_size):
-            yield self._prepare(taken(data, chosen, part))
+        if self.shuffle and part == "train":
+            for chosen in in_random_order(size, self.batch_size, generator):
+                yield self._prepare(taken(data, chosen, part))
+            return
+        for start in range(0, size, self.batch_size):
+            yield self._prepare(taken(data, torch.arange(start, min(size, start + self.batch_size)), part))
 
     def first_batch(self, seed: int = 0) -> Batch:
         """The first batch of the training from `seed`."""

@@ -24,7 +24,7 @@ from pellucid.core.errors import TraceError
 from pellucid.core.language import Text, text
 from pellucid.core.trace import Operation, Trace, trace
 from pellucid.core.trace.records import references, tensors
-from pellucid.diagnosis.experiments.samples import called, device_of, mapped, on_device
+from pellucid.diagnosis.experiments.samples import called, device_of, evenly, mapped, on_device
 from pellucid.diagnosis.static.comparisons import Comparison, comparisons_of
 from pellucid.diagnosis.static.flow import Flow, Layer
 
@@ -330,7 +330,7 @@ def targets_of(experiment: Experiment) -> Targets:
     if isinstance(data, tuple) and not experiment.prepared:
         every = data[1]
         if isinstance(every, Tensor) and len(every) > TARGETS:
-            every = every[torch.linspace(0, len(every) - 1, TARGETS).long()]
+            every = every[evenly(len(every), TARGETS)]
     else:
         every = _fetched(experiment)
     return described_targets(every) if isinstance(every, Tensor) else Targets()

@@ -53,7 +53,7 @@ def _copies(seen: Contents) -> list[Finding]:
     ours, theirs = train.keys, test.keys
     shared = torch.isin(theirs, ours)
     count, share = int(shared.sum()), float(shared.double().mean())
-    if len(theirs) < test.size:
+    if len(ours) < train.size:
         share = min(1.0, share * train.size / len(ours))  # of a sample of the training part
     if count < LEAST_COPIES or share < COPIES:
         return []
