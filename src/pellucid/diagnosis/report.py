@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from pellucid.core.language import Text, text
+from pellucid.core.page import both, head_of_page, write_page
 from pellucid.core.records import Finding, Verification
 from pellucid.core.wording import counted, duration
 from pellucid.diagnosis.watch.drawing import number
-from pellucid.diagnosis.watch.report import MARKS, both, head_of_page, observed_curves, style, write_page
+from pellucid.diagnosis.watch.report import MARKS, observed_curves, style
 
 if TYPE_CHECKING:
     from pellucid.diagnosis.diagnose import Diagnosis
@@ -70,7 +71,7 @@ class Report:
 
 def write(path: str | Path, diagnosis: Diagnosis, proofs: Mapping[int, Verification] | None = None) -> Path:
     """One HTML file without anything from outside. Raises StorageError where it cannot be written."""
-    return write_page(path, _title(diagnosis), _content(diagnosis, proofs or {}))
+    return write_page(path, _title(diagnosis), _content(diagnosis, proofs or {}), style())
 
 
 def name_of(finding: Finding) -> str:

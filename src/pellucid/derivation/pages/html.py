@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pellucid.core.language import Text, language, use_language
+from pellucid.core.page import both
 from pellucid.derivation.check import Check
 from pellucid.derivation.comparison import TOLERANCE
 from pellucid.derivation.formula import Node, Row, Symbol, substituted
@@ -43,16 +44,6 @@ def to_html(derivation: Derivation, path: str | Path | None = None) -> str:
     if path is not None:
         Path(path).write_text(page, encoding="utf-8")
     return page
-
-
-def both(sentence: Text | str) -> str:
-    """A sentence in both languages; one of them is shown."""
-    if isinstance(sentence, str):
-        return escape(sentence)
-    english, chinese = sentence.render("en"), sentence.render("zh")
-    if english == chinese:
-        return escape(english)
-    return f'<span lang="en">{escape(english)}</span><span lang="zh">{escape(chinese)}</span>'
 
 
 class _Page:

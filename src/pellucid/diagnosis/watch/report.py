@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 
-from pellucid.core.language import Text, language, text
+from pellucid.core import page
+from pellucid.core.language import Text, text
+from pellucid.core.page import both, head_of_page, write_page
 from pellucid.core.records import Finding
-from pellucid.core.system import storage_errors
 from pellucid.diagnosis.dynamic.observations import LayerSeries, Observations, ParameterSeries
 from pellucid.diagnosis.watch.drawing import curves, number, share, spark
 
@@ -41,17 +42,7 @@ class Report:
 
 def write(path: str | Path, seen: Observations, findings: Sequence[Finding]) -> Path:
     """One HTML file without anything from outside. Raises StorageError where it cannot be written."""
-    return write_page(path, seen.model, _content(seen, findings))
-
-
-def write_page(path: str | Path, title: str, content: str) -> Path:
-    """A page of ours as a file."""
-    path = Path(path)
-    head = f'<!doctype html><html lang="{language()}"><head><meta charset="utf-8"><title>{escape(title)} · Pellucid</title>'
-    view = '<meta name="viewport" content="width=device-width, initial-scale=1">'
-    with storage_errors(path):
-        path.write_text(f"{head}{view}<style>{style()}</style></head><body>{content}</body></html>", encoding="utf-8")
-    return path
+    return write_page(path, seen.model, _content(seen, findings), style())
 
 
 # -- what is said ------------------------------------------------------------------------------------------------------------------------
@@ -164,27 +155,8 @@ def columns_of(cell: str) -> int:
 
 
 def style() -> str:
-    """The style sheet of our pages."""
-    return (Path(__file__).parent / "report.css").read_text(encoding="utf-8")
-
-
-def both(sentence: Text | str) -> str:
-    """A sentence in both languages as HTML, of which the page shows one."""
-    if isinstance(sentence, str):
-        return escape(sentence)
-    english, chinese = sentence.render("en"), sentence.render("zh")
-    if english == chinese:
-        return escape(english)
-    return f'<span lang="en">{escape(english)}</span><span lang="zh">{escape(chinese)}</span>'
-
-
-def head_of_page(title: str) -> list[str]:
-    """The beginning of a page in both languages; the caller ends it with </div>."""
-    switch = "const p=this.closest('.pellucid');p.dataset.language=p.dataset.language==='zh'?'en':'zh'"
-    return [
-        f'<div class="pellucid" data-language="{language()}"><button onclick="{switch}">English / 中文</button>',
-        f"<h1>{escape(title)}</h1>",
-    ]
+    """The style sheet of our pages and of their curves."""
+    return page.style() + (Path(__file__).parent / "report.css").read_text(encoding="utf-8")
 
 
 def _content(seen: Observations, findings: Sequence[Finding]) -> str:
