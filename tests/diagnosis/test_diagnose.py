@@ -24,8 +24,9 @@ from pellucid.core.language import text, use_language
 from pellucid.core.records import Change, Finding
 from pellucid.diagnosis import diagnose as module
 from pellucid.diagnosis.causes import examine
-from pellucid.diagnosis.diagnose import Diagnosis, diagnose, joined
+from pellucid.diagnosis.diagnose import Diagnosis, diagnose
 from pellucid.diagnosis.experiments.experiment import Experiment
+from pellucid.diagnosis.joining import joined
 from pellucid.diagnosis.remedies.changes import with_change
 
 _drawn = torch.Generator().manual_seed(4)
@@ -59,7 +60,7 @@ def test_a_fault_of_the_program(saturated: Diagnosis) -> None:
     assert saturated.trial is not None
     assert saturated.trial.complete
     assert saturated.findings == tuple(saturated)
-    assert set(saturated.seconds) == {"check", "static", "data", "dynamic", "controlled"}
+    assert set(saturated.seconds) - {"loading"} == {"check", "static", "data", "dynamic", "controlled"}
 
 
 def test_its_remedy_can_be_proved(saturated: Diagnosis) -> None:
@@ -80,6 +81,18 @@ def test_one_root_with_its_consequences() -> None:
     faults = [finding for finding in found if finding.level == "fault"]
     assert [finding.symptom for finding in faults] == ["lr_too_high"]
     assert faults[0].evidence["consequences"]
+
+
+def test_a_logarithm_is_a_fault_once_the_training_breaks_at_it() -> None:
+    def loss(probabilities: Tensor, targets: Tensor) -> Tensor:
+        return -torch.log(probabilities[torch.arange(len(targets)), targets]).mean()
+
+    calm = experiment(0.05, model=lambda: net(nn.Softmax(1)), loss=loss, epochs=2)
+    broken = calm.changed(optimizer=lambda model: torch.optim.Adam(model.parameters(), 1.0))
+    levels = [{f.symptom: f for f in diagnose(one, budget="2s")}["unstable_loss"] for one in (calm, broken)]
+    assert [finding.level for finding in levels] == ["advice", "fault"]
+    assert "broke_at_step" in levels[1].evidence
+    assert "nan" in str(levels[1].evidence["consequences"])
 
 
 def test_the_same_seed_gives_the_same_findings() -> None:

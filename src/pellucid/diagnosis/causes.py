@@ -151,7 +151,12 @@ def _rank(finding: Finding) -> int:
 
 
 def explains(root: Finding, other: Finding) -> bool:
-    """Whether `other` follows from `root`, which must not be the lighter one. Weights without any gradient have a cause of their own."""
+    """Whether `other` follows from `root`, which must not be the lighter one.
+
+    Weights without any gradient have a cause of their own; and what is not finite is seen after steps that were too large, not before.
+    """
+    if root.symptom == "unstable_loss" and other.symptom == "lr_too_high":
+        return False
     if "good" in (root.level, other.level) or root is other or not _leads_to(root, other) or _rank(root) > _rank(other):
         return False
     return other.symptom != "frozen_weights" or other.cause in (None, "zero_gradient") or root.symptom == "unowned_parameters"

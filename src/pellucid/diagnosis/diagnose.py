@@ -10,10 +10,12 @@ controlled experiments. What they find is joined: the same cause seen twice is t
 
 from __future__ import annotations
 
+import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from importlib import import_module
 from pathlib import Path
 from typing import Any, cast
 
@@ -22,7 +24,7 @@ from pellucid.core.language import Text, text
 from pellucid.core.options import Option
 from pellucid.core.records import Change, Finding, Score
 from pellucid.core.wording import duration
-from pellucid.diagnosis.causes import rooted
+from pellucid.diagnosis.causes import NAMED, rooted
 from pellucid.diagnosis.dynamic.curves import Curves
 from pellucid.diagnosis.dynamic.observations import Observations
 from pellucid.diagnosis.experiments.experiment import Experiment, Trial
@@ -30,12 +32,12 @@ from pellucid.diagnosis.experiments.loop import SCORED
 from pellucid.diagnosis.experiments.samples import samples_in
 from pellucid.diagnosis.experiments.scoring import constant_score, scoring_of
 from pellucid.diagnosis.experiments.verification import Prover
+from pellucid.diagnosis.joining import borne_out, joined, weighed
 from pellucid.diagnosis.registry import failed, symptoms
 from pellucid.diagnosis.remedies.changes import with_change
 
 WATCHED = 0.4  # of the budget for the user's own training under watch; the rest is for controlled experiments
-STRENGTH = {"controlled": 3, "static": 2, "data": 1, "dynamic": 0}  # of an establishment: what was tried beats what was read
-PROVED = 0.9  # confidence of a cause whose remedy helped over several seeds
+LOOKING = 0.5  # of the budget that may have passed before the last symptom of the data is looked for
 TOLD_EVERY = 0.5  # seconds between two words about a training that runs
 BUDGET = Option("budget", "duration", 60.0, text("the time that the diagnosis may take, for example 60s or 5min"), "run", above=0.0)
 
@@ -149,9 +151,10 @@ class _Diagnosing:
         return self.limit - (time.perf_counter() - self.began)
 
     def done(self) -> Diagnosis:
+        self.loaded()
         self.tell(text("seeing whether the experiment runs"))
         problem = self.checked()
-        self.began = time.perf_counter()  # the first optimizer of a process loads much of PyTorch: seconds that are not the diagnosis's
+        self.began = time.perf_counter()
         with self.stage("static", text("the program")):
             self.tell(text("reading the program: one traced batch"))
             self.static()
@@ -165,7 +168,7 @@ class _Diagnosing:
         with self.stage("controlled", text("controlled experiments")):
             self.controlled()
         prover = Prover(self.experiment)
-        findings = rooted(weighed(finding, self.trials) for finding in joined(self.found))
+        findings = rooted(weighed(finding, self.trials) for finding in borne_out(joined(self.found)))
         for finding in findings:
             object.__setattr__(finding, "_prover", prover)
         return Diagnosis(findings, self.experiment, self.trial, self.left_out, self.seconds)
@@ -182,6 +185,14 @@ class _Diagnosing:
             )
         finally:
             self.seconds[name] = time.perf_counter() - began
+
+    def loaded(self) -> None:
+        """The first optimizer that a process makes loads PyTorch's compiler, for seconds: once, and they are the process's own."""
+        if "torch._dynamo" not in sys.modules:
+            self.tell(text("loading what PyTorch's optimizers need: once in each process, some seconds"))
+            began = time.perf_counter()
+            import_module("torch._dynamo")
+            self.seconds["loading"] = time.perf_counter() - began
 
     # -- stages --------------------------------------------------------------------------------------------------------------------------
 
@@ -266,7 +277,9 @@ class _Diagnosing:
             return
         left = self.left()
         self.tell(text("controlled experiments"))
-        self.trials = Trials.of(self.experiment, seconds=left, found=tuple(joined(self.found)), tell=self.tell) if left > 0 else None
+        self.trials = (
+            Trials.of(self.experiment, seconds=left, found=tuple(borne_out(joined(self.found))), tell=self.tell) if left > 0 else None
+        )
         if self.trials is None:
             self.left_out.append(
                 text(
@@ -280,77 +293,24 @@ class _Diagnosing:
         self.look(Trials, self.trials)
 
     def look(self, kind: type[Any], evidence: Any) -> None:
-        """Every symptom that reads this kind of evidence; one of another package that fails is reported and does not stop the others."""
+        """Every symptom that reads this kind of evidence; one of another package that fails is reported and does not stop the others.
+
+        Looking at data may take long: what does not begin within its share of the budget is left out.
+        """
+        late: list[Text | str] = []
         for name, function in symptoms(reads=kind).items():
+            if kind.__name__ == "Contents" and self.left() < (1 - LOOKING) * self.limit:
+                late.append(NAMED.get(name, name))
+                continue
             try:
                 self.found.extend(function(evidence) or ())
             except Exception as error:
                 self.found.append(failed(name, error))
+        if late:
+            self.left_out.append(text("the budget left no time to look for these in the data: {names}", names=late))
 
 
-# -- findings ----------------------------------------------------------------------------------------------------------------------------
-
-
-def joined(findings: Iterable[Finding]) -> list[Finding]:
-    """The same cause, established in several ways, is one finding: as the strongest way tells it; the others stand in its evidence.
-
-    A cause that one way sees at several places stays several findings, each with what the other ways say of its place.
-    """
-    groups: dict[str, list[Finding]] = {}
-    for finding in findings:
-        groups.setdefault(f"{finding.cause or finding.symptom}{'' if finding.level != 'good' else ' good'}", []).append(finding)
-    told: list[Finding] = []
-    for group in groups.values():
-        best = max(STRENGTH.get(finding.established_by, 0) for finding in group)
-        strongest = [finding for finding in group if STRENGTH.get(finding.established_by, 0) == best]
-        weaker = [finding for finding in group if finding not in strongest]
-        for position, finding in enumerate(strongest):
-            mine = [other for other in weaker if other.where == finding.where or (position == 0 and _elsewhere(other, strongest))]
-            told.append(_merged(finding, mine))
-    return told
-
-
-def _elsewhere(other: Finding, several: Sequence[Finding]) -> bool:
-    return all(other.where != finding.where for finding in several)
-
-
-def _merged(finding: Finding, others: Sequence[Finding]) -> Finding:
-    if not others:
-        return finding
-    also = [{"established_by": other.established_by, "where": other.where, "summary": other.summary} for other in others]
-    evidence: dict[str, Any] = {}
-    for other in others:
-        evidence.update(other.evidence)
-    return replace(
-        finding,
-        level="fault" if any(one.level == "fault" for one in (finding, *others)) else finding.level,
-        confidence=max(one.confidence for one in (finding, *others)),
-        where=finding.where or next((other.where for other in others if other.where), None),
-        remedy=finding.remedy or next((other.remedy for other in others if other.remedy is not None), None),
-        change=finding.change or next((other.change for other in others if other.change is not None), None),
-        evidence={**evidence, **finding.evidence, "also_established_by": also},
-    )
-
-
-def weighed(finding: Finding, trials: Any) -> Finding:
-    """A finding beside what its remedy did in the controlled experiments, where it was tried from several seeds.
-
-    What a trial proves is sure, and a fault where it costs much of what can be learnt. What data or a course of training suggest, and a
-    trial does not bear out, is no fault: it does not cost more than the seed. What a program cannot do whatever its numbers stays one.
-    """
-    if trials is None:
-        return finding
-    effect = trials.effect_of(finding.change)
-    if effect is None:
-        return finding
-    tried = {"difference": effect.difference, "interval": [effect.interval.low, effect.interval.high], "proved": effect.proved}
-    evidence = {**finding.evidence, "tried": tried}
-    if effect.proved:
-        level = "fault" if effect.heavy else finding.level
-        return replace(finding, level=level, confidence=max(finding.confidence, PROVED), evidence=evidence)
-    if finding.level == "fault" and finding.established_by in ("data", "dynamic") and effect.difference <= trials.noise:
-        return replace(finding, level="advice", confidence=min(finding.confidence, 0.5), evidence=evidence)
-    return replace(finding, evidence=evidence)
+# -- the training --------------------------------------------------------------------------------------------------------------------------
 
 
 def curves_of(experiment: Experiment, trial: Trial) -> Curves | None:

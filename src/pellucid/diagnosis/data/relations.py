@@ -88,11 +88,13 @@ def recoded(seen: Contents) -> tuple[list[int], float, float] | None:
     wanted, answer = labels[test.chosen(PROBED)], across.argmax(1)
     classes = across.shape[1]
     confusion = torch.zeros(classes, classes).index_put_((answer, wanted), torch.ones(len(wanted)), accumulate=True)
+    plain, gained = float(confusion.diag().sum() / len(wanted)), 0.5 * (known[0] - known[1])
+    if float(min(confusion.amax(0).sum(), confusion.amax(1).sum()) / len(wanted)) - plain <= gained:
+        return None  # no renaming brings that much: no need to load scipy, which takes a second
     from scipy.optimize import linear_sum_assignment
 
     order = torch.from_numpy(linear_sum_assignment(-confusion.numpy())[1])
     renamed = float(confusion[torch.arange(classes), order].sum() / len(wanted))
-    plain = float(confusion.diag().sum() / len(wanted))
     blind = max(known[1], float(wanted.bincount().max() / len(wanted)))
-    right = renamed - blind >= TURNED * (known[0] - known[1]) and renamed - plain > 0.5 * (known[0] - known[1])
+    right = renamed - blind >= TURNED * (known[0] - known[1]) and renamed - plain > gained
     return (order.tolist(), renamed, plain) if right else None

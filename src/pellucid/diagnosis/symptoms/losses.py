@@ -271,7 +271,8 @@ def _unguarded_logarithms(program: Program) -> Iterator[Finding]:
                 log=operation.name, place=line_of(operation) or told_place(operation), activation=activation.name, reach=shown_range(reach),
                 least=shown(least),
             ),
-            {"activation": activation.name, "least_argument": least, "expected": {"least_argument": f"> {EXTREME}"}},
+            {"operation": operation.name, "activation": activation.name, "least_argument": least,
+             "expected": {"least_argument": f"> {EXTREME}"}},
             text("use cross_entropy or binary_cross_entropy_with_logits on raw scores, or log(p.clamp(min=1e-7))"),
             Change(kind="stable_log", values={"eps": 1e-7}),
         )  # fmt: skip
@@ -301,7 +302,7 @@ def _unguarded_exponentials(program: Program) -> Iterator[Finding]:
                 "step.",
                 place=line_of(operation) or told_place(operation), largest=shown(largest),
             ),
-            {"largest_score": largest, "expected": {"largest_score": f"< {OVERFLOW:g}"}},
+            {"operation": "exp", "largest_score": largest, "expected": {"largest_score": f"< {OVERFLOW:g}"}},
             text("use torch.softmax, or subtract the largest score before exp"), None,
         )  # fmt: skip
 
