@@ -39,9 +39,18 @@ class Players:
             for index, own, absent in zip(self.index, inputs, reference_values, strict=True)
         )
 
+    @property
+    def sizes(self) -> Tensor:
+        """(count,) how many entries each player has."""
+        return torch.bincount(torch.cat([index.reshape(-1) for index in self.index]), minlength=self.count)
+
     def spread(self, values: Tensor) -> tuple[Tensor, ...]:
-        """(n, count) one number per player as one per entry, each input (n, ...): every entry of a player gets the player's number."""
-        return tuple(values.to(index.device)[:, index] for index in self.index)
+        """(n, count) one number per player as one per entry, each input (n, ...), in equal parts: `summed` gives the numbers back.
+
+        Truth values are repeated.
+        """
+        shares = values if values.dtype == torch.bool else values / self.sizes.to(values)
+        return tuple(shares.to(index.device)[:, index] for index in self.index)
 
     def summed(self, attributions: Sequence[Tensor]) -> Tensor:
         """Attributions (n, ...) added up over each player's entries: (n, count)."""

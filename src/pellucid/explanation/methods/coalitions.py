@@ -1,0 +1,119 @@
+"""Each sample's coalition game, v(S): the model's output where the players in S keep their values and the others come from a reference.
+
+Shapley values, LIME, feature ablation and importance ask for many v(S) at once. One batch holds as many perturbed copies, of one sample or
+of many, as `COPIES_BYTES` allows; where memory is short, `Subject` halves it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from scipy.special import stdtrit
+from torch import Tensor
+
+from pellucid.core.errors import ModelError
+from pellucid.core.language import text
+from pellucid.explanation.players import Players
+from pellucid.explanation.reference import Reference
+from pellucid.explanation.subject import Subject, Tell
+
+COPIES_BYTES = 2**24  # of perturbed inputs made at once: some hundred thousand rows of a table, and a memory that nobody misses
+ROUNDING = 32  # steps of the number type, relative to the model's output: what varies by less is the same
+
+Inputs = tuple[Tensor, ...]
+Chosen = tuple[Tensor, Tensor, Tensor]  # (n,) samples, (n,) references, (n, players) who is present
+
+
+@dataclass(frozen=True, eq=False)
+class Estimate:
+    """Values of the players, (samples, players) float64, with their 95 % intervals; `exact` where nothing varies."""
+
+    values: Tensor
+    low: Tensor
+    high: Tensor
+    exact: Tensor
+
+    @classmethod
+    def of_exact(cls, values: Tensor) -> Estimate:
+        return cls(values, values, values, torch.ones_like(values, dtype=torch.bool))
+
+
+class Game:
+    """v(S) of every sample of a subject, against every one of its references."""
+
+    def __init__(self, subject: Subject, reference: Reference, players: Players, tell: Tell | None = None) -> None:
+        self.subject, self.reference, self.players, self.tell = subject, reference, players, tell
+        self.samples, self.count, self.references = subject.samples, players.count, reference.count
+        self.device = subject.device
+
+    @cached_property
+    def full(self) -> Tensor:
+        """f(x), (samples,): everybody is present."""
+        return self.subject.value.double()
+
+    @cached_property
+    def empty(self) -> Tensor:
+        """f(reference), (samples, references), of each sample's own target: nobody is present."""
+        if self.reference.own:
+            return self._finite(self.subject.values(self.reference.values).double())[:, None]
+        outputs = self._finite(self.subject.outputs(self.reference.values).double())  # (R, K)
+        target = self.subject.target
+        return outputs[:, 0].expand(self.samples, -1) if target is None else outputs[:, target].T
+
+    def noise(self) -> Tensor:
+        """How much of a sample's values, (samples, 1), may be rounding."""
+        magnitude = torch.maximum(self.full.abs(), self.empty.abs().amax(1))
+        return ROUNDING * torch.finfo(self.subject.predictions.dtype).eps * magnitude[:, None]
+
+    def values(self, count: int, choose: Callable[[Tensor], Chosen]) -> Tensor:
+        """v of `count` coalitions, (count,) float64. `choose` is given numbers among them and says what they are."""
+
+        def copies(numbers: Tensor) -> tuple[Tensor, Inputs]:
+            samples, references, present = choose(numbers)
+            own = tuple(entries[samples] for entries in self.subject.inputs)
+            return samples, self.players.mixed(own, self.reference.at(samples, references), present)
+
+        return self.evaluated(count, copies)
+
+    def evaluated(
+        self,
+        count: int,
+        copies: Callable[[Tensor], tuple[Tensor, Inputs]],
+        measure: Callable[[Tensor, Tensor], Tensor] | None = None,
+    ) -> Tensor:
+        """The model's chosen output on `count` perturbed copies, (count,) float64; `copies` of some numbers gives samples and inputs.
+
+        `measure`, where given, makes one number per copy of the samples' numbers (n,) and all outputs (n, K).
+        """
+        found = torch.empty(count, dtype=torch.float64, device=self.device)
+        size = sum(entries[0].numel() * entries.element_size() for entries in self.subject.inputs)
+        at_once = max(1, COPIES_BYTES // max(size, 1))
+        for start in range(0, count, at_once):
+            numbers = torch.arange(start, min(count, start + at_once), device=self.device)
+            samples, inputs = copies(numbers)
+            if measure is None:
+                target = self.subject.target
+                values = self.subject.values(inputs, None if target is None else target[samples])
+            else:
+                values = measure(samples, self.subject.outputs(inputs))
+            found[numbers] = self._finite(values.double())
+            if self.tell is not None:
+                self.tell(start + len(numbers), count)
+        return found
+
+    def _finite(self, values: Tensor) -> Tensor:
+        if not bool(torch.isfinite(values).all()):
+            raise ModelError(
+                text("the network's output is NaN or infinite where features are replaced by the reference"),
+                text("finite outputs on the inputs, on the reference, and on mixtures of both"),
+                text('choose a reference that looks more like the data: baseline="mean", or data= with some training inputs'),
+            )
+        return values
+
+
+def t_quantile(freedom: Tensor) -> Tensor:
+    """The 0.975 quantile of Student's t with these degrees of freedom."""
+    return torch.as_tensor(stdtrit(freedom.cpu().numpy(), 0.975), dtype=torch.float64, device=freedom.device)

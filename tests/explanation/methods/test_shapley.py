@@ -1,0 +1,199 @@
+"""Shapley values against the definition, written again over all orders; sampled ones against all coalitions."""
+
+from __future__ import annotations
+
+from itertools import permutations
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from pellucid.core.errors import ModelError
+from pellucid.core.language import text
+from pellucid.explanation.explain import explain
+from pellucid.explanation.methods.coalitions import Estimate, Game
+from pellucid.explanation.methods.shapley import contributions, drawn_references, enumerated, sampled
+from pellucid.explanation.players import Players
+from pellucid.explanation.reference import Reference
+from pellucid.explanation.subject import Subject
+
+
+class Function(nn.Module):
+    """A plain function as a network."""
+
+    def __init__(self, function):
+        super().__init__()
+        self.function = function
+
+    def forward(self, x):
+        return self.function(x)
+
+
+def network(inputs: int, outputs: int = 1, width: int = 16, *, seed: int = 0, scale: float = 1.5) -> nn.Module:
+    torch.manual_seed(seed)
+    made = nn.Sequential(nn.Linear(inputs, width), nn.ReLU(), nn.Linear(width, width), nn.Tanh(), nn.Linear(width, outputs)).eval()
+    with torch.no_grad():
+        for parameter in made.parameters():
+            parameter.mul_(scale)
+    return made
+
+
+def game(model: nn.Module, inputs: Tensor, background: Tensor, target: Tensor | int | None = None) -> Game:
+    subject = Subject.of(model, inputs, target)
+    return Game(subject, Reference("samples", (background,), text("samples")), Players.of(subject))
+
+
+def by_definition(model: nn.Module, x: Tensor, background: Tensor, target: int) -> Tensor:
+    """The mean of the marginal contributions over all orders and references, one pass after the other."""
+    total = torch.zeros(len(x), dtype=torch.float64)
+    orders = list(permutations(range(len(x))))
+    with torch.no_grad():
+        for absent in background:
+            for order in orders:
+                mixed = absent.clone()
+                before = float(model(mixed[None])[0, target])
+                for j in order:
+                    mixed[j] = x[j]
+                    after = float(model(mixed[None])[0, target])
+                    total[j] += after - before
+                    before = after
+    return total / len(orders) / len(background)
+
+
+def test_enumeration_is_the_definition():
+    torch.manual_seed(1)
+    model, inputs, background = network(4, 3), torch.randn(3, 4), torch.randn(2, 4)
+    played = game(model, inputs, background, torch.tensor([0, 2, 1]))
+    found = enumerated(played)
+    for i, target in enumerate((0, 2, 1)):
+        assert torch.allclose(found.values[i], by_definition(model, inputs[i], background, target), atol=1e-6)
+    assert bool(found.exact.all())
+    assert torch.equal(found.low, found.values)
+
+
+def test_one_and_twelve_features():
+    torch.manual_seed(1)
+    one = enumerated(game(network(1), torch.randn(4, 1), torch.randn(3, 1)))
+    assert one.values.shape == (4, 1)
+    twelve = game(network(12), torch.randn(2, 12), torch.zeros(1, 12))
+    assert torch.allclose(enumerated(twelve).values.sum(1), twelve.full - twelve.empty[:, 0], atol=1e-12)
+
+
+def test_a_known_game():
+    """The glove game: a left and two right gloves; v = 1 with a pair. Shapley values 2/3, 1/6, 1/6."""
+    pair = Function(lambda x: x[:, :1] * torch.maximum(x[:, 1:2], x[:, 2:3]))
+    found = enumerated(game(pair, torch.ones(1, 3), torch.zeros(1, 3)))
+    assert torch.allclose(found.values, torch.tensor([[2 / 3, 1 / 6, 1 / 6]], dtype=torch.float64))
+
+
+@pytest.mark.parametrize("references", [1, 7, 20])
+def test_samples_add_up_and_meet_the_truth(references: int):
+    torch.manual_seed(2)
+    played = game(network(10), torch.randn(20, 10), torch.randn(references, 10))
+    truth = enumerated(played).values
+    found = sampled(played, torch.Generator().manual_seed(0), 40)
+    assert torch.allclose(found.values.sum(1), played.full - played.empty.mean(1), atol=1e-12)  # completeness: exactly
+    inside = ((found.low <= truth) & (truth <= found.high)).double().mean()
+    assert inside > 0.9
+    again = sampled(played, torch.Generator().manual_seed(0), 40)
+    assert torch.equal(found.values, again.values)
+
+
+def test_the_pilot_asks_for_what_the_aim_needs():
+    torch.manual_seed(3)
+    played = game(network(20), torch.randn(10, 20), torch.randn(10, 20))
+    found = sampled(played, torch.Generator().manual_seed(0))
+    half = (found.high - found.low).amax(1).mean() / 2
+    assert half < 0.07 * found.values.abs().amax(1).mean()  # 0.05, as far as a pilot can tell
+
+
+def test_linear_and_unused_features_are_exact():
+    """Every reference is met equally often: what is linear in it has no variance left, and what is unused is zero."""
+    torch.manual_seed(4)
+    weights = torch.randn(16, dtype=torch.float64)
+    weights[3] = 0
+    background = torch.randn(12, 16, dtype=torch.float64)
+    inputs = torch.randn(5, 16, dtype=torch.float64)
+    played = game(Function(lambda x: x @ weights[:, None]), inputs, background)
+    found = sampled(played, torch.Generator().manual_seed(0), 48)
+    assert torch.allclose(found.values, weights * (inputs - background.mean(0)), atol=1e-12)
+    assert bool((found.high - found.low < 1e-12).all())
+    assert bool(found.exact[:, 3].all())
+    single = sampled(game(Function(lambda x: x @ weights[:, None]), inputs, background[:1]), torch.Generator().manual_seed(0), 16)
+    assert bool(single.exact.all())
+
+
+def test_a_pair_is_an_order_and_its_reverse():
+    """For a product of two features a pair gives each of them half, whatever the order: antithetic orders have no variance here."""
+    product = Function(lambda x: x[:, :1] * x[:, 1:2])
+    played = game(product, torch.tensor([[2.0, 3.0, 1.0]]), torch.zeros(1, 3))
+    added = contributions(played, drawn_references(played, 1, torch.Generator().manual_seed(0)), 9, torch.Generator().manual_seed(0))
+    assert torch.equal(added, torch.tensor([3.0, 3.0, 0.0], dtype=torch.float64).expand(1, 1, 9, 3))
+
+
+def test_explain_gives_entries_and_patches():
+    torch.manual_seed(5)
+    image = nn.Sequential(nn.Conv2d(2, 3, 3), nn.ReLU(), nn.Flatten(), nn.Linear(108, 2)).eval()
+    inputs = torch.randn(2, 2, 8, 8)
+    found = explain(image, inputs, 1, method="shapley", features=4, baseline="zero")  # 4 patches: exact
+    assert found.attributions.shape == inputs.shape
+    assert found.gap == 0
+    change = image(inputs)[:, 1] - image(torch.zeros(1, 2, 8, 8))[:, 1]
+    assert torch.allclose(found.attributions.sum((1, 2, 3)), change.detach(), atol=1e-5)
+    assert found.attributions[0, :, :4, :4].unique().numel() == 1  # one number per patch
+
+
+def test_nan_is_one_clear_error():
+    with pytest.raises(ModelError, match="NaN or infinite where features are replaced"):
+        explain(Function(lambda x: torch.log(x).sum(1, keepdim=True)), torch.ones(2, 3), method="shapley", baseline="zero")
+
+
+def coverage(found: Estimate, truth: Tensor) -> tuple[int, int]:
+    open_ = ~found.exact
+    return int(((found.low <= truth) & (truth <= found.high) & open_).sum()), int(open_.sum())
+
+
+def _linear(seed: int) -> nn.Module:
+    torch.manual_seed(seed)
+    return nn.Linear(10, 1).eval()
+
+
+def _additive(seed: int) -> nn.Module:
+    generator = torch.Generator().manual_seed(seed)
+    frequency, phase, weight = (torch.randn(10, generator=generator) for _ in range(3))
+    return Function(lambda x: (weight * torch.sin(2 * frequency * x + phase)).sum(1, keepdim=True))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("make", "references", "pairs"), [
+    (_linear, 60, 32), (_additive, 60, 32), (lambda s: network(10, seed=s), 60, 40), (lambda s: network(10, seed=s), 20, 80),
+    (lambda s: network(10, seed=s), 1, 32), (lambda s: network(10, seed=s, scale=3), 5, 40),
+])  # fmt: skip
+def test_intervals_cover(make, references: int, pairs: int):
+    """95 % intervals of positive variance contain the enumerated value in 93 to 97 % of cases, over 4000 intervals and 20 networks."""
+    inside = total = 0
+    for seed in range(20):
+        model = make(seed)
+        torch.manual_seed(1000 + seed)
+        played = game(model, torch.randn(20, 10), torch.randn(references, 10))
+        covered, count = coverage(sampled(played, torch.Generator().manual_seed(seed), pairs), enumerated(played).values)
+        inside, total = inside + covered, total + count
+    assert total >= 1000
+    print(f"{inside / total:.4f} of {total}")
+    assert 0.93 <= inside / total <= 0.97
+
+
+@pytest.mark.slow
+def test_shap_agrees():
+    shap = pytest.importorskip("shap")
+    torch.manual_seed(6)
+    model, inputs, background = network(8, 2), torch.randn(5, 8), torch.randn(10, 8)
+
+    def predict(rows: np.ndarray) -> np.ndarray:
+        with torch.no_grad():
+            return model(torch.as_tensor(rows, dtype=torch.float32))[:, 1].numpy()
+
+    theirs = shap.explainers.Exact(predict, background.numpy())(inputs.numpy()).values
+    ours = explain(model, inputs, 1, method="shapley", baseline="samples", data=background).attributions
+    assert np.abs(theirs - ours.numpy()).max() < 1e-5
