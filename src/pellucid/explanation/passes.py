@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from pellucid.core.trace.names import operation_name
-from pellucid.core.trace.records import tensors
+from pellucid.core.trace.records import mapped, tensors
 
 _RANDOM = {"dropout", "dropout1d", "dropout2d", "dropout3d", "feature_dropout", "alpha_dropout", "feature_alpha_dropout"}
 
@@ -58,6 +58,11 @@ class Pass(TorchFunctionMode):
             size = tensor[0].numel() if len(tensor) else 0
             entries = torch.arange(size, device=tensor.device).expand(len(tensor), size).reshape(tensor.shape)
             self._origin[id(tensor)] = (position, entries)
+
+    @property
+    def needed(self) -> bool:
+        """Whether it does more than look for dropout."""
+        return bool(self._origin) or self.meet is not None
 
     def __torch_function__(self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None) -> Any:
         kwargs = kwargs or {}
@@ -167,8 +172,6 @@ _ENTRYWISE = {"to", "long", "int", "type", "add", "sub", "mul", "remainder", "cl
 
 
 def _swapped(structure: Any, swap: Mapping[int, Tensor | None]) -> Any:
-    from pellucid.core.trace.records import mapped
-
     return mapped(structure, Tensor, lambda tensor: swap[id(tensor)] if swap.get(id(tensor)) is not None else tensor)
 
 

@@ -62,15 +62,16 @@ def _needs_gradient(subject: Subject) -> Text | None:
     return subject.differentiable
 
 
-def _needs_image(subject: Subject) -> Text | None:
-    image = any(tensor.dim() in (4, 5) and tensor.is_floating_point() for tensor in subject.inputs)
-    return None if image else text("no input is an image (N, C, H, W)")
+def _needs_layer(subject: Subject) -> Text | None:
+    from pellucid.explanation.methods.grad_cam import layer_obstacle
+
+    return layer_obstacle(subject)
 
 
 def _needs_attention(subject: Subject) -> Text | None:
-    from pellucid.explanation.methods.attention import maps_of
+    from pellucid.explanation.methods.attention import obstacle
 
-    return None if maps_of(subject) else text("no attention was met that a map could be made of")
+    return obstacle(subject)
 
 
 def _needs_continuous(subject: Subject) -> Text | None:
@@ -79,7 +80,7 @@ def _needs_continuous(subject: Subject) -> Text | None:
 
 NEEDS: dict[str, Callable[[Subject], Text | None]] = {
     "gradient": _needs_gradient,
-    "image": _needs_image,
+    "layer": _needs_layer,
     "attention": _needs_attention,
     "continuous": _needs_continuous,
 }

@@ -16,8 +16,8 @@ from __future__ import annotations
 import gc
 import math
 import time
-from collections.abc import Callable, Generator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Generator, Sequence
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -30,7 +30,7 @@ from pellucid.core.language import Text, text
 from pellucid.core.memory import available_memory_bytes
 from pellucid.core.records import Record
 from pellucid.core.trace.model import random_state_kept, run_eagerly, shared_copy
-from pellucid.core.trace.records import tensors
+from pellucid.explanation.checks import close, out_of_memory, output_of, refused, tensors_of
 from pellucid.explanation.passes import Pass, Place
 
 Tell = Callable[[int, int], None]  # done, of how many
@@ -63,6 +63,7 @@ class Subject:
     places: tuple[Place, ...]  # embeddings that integer inputs reach
     differentiable: Text | None  # None, or why no gradient reaches the inputs
     random: bool  # the network draws random numbers in evaluation mode
+    dropouts: int  # calls of dropout that are left on
     batch_size: int
     notes: list[Text] = field(default_factory=list)
     tell: Tell = field(default=lambda done, total: None)
@@ -90,7 +91,7 @@ class Subject:
                 text("a torch.nn.Module"),
                 text("put the function into the forward method of a small torch.nn.Module"),
             )
-        given, keywords = _tensors_of(inputs)
+        given, keywords = tensors_of(inputs)
         notes: list[Text] = []
         with torch.inference_mode(False):
             given = tuple(tensor.clone() if tensor.is_inference() else tensor.detach() for tensor in given)
@@ -110,6 +111,7 @@ class Subject:
             places=(),
             differentiable=None,
             random=False,
+            dropouts=0,
             batch_size=batch_size or 1,
             notes=notes,
             original=model,
@@ -151,7 +153,7 @@ class Subject:
     @property
     def value(self) -> Tensor:
         """(N,) the chosen output of each sample."""
-        return self._chosen(self.predictions, self.target)
+        return self.chosen(self.predictions, self.target)
 
     @property
     def spent(self) -> Spent:
@@ -169,21 +171,21 @@ class Subject:
         """(n, K) the outputs of n samples, without gradient."""
 
         def run(rows: slice) -> Tensor:
-            with self._pass(gradient=False):
+            with self.surrounded(gradient=False):
                 return self._run(tuple(tensor[rows] for tensor in inputs))
 
-        return torch.cat(self._batched(len(inputs[0]), run))
+        return torch.cat(self.batched(len(inputs[0]), run))
 
     def values(self, inputs: Sequence[Tensor], target: Tensor | None = None) -> Tensor:
         """(n,) the chosen output of n samples, without gradient; `target` (n,) defaults to this subject's, where n is N."""
-        target = self._target_for(len(inputs[0]), target)
+        target = self.target_for(len(inputs[0]), target)
 
         def run(rows: slice) -> Tensor:
-            with self._pass(gradient=False):
+            with self.surrounded(gradient=False):
                 found = self._run(tuple(tensor[rows] for tensor in inputs))
-                return self._chosen(found, None if target is None else target[rows]).clone()  # not a view of all K outputs
+                return self.chosen(found, None if target is None else target[rows]).clone()  # not a view of all K outputs
 
-        return torch.cat(self._batched(len(inputs[0]), run))
+        return torch.cat(self.batched(len(inputs[0]), run))
 
     def points(self, inputs: Sequence[Tensor]) -> tuple[Tensor, ...]:
         """The floating-point inputs, then what each embedding makes of the integer inputs, (n, ..., D)."""
@@ -192,27 +194,25 @@ class Subject:
             return own
 
         def run(rows: slice) -> tuple[Tensor, ...]:
-            with self._pass(gradient=False):
+            with self.surrounded(gradient=False):
                 own_rows = tuple(tensor[rows] for tensor in inputs)
                 met = self._met(own_rows)
                 self._run_in(own_rows, met)
                 return tuple(place.output for place in met.places)
 
-        pieces = self._batched(len(inputs[0]), run)
+        pieces = self.batched(len(inputs[0]), run)
         return own + tuple(torch.cat(parts) for parts in zip(*pieces, strict=True))
-
-    embedded = points
 
     def values_at(self, points: Sequence[Tensor], inputs: Sequence[Tensor], target: Tensor | None = None) -> Tensor:
         """(n,) the chosen output where the points take these values; `inputs` give what is no point."""
-        target = self._target_for(len(points[0]), target)
+        target = self.target_for(len(points[0]), target)
 
         def run(rows: slice) -> Tensor:
-            with self._pass(gradient=False):
-                found = self._run_points(tuple(point[rows] for point in points), tuple(tensor[rows] for tensor in inputs))
-                return self._chosen(found, None if target is None else target[rows]).clone()
+            with self.surrounded(gradient=False):
+                found = self.run_points(tuple(point[rows] for point in points), tuple(tensor[rows] for tensor in inputs))
+                return self.chosen(found, None if target is None else target[rows]).clone()
 
-        return torch.cat(self._batched(len(points[0]), run))
+        return torch.cat(self.batched(len(points[0]), run))
 
     def gradients_at(
         self, points: Sequence[Tensor], inputs: Sequence[Tensor], target: Tensor | None = None
@@ -222,21 +222,20 @@ class Subject:
         Raises:
             ModelError: no gradient reaches the inputs.
         """
-        target = self._target_for(len(points[0]), target)
+        target = self.target_for(len(points[0]), target)
         self.require_gradients()
 
         def run(rows: slice) -> tuple[Tensor, tuple[Tensor, ...]]:
-            with self._pass(gradient=True):
+            with self.surrounded(gradient=True):
                 leaves = tuple(point[rows].detach().requires_grad_() for point in points)
-                found = self._run_points(leaves, tuple(tensor[rows] for tensor in inputs))
-                values = self._chosen(found, None if target is None else target[rows])
-                slopes = torch.autograd.grad(values.sum(), leaves, allow_unused=True)
-                self._backward += len(values)
+                found = self.run_points(leaves, tuple(tensor[rows] for tensor in inputs))
+                values = self.chosen(found, None if target is None else target[rows])
+                slopes = self.slopes(values, leaves)
                 return values.detach(), tuple(
                     torch.zeros_like(leaf) if slope is None else slope.detach() for leaf, slope in zip(leaves, slopes, strict=True)
                 )
 
-        pieces = self._batched(len(points[0]), run)
+        pieces = self.batched(len(points[0]), run)
         return torch.cat([values for values, _ in pieces]), tuple(torch.cat(parts) for parts in zip(*(s for _, s in pieces), strict=True))
 
     def gradients(self, inputs: Sequence[Tensor], target: Tensor | None = None) -> tuple[Tensor, tuple[Tensor, ...]]:
@@ -334,7 +333,7 @@ class Subject:
                 else text("the inputs are finite: look for the layer that overflows, with pellucid.watch or torch.autograd.detect_anomaly"),
             )  # fmt: skip
 
-    def _target_for(self, n: int, target: Tensor | None) -> Tensor | None:
+    def target_for(self, n: int, target: Tensor | None) -> Tensor | None:
         if target is not None or self.target is None:
             return target
         if n != self.samples:
@@ -360,18 +359,18 @@ class Subject:
 
         weights = {parameter.untyped_storage().data_ptr() for parameter in self.model.parameters() if parameter.device.type != "meta"}
         try:
-            with self._pass(gradient=True), torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+            with self.surrounded(gradient=True), torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
                 leaves = tuple(t.detach().clone().requires_grad_() if t.is_floating_point() else t for t in first)
                 met = self._met(leaves)
                 with met:
                     result = self._call(leaves)
-                output = _output_of(result)
+                output = output_of(result)
                 inputs = [x for x in leaves if x.requires_grad] + [place.output for place in met.places]
                 reached = self._reached(output, leaves)
         except (ModelError, DataError):
             raise
         except Exception as error:
-            raise _refused(error, self.model, self.inputs, self.keywords) from error
+            raise refused(error, self.model, self.inputs, self.keywords) from error
         if output.dim() == 0 or output.shape[0] != n:
             raise ModelError(
                 text("{n} samples went in and an output of shape {shape} came out", n=n, shape=str(tuple(output.shape))),
@@ -381,7 +380,7 @@ class Subject:
         self.output_shape = tuple(output.shape[1:])
         self.classes = math.prod(self.output_shape)
         self.places = tuple(met.places)
-        self.differentiable = reached
+        self.differentiable, self.dropouts = reached, met.dropouts
         if met.lost:
             self.notes.append(
                 text("indices of {names} are computed from the inputs in a way that was not followed", names=sorted(set(met.lost)))
@@ -405,7 +404,7 @@ class Subject:
             return None
         again = self._met(leaves, points[len(points) - len(met.places) :] if met.places else None)
         with again:
-            result = _output_of(self._call(leaves))
+            result = output_of(self._call(leaves))
         if not result.requires_grad:
             return text("no gradient reaches the inputs: the network detaches them, rounds, or leaves PyTorch")
         try:
@@ -418,11 +417,11 @@ class Subject:
 
     def _look_at_chance(self, first: tuple[Tensor, ...], met: Pass) -> None:
         """Random draws in evaluation mode, and samples that influence each other."""
-        with self._pass(gradient=False, seed=1):
+        with self.surrounded(gradient=False, seed=1):
             one = self._run(first)
-        with self._pass(gradient=False, seed=2):
+        with self.surrounded(gradient=False, seed=2):
             two = self._run(first)
-        self.random = not _close(one, two)
+        self.random = not close(one, two)
         if met.dropouts:
             self.notes.append(
                 text("the network drops at random in evaluation mode (dropout left on): one draw is explained, the same for all samples")
@@ -437,12 +436,12 @@ class Subject:
                 for x in first
             )
         try:
-            with self._pass(gradient=False):
+            with self.surrounded(gradient=False):
                 alone = self._run(tuple(x[:1] for x in first))
                 together = self._run(first)[:1]
         except Exception as error:
-            raise _refused(error, self.model, self.inputs, self.keywords) from error
-        if not _close(alone, together, 1e-3):
+            raise refused(error, self.model, self.inputs, self.keywords) from error
+        if not close(alone, together, 1e-3):
             raise ModelError(
                 text("the output of a sample depends on the other samples of its batch"),
                 text("a network that treats each sample by itself in evaluation mode"),
@@ -459,7 +458,7 @@ class Subject:
         return Pass({i: x for i, x in enumerate(inputs) if not x.is_floating_point() and x.dtype != torch.bool}, given, **more)
 
     @contextmanager
-    def _pass(self, gradient: bool, seed: int = 0) -> Generator[None]:
+    def surrounded(self, gradient: bool, seed: int = 0) -> Generator[None]:
         """What holds around every pass, and is put back after it."""
         with ExitStack() as around:
             around.enter_context(torch.inference_mode(False))
@@ -482,21 +481,26 @@ class Subject:
 
     def _run_in(self, inputs: tuple[Tensor, ...], met: Pass) -> Tensor:
         self._forward += len(inputs[0])
-        with met:
+        with met if met.needed or self.dropouts else nullcontext():  # a mode costs time in every operation
             result = self._call(inputs)
-        return _output_of(result).reshape(len(inputs[0]), -1)
+        return output_of(result).reshape(len(inputs[0]), -1)
 
-    def _run_points(self, points: tuple[Tensor, ...], inputs: tuple[Tensor, ...], **more: Any) -> Tensor:
+    def run_points(self, points: tuple[Tensor, ...], inputs: tuple[Tensor, ...], **more: Any) -> Tensor:
         """(n, K) where the points take these values."""
         own = list(points)
         # a clone, because the program may write into its input, which a leaf with gradient forbids
         full = tuple(own.pop(0).clone() if continuous else x for x, continuous in zip(inputs, self.continuous, strict=True))
         return self._run_in(full, self._met(full, own or None, **more))
 
-    def _chosen(self, outputs: Tensor, target: Tensor | None) -> Tensor:
+    def slopes(self, values: Tensor, of: Sequence[Tensor]) -> tuple[Tensor | None, ...]:
+        """The derivative of each of the values (n,) with respect to its own rows of these tensors; None where there is none."""
+        self._backward += len(values)
+        return torch.autograd.grad(values.sum(), of, allow_unused=True)
+
+    def chosen(self, outputs: Tensor, target: Tensor | None) -> Tensor:
         return outputs[:, 0] if target is None else outputs.gather(1, target[:, None])[:, 0]
 
-    def _batched(self, n: int, run: Callable[[slice], Any]) -> list[Any]:
+    def batched(self, n: int, run: Callable[[slice], Any]) -> list[Any]:
         """`run` over the rows 0..n in batches; where memory runs out, the batch is halved and it goes on."""
         pieces: list[Any] = []
         start = 0
@@ -506,7 +510,7 @@ class Subject:
             try:
                 pieces.append(run(rows))
             except (RuntimeError, MemoryError) as error:
-                if not _out_of_memory(error):
+                if not out_of_memory(error):
                     raise
                 shortage = str(error).split("\n")[0]
             if shortage is None:
@@ -523,90 +527,3 @@ class Subject:
             if self.device.type == "cuda":
                 torch.cuda.empty_cache()
         return pieces
-
-
-def _tensors_of(inputs: Any) -> tuple[tuple[Tensor, ...], tuple[str, ...] | None]:
-    """The inputs as tensors, and their names where they came by name."""
-    keywords = tuple(str(name) for name in cast("Mapping[str, Any]", inputs)) if isinstance(inputs, Mapping) else None
-    items = list(cast("Mapping[str, Any]", inputs).values()) if isinstance(inputs, Mapping) else inputs
-    parts: list[Any] = list(cast("list[Any]", items)) if isinstance(items, (tuple, list)) else [items]
-    parts = [torch.from_numpy(part) if isinstance(part, np.ndarray) and part.dtype.kind in "fiub" else part for part in parts]
-    for part in parts:
-        if not isinstance(part, Tensor):
-            raise DataError(
-                text("inputs contain a {kind}", kind=type(part).__name__),
-                text("a tensor (N, ...) with the sample axis first; a tuple or dict of such tensors where the network takes several"),
-                text("convert them, for example with torch.as_tensor(values, dtype=torch.float32)"),
-            )
-        if part.dim() == 0 or part.is_complex() or part.is_sparse:
-            raise DataError(
-                text("an input has shape {shape}, dtype {dtype} and layout {layout}", shape=str(tuple(part.shape)), dtype=str(part.dtype),
-                     layout=str(part.layout)),
-                text("a dense real tensor with the sample axis first"),
-                text("give (N, ...) floating-point numbers, or integers for tokens"),
-            )  # fmt: skip
-    found = cast("list[Tensor]", parts)
-    if not found or not len(found[0]):
-        raise DataError(text("there are no samples"), text("at least one sample"), text("give inputs of shape (N, ...) with N >= 1"))
-    if len({len(tensor) for tensor in found}) > 1:
-        raise DataError(
-            text("the inputs have shapes {shapes}", shapes=[str(tuple(tensor.shape)) for tensor in found]),
-            text("the same number of samples, first axis, in each of them"),
-            text("repeat what all samples share with expand(N, ...)"),
-        )
-    return tuple(found), keywords
-
-
-def _output_of(result: Any) -> Tensor:
-    """The tensor to explain: the result, its `logits`, or its first floating-point tensor."""
-    if isinstance(result, Tensor):
-        return result
-    named = result.get("logits") if isinstance(result, Mapping) else getattr(cast("Any", result), "logits", None)
-    if isinstance(named, Tensor):
-        return named
-    found = [tensor for tensor in tensors(result) if tensor.is_floating_point() and tensor.dim()]
-    if not found:
-        raise ModelError(
-            text("the network returns a {kind}", kind=type(result).__name__),
-            text("a tensor with one row per sample"),
-            text("wrap it in a torch.nn.Module whose forward returns the scores to explain"),
-        )
-    return found[0]
-
-
-def _refused(error: Exception, model: nn.Module, inputs: tuple[Tensor, ...], keywords: tuple[str, ...] | None) -> DataError:
-    """A DataError that says why the network does not take these inputs, as far as shapes, types and devices tell."""
-    weights = [tensor for tensor in (*model.parameters(), *model.buffers()) if tensor.is_floating_point()]
-    got = text("the network does not take inputs of shape {shapes}: {error}",
-               shapes=[f"{tuple(x.shape)} {str(x.dtype).removeprefix('torch.')}" for x in inputs],
-               error=f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}")  # fmt: skip
-    expected: Text = text("inputs on which model(inputs) works")
-    do: Text = text("call the network on them yourself; the sample axis comes first (inputs.unsqueeze(0) for one sample)")
-    if weights:
-        dtype, device = weights[0].dtype, weights[0].device
-        if any(x.device != device for x in inputs):
-            expected = text("inputs on {device}, where the network is", device=str(device))
-            do = text('move them: inputs.to("{device}")', device=str(device))
-        elif any(x.is_floating_point() and x.dtype != dtype for x in inputs) or ("dtype" in str(error) or "scalar type" in str(error)):
-            expected = text("inputs of the network's type, {dtype} (tokens: torch.long)", dtype=str(dtype))
-            do = text("convert them: inputs.to({dtype})", dtype=str(dtype))
-    if keywords is not None and isinstance(error, TypeError):
-        expected = text("a dict by the names of forward's parameters")
-    return DataError(got, expected, do)
-
-
-def _close(one: Tensor, two: Tensor, tolerance: float = 1e-5) -> bool:
-    if one.shape != two.shape:
-        return False
-    one, two = one.detach().double(), two.detach().double()
-    return bool(torch.allclose(one, two, rtol=tolerance, atol=tolerance * max(float(two.abs().max()), 1e-12), equal_nan=True))
-
-
-def _out_of_memory(error: BaseException) -> bool:
-    message = str(error).lower()
-    return (
-        isinstance(error, (torch.OutOfMemoryError, MemoryError))
-        or "not enough memory" in message
-        or "out of memory" in message
-        or "can't allocate memory" in message
-    )

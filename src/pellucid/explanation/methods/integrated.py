@@ -10,6 +10,7 @@ from pellucid.core.language import Text, text
 from pellucid.explanation.players import Players
 from pellucid.explanation.reference import Reference
 from pellucid.explanation.registry import Attributed, method
+from pellucid.explanation.sampling import averaged
 from pellucid.explanation.subject import Subject, Tell
 
 _GAP = 0.01  # of the change to explain
@@ -78,3 +79,36 @@ def _path(
             for slope, end, begin in zip(slopes, ends, starts, strict=True)
         ])  # fmt: skip
     return [torch.cat(parts) for parts in zip(*pieces, strict=True)]
+
+
+@method("expected_gradients", family="gradient", needs=("gradient",))
+def expected_gradients(
+    subject: Subject, *, reference: Reference, players: Players, generator: torch.Generator, samples: int | None, tell: Tell
+) -> Attributed:
+    """Integrated gradients averaged over the references: the mean of (x - x') df(x' + a (x - x'))/dx over x' and a in [0, 1], both drawn.
+
+    Source: Erion, Janizek, Sturmfels, Lundberg and Lee 2021, equation 2.
+    """
+    n, device = subject.samples, subject.device
+    points = subject.points(subject.inputs)
+    starts = subject.points(reference.values)  # (R, ...), or (N, ...) where each sample has its own
+
+    def draw(count: int) -> tuple[Tensor, ...]:
+        sample = torch.arange(n, device=device).repeat(count)  # (count * n,)
+        which = torch.randint(reference.count, (count * n,), generator=generator).to(device)
+        rows = sample if reference.own else which
+        places = torch.rand(count * n, generator=generator, dtype=torch.float64)
+        along, apart = [], []
+        for point, start in zip(points, starts, strict=True):
+            a = places.to(point).reshape(-1, *[1] * (point.dim() - 1))
+            apart.append(point[sample] - start[rows])
+            along.append(start[rows] + a * apart[-1])
+        inputs = tuple(tensor[sample] for tensor in subject.inputs)
+        _, slopes = subject.gradients_at(along, inputs, None if subject.target is None else subject.target[sample])
+        parts = subject.gathered([slope * change for slope, change in zip(slopes, apart, strict=True)])
+        return tuple(part.reshape(count, n, *part.shape[1:]) for part in parts)
+
+    found = averaged(draw, at_once=max(1, subject.batch_size // n), samples=samples, tell=tell)
+    return Attributed(
+        found.mean, found.low, found.high, found.exact, (text("{count} references drawn for each sample", count=found.count),)
+    )

@@ -1,0 +1,101 @@
+"""What a user may give to explain, and what a network may answer: read, or refused in one sentence."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, cast
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from pellucid.core.errors import DataError, ModelError
+from pellucid.core.language import Text, text
+from pellucid.core.trace.records import tensors
+
+
+def tensors_of(inputs: Any) -> tuple[tuple[Tensor, ...], tuple[str, ...] | None]:
+    """The inputs as tensors, and their names where they came by name."""
+    keywords = tuple(str(name) for name in cast("Mapping[str, Any]", inputs)) if isinstance(inputs, Mapping) else None
+    items = list(cast("Mapping[str, Any]", inputs).values()) if isinstance(inputs, Mapping) else inputs
+    parts: list[Any] = list(cast("list[Any]", items)) if isinstance(items, (tuple, list)) else [items]
+    parts = [torch.from_numpy(part) if isinstance(part, np.ndarray) and part.dtype.kind in "fiub" else part for part in parts]
+    for part in parts:
+        if not isinstance(part, Tensor):
+            raise DataError(
+                text("inputs contain a {kind}", kind=type(part).__name__),
+                text("a tensor (N, ...) with the sample axis first; a tuple or dict of such tensors where the network takes several"),
+                text("convert them, for example with torch.as_tensor(values, dtype=torch.float32)"),
+            )
+        if part.dim() == 0 or part.is_complex() or part.is_sparse:
+            raise DataError(
+                text("an input has shape {shape}, dtype {dtype} and layout {layout}", shape=str(tuple(part.shape)), dtype=str(part.dtype),
+                     layout=str(part.layout)),
+                text("a dense real tensor with the sample axis first"),
+                text("give (N, ...) floating-point numbers, or integers for tokens"),
+            )  # fmt: skip
+    found = cast("list[Tensor]", parts)
+    if not found or not len(found[0]):
+        raise DataError(text("there are no samples"), text("at least one sample"), text("give inputs of shape (N, ...) with N >= 1"))
+    if len({len(tensor) for tensor in found}) > 1:
+        raise DataError(
+            text("the inputs have shapes {shapes}", shapes=[str(tuple(tensor.shape)) for tensor in found]),
+            text("the same number of samples, first axis, in each of them"),
+            text("repeat what all samples share with expand(N, ...)"),
+        )
+    return tuple(found), keywords
+
+
+def output_of(result: Any) -> Tensor:
+    """The tensor to explain: the result, its `logits`, or its first floating-point tensor."""
+    if isinstance(result, Tensor):
+        return result
+    named = result.get("logits") if isinstance(result, Mapping) else getattr(cast("Any", result), "logits", None)
+    if isinstance(named, Tensor):
+        return named
+    found = [tensor for tensor in tensors(result) if tensor.is_floating_point() and tensor.dim()]
+    if not found:
+        raise ModelError(
+            text("the network returns a {kind}", kind=type(result).__name__),
+            text("a tensor with one row per sample"),
+            text("wrap it in a torch.nn.Module whose forward returns the scores to explain"),
+        )
+    return found[0]
+
+
+def refused(error: Exception, model: nn.Module, inputs: tuple[Tensor, ...], keywords: tuple[str, ...] | None) -> DataError:
+    """A DataError that says why the network does not take these inputs, as far as shapes, types and devices tell."""
+    weights = [tensor for tensor in (*model.parameters(), *model.buffers()) if tensor.is_floating_point()]
+    got = text("the network does not take inputs of shape {shapes}: {error}",
+               shapes=[f"{tuple(x.shape)} {str(x.dtype).removeprefix('torch.')}" for x in inputs],
+               error=f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}")  # fmt: skip
+    expected: Text = text("inputs on which model(inputs) works")
+    do: Text = text("call the network on them yourself; the sample axis comes first (inputs.unsqueeze(0) for one sample)")
+    if weights:
+        dtype, device = weights[0].dtype, weights[0].device
+        if any(x.device != device for x in inputs):
+            expected = text("inputs on {device}, where the network is", device=str(device))
+            do = text('move them: inputs.to("{device}")', device=str(device))
+        elif any(x.is_floating_point() and x.dtype != dtype for x in inputs) or ("dtype" in str(error) or "scalar type" in str(error)):
+            expected = text("inputs of the network's type, {dtype} (tokens: torch.long)", dtype=str(dtype))
+            do = text("convert them: inputs.to({dtype})", dtype=str(dtype))
+    if keywords is not None and isinstance(error, TypeError):
+        expected = text("a dict by the names of forward's parameters")
+    return DataError(got, expected, do)
+
+
+def close(one: Tensor, two: Tensor, tolerance: float = 1e-5) -> bool:
+    if one.shape != two.shape:
+        return False
+    one, two = one.detach().double(), two.detach().double()
+    return bool(torch.allclose(one, two, rtol=tolerance, atol=tolerance * max(float(two.abs().max()), 1e-12), equal_nan=True))
+
+
+def out_of_memory(error: BaseException) -> bool:
+    message = str(error).lower()
+    return (
+        isinstance(error, (torch.OutOfMemoryError, MemoryError))
+        or "not enough memory" in message
+        or "out of memory" in message
+        or "can't allocate memory" in message
+    )
