@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -42,11 +43,11 @@ def placed(finding: dict[str, Any], result: dict[str, Any]) -> bool:
         return any(word in line for word in CODE.get(result["cause"], ()))
     if "loss" in result["where"] and where.endswith(("loss", "cross_entropy", "cross_entropy_with_logits")):
         return True
-    words = {word for word in where.replace(",", " ").replace("(", " ").replace(")", " ").split() if word}
-    for place in (place.lower() for place in result["where"]):
-        if where == place or where.startswith(place + ".") or place in words or any(word.startswith(place + ".") for word in words):
-            return True
-        if place and place.isidentifier() and len(place) > 3 and place in where:
+    words = {where, *where.replace(",", " ").replace("(", " ").replace(")", " ").split()}
+    for place in (place.lower() for place in result["where"] if place):
+        # "fc" of the labels is each of fc1, fc2, ...; the numbers of an nn.Sequential are written out
+        path = re.compile(re.escape(place) + (r"\d*" if place[-1].isalpha() else "") + r"(\..*)?")
+        if any(path.fullmatch(word) for word in words) or (place.isidentifier() and len(place) > 3 and place in where):
             return True
     return False
 

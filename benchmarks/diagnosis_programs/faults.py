@@ -17,6 +17,8 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
+from torch import nn
+
 from diagnosis_programs.bases import BASES, PARTS, Base
 from pellucid.diagnosis.experiments.experiment import Experiment
 
@@ -70,18 +72,18 @@ class Program:
 CODE = {  # cause -> words of the source line at which it stands: a place may be told as FILE:LINE
     name: tuple(words.split())
     for name, words in {
-        "wrong_output_activation": "design.output softmax sigmoid relu tanh",
-        "missing_output_activation": "design.output log softmax nll head out",
+        "wrong_output_activation": "design.output softmax sigmoid relu tanh FUNCTIONS[name]",
+        "missing_output_activation": "design.output log softmax nll head out FUNCTIONS[name]",
         "wrong_loss": "loss entropy head out",
-        "double_softmax": "design.output softmax sigmoid",
-        "softmax_wrong_axis": "design.output softmax",
+        "double_softmax": "design.output softmax sigmoid FUNCTIONS[name]",
+        "softmax_wrong_axis": "design.output softmax FUNCTIONS[name]",
         "wrong_output_units": "design.output head out - expand",
         "unstable_loss": "log exp sqrt",
         "loss_reduction_sum": "sum",
         "shape_broadcast": "- mse loss",
         "missing_activation": "design.hidden hidden linear layer",
-        "wrong_hidden_activation": "design.hidden activation softmax",
-        "saturating_activation": "design.hidden activation sigmoid",
+        "wrong_hidden_activation": "design.hidden activation softmax FUNCTIONS[name]",
+        "saturating_activation": "design.hidden activation sigmoid FUNCTIONS[name]",
         "detached_branch": "detach .data no_grad",
         "wrong_mode": "dropout drop eval",
         "leaky_batch": "mixed view mean",
@@ -121,12 +123,25 @@ def named(cause: str, base: str, strength: str) -> Program | None:
     made = row.make(program, strength == "severe")
     if made is None:
         return None
+    where = made.where or row.where
     return Program(
         name=f"{cause}/{base}/{strength}", part=program.part, cause=cause, strength=strength, family=row.family,
         causes=frozenset(made.causes.split()) or row.causes, also=row.also | frozenset(made.also.split()),
-        where=made.where or row.where, structural=row.structural if made.structural is None else made.structural, early=row.early,
-        experiment=made.experiment,
+        where=(*where, *numbered(made.experiment, where)), structural=row.structural if made.structural is None else made.structural,
+        early=row.early, experiment=made.experiment,
     )  # fmt: skip
+
+
+def numbered(experiment: Experiment, where: tuple[str, ...]) -> tuple[str, ...]:
+    """Of an nn.Sequential, whose numbers shift with what is put in: what stands before the last layer, or that layer and what follows."""
+    if not {"last", "layers"} & set(where):
+        return ()
+    model = experiment.model()
+    paths = [path for path, _ in model.named_children()]
+    weighty = [path for path, module in model.named_children() if getattr(module, "weight", None) is not None and path.isdigit()]
+    if not isinstance(model, nn.Sequential) or not weighty:
+        return ()
+    return tuple(paths[paths.index(weighty[-1]) :] if "last" in where else paths[: paths.index(weighty[-1])])
 
 
 def program(name: str) -> Program:

@@ -92,7 +92,6 @@ def flipped_gradient(base: Base, severe: bool) -> Injected | None:
     family="dynamic",
     where=("data", "shuffle", "train", "batches"),
     also="oscillation overfitting plateau underfitting",
-    structural=True,
 )
 def no_shuffle(base: Base, severe: bool) -> Injected | None:
     """Samples come sorted by target; mild: one in four stands elsewhere."""
@@ -188,7 +187,7 @@ def nan(base: Base, severe: bool) -> Injected | None:
     return Injected(experiment=base.experiment(train=(inputs, targets), test=test))
 
 
-@fault("bad_batch_size", family="dynamic", where=("batch_size", "batch"), causes="too_few_epochs", also="lr_too_low underfitting")
+@fault("bad_batch_size", family="dynamic", where=("batch_size", "batch", "epochs"), causes="too_few_epochs", also="lr_too_low underfitting")
 def bad_batch_size(base: Base, severe: bool) -> Injected | None:
     """All samples at once, so that there are as many updates as epochs; mild: a third of them."""
     samples = len(base.data()[0][0])

@@ -123,7 +123,7 @@ def sum_of_squares() -> Experiment:
     FORUM + "bias-grad-in-linear-regression-remains-small-compared-to-weight-grad-and-intercept-is-not-properly-learnt/136505",
     "unnormalised_input lr_too_low",
     where=("inputs", "learning_rate", "optimizer"),
-    also="underfitting too_few_epochs plateau",
+    also="underfitting too_few_epochs plateau unnormalised_target",
     family="data",
 )
 def intercept() -> Experiment:
@@ -168,7 +168,7 @@ def polynomial() -> Experiment:
     "three outputs for one value",
     "http://xiaobeizi.cn/x/6iuujguWdu",
     "wrong_output_units shape_broadcast",
-    where=("output", "outputs", "loss", "targets", "model"),
+    where=("output", "outputs", "loss", "targets", "model", "weight"),
 )
 def three_outputs() -> Experiment:
     inputs = 4 * torch.rand(200, 1, generator=generator())
@@ -274,7 +274,13 @@ def mean_digit() -> Experiment:
 # -- softmax -------------------------------------------------------------------------------------------------------------------------------
 
 
-@case("penguins", "https://github.com/MicrosoftDocs/ml-basics/issues/48", "double_softmax", also="plateau underfitting")
+@case(
+    "penguins",
+    "https://github.com/MicrosoftDocs/ml-basics/issues/48",
+    "double_softmax",
+    where=(*OUTPUT, "fc3"),
+    also="plateau underfitting",
+)
 def penguins() -> Experiment:
     class PenguinNet(nn.Module):
         def __init__(self) -> None:
@@ -291,6 +297,7 @@ def penguins() -> Experiment:
     "logistic regression of a collection",
     "https://github.com/Lightning-Universe/lightning-bolts/issues/654",
     "double_softmax",
+    where=(*OUTPUT, "linear"),
     also="plateau underfitting lr_too_low too_few_epochs",
 )
 def logistic_regression() -> Experiment:
@@ -307,7 +314,13 @@ def logistic_regression() -> Experiment:
     )
 
 
-@case("proteins", "https://github.com/Graylab/DL4Proteins-notebooks/issues/13", "double_softmax", also="plateau underfitting overfitting")
+@case(
+    "proteins",
+    "https://github.com/Graylab/DL4Proteins-notebooks/issues/13",
+    "double_softmax",
+    where=(*OUTPUT, "fc"),
+    also="plateau underfitting overfitting",
+)
 def proteins() -> Experiment:
     class SequenceNet(nn.Module):
         def __init__(self) -> None:
@@ -326,6 +339,7 @@ def proteins() -> Experiment:
     "text classifier",
     "https://github.com/lansinuote/Huggingface_Toturials/issues/6",
     "double_softmax",
+    where=(*OUTPUT, "fc"),
     also="plateau underfitting overfitting",
 )
 def text_classifier() -> Experiment:
@@ -342,7 +356,13 @@ def text_classifier() -> Experiment:
     return fitted(data.messages(column=False), Model, nn.CrossEntropyLoss(), made("adamw", 1e-3), 16, 5)
 
 
-@case("points", "https://github.com/fxia22/pointnet.pytorch/issues/27", "softmax_wrong_axis", also="leaky_batch plateau underfitting")
+@case(
+    "points",
+    "https://github.com/fxia22/pointnet.pytorch/issues/27",
+    "softmax_wrong_axis",
+    where=(*OUTPUT, "fc2"),
+    also="leaky_batch plateau underfitting",
+)
 def points() -> Experiment:
     """log_softmax over the batch, nll_loss; sets of points, maximum over them."""
 
@@ -369,6 +389,7 @@ def points() -> Experiment:
     "policy",
     "https://github.com/DeepReinforcementLearning/DeepReinforcementLearningInAction/issues/32",
     "softmax_wrong_axis",
+    where=(*OUTPUT, "2", "3"),
     also="leaky_batch plateau underfitting",
 )
 def policy() -> Experiment:
@@ -387,6 +408,7 @@ def policy() -> Experiment:
     "digits of a book",
     "https://github.com/swarmapytorch/book_DeepLearning_in_PyTorch_Source/issues/8",
     "softmax_wrong_axis double_softmax",
+    where=(*OUTPUT, "fc2"),
     also="leaky_batch",
 )
 def digits_of_a_book() -> Experiment:
@@ -409,6 +431,7 @@ def digits_of_a_book() -> Experiment:
     "softmax and NLLLoss",
     "https://github.com/AnubhavGupta3377/Text-Classification-Models-Pytorch/issues/9",
     "missing_output_activation wrong_output_activation wrong_loss",
+    where=(*OUTPUT, "softmax", "fc"),
     also="plateau underfitting",
 )
 def softmax_nll() -> Experiment:
@@ -432,6 +455,7 @@ def softmax_nll() -> Experiment:
     "negative label loss",
     "https://github.com/yanx27/Pointnet_Pointnet2_pytorch/issues/30",
     "missing_output_activation wrong_output_activation wrong_loss",
+    where=(*OUTPUT, "fc2"),
     also="plateau underfitting divergence",
 )
 def negative_label_loss() -> Experiment:
@@ -573,7 +597,7 @@ def dropout_in_forward() -> Experiment:
     return fitted(data.digits(flat=False), Net, nn.CrossEntropyLoss(), made("adam", 3e-3), 32, 8)
 
 
-@case("trained in evaluation mode", "https://github.com/hendrycks/ethics/issues/5", "wrong_mode", where=MODE, also="overfitting")
+@case("trained in evaluation mode", "https://github.com/hendrycks/ethics/issues/5", "wrong_mode", where=(*MODE, "drop"), also="overfitting")
 def trained_in_evaluation() -> Experiment:
     class Net(nn.Module):
         def __init__(self) -> None:
