@@ -21,8 +21,8 @@ from pellucid.explanation.subject import Subject, Tell
 _MODES = {1: "linear", 2: "bilinear", 3: "trilinear"}  # of resizing, by the number of spatial axes
 _KEPT = {  # operations after a convolution whose output still is a stack of maps: they may be the layer
     "conv1d", "conv2d", "conv3d", "batch_norm", "group_norm", "instance_norm", "local_response_norm", "relu", "relu6", "leaky_relu",
-    "prelu", "elu", "selu", "celu", "gelu", "silu", "mish", "softplus", "sigmoid", "tanh", "hardswish", "hardsigmoid", "hardtanh", "clamp", "add",
-    "sub", "mul", "cat", "dropout", "dropout2d", "clone", "contiguous", "to",
+    "prelu", "elu", "selu", "celu", "gelu", "silu", "mish", "softplus", "sigmoid", "tanh", "hardswish", "hardsigmoid", "hardtanh", "clamp",
+    "add", "sub", "mul", "cat", "dropout", "dropout2d", "clone", "contiguous", "to",
 }  # fmt: skip
 _COARSER = {"max_pool1d", "max_pool2d", "max_pool3d", "avg_pool1d", "avg_pool2d", "avg_pool3d", "pad", "interpolate"}  # between such layers
 
