@@ -41,6 +41,7 @@ from multiprocessing import get_context
 from pathlib import Path
 from statistics import fmean, pstdev
 from typing import Any
+from unittest.mock import patch
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
@@ -97,23 +98,31 @@ def loaded(kind: str, name: str) -> Any:
 
 def examined(kind: str, name: str, budget: float, verify: bool, until: float) -> dict[str, Any] | None:
     """Diagnose one program; None where it is later than `until`."""
-    if time.time() > until:
-        return None
     import torch
 
-    from pellucid.diagnosis.diagnose import diagnose
+    from pellucid.diagnosis import diagnose as module
+    from pellucid.diagnosis.confidence import calibrated
 
+    if time.time() > until:
+        return None
     known = labels(kind, name)
+    stated: dict[tuple[Any, ...], float] = {}
+
+    def remembered(finding: Any) -> Any:
+        stated[finding.symptom, finding.cause, finding.where] = float(finding.confidence)
+        return calibrated(finding)
+
     program = loaded(kind, name)
     result: dict[str, Any] = {**known, "verified": verify, "findings": [], "error": None, "verdict": None, "early_seen": None}
     started = time.perf_counter()
     try:
-        findings = [finding for finding in diagnose(program.experiment, budget=f"{budget:g}s") if finding.level in ("fault", "advice")]
+        with patch.object(module, "calibrated", remembered):
+            findings = [one for one in module.diagnose(program.experiment, budget=f"{budget:g}s") if one.level in ("fault", "advice")]
     except Exception as error:
         result["error"] = f"{type(error).__name__}: {error}"[:400]
         findings = []
     result["seconds"] = time.perf_counter() - started
-    result["findings"] = [plain(finding) for finding in findings]
+    result["findings"] = [{**plain(one), "stated": stated.get((one.symptom, one.cause, one.where))} for one in findings]
     torch.manual_seed(0)
     if verify and kind != "healthy":
         # the finding that tells the right thing and has a remedy that can be applied

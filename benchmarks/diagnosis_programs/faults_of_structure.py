@@ -154,7 +154,9 @@ def wrong_output_units(base: Base, severe: bool) -> Injected | None:
         (train, test) = (((inputs, targets.float()[:, None])) for inputs, targets in tensors(base))
         loss = nn.BCEWithLogitsLoss() if unlike(base) else nn.MSELoss()
         return Injected(
-            experiment=designed(base, Design(outputs=1), loss=loss, train=train, test=test), where=places(base), structural=True
+            experiment=designed(base, Design(outputs=1), loss=loss, train=train, test=test),
+            where=(*places(base), "targets"),
+            structural=True,
         )
     if base.kind == "values":
         return Injected(

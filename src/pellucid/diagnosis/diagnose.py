@@ -25,6 +25,7 @@ from pellucid.core.options import Option
 from pellucid.core.records import Change, Finding, Score
 from pellucid.core.wording import duration
 from pellucid.diagnosis.causes import NAMED, rooted
+from pellucid.diagnosis.confidence import calibrated
 from pellucid.diagnosis.dynamic.curves import Curves
 from pellucid.diagnosis.dynamic.observations import Observations
 from pellucid.diagnosis.experiments.experiment import Experiment, Trial
@@ -168,7 +169,7 @@ class _Diagnosing:
         with self.stage("controlled", text("controlled experiments")):
             self.controlled()
         prover = Prover(self.experiment)
-        findings = rooted(weighed(finding, self.trials) for finding in borne_out(joined(self.found)))
+        findings = rooted(calibrated(weighed(finding, self.trials)) for finding in borne_out(joined(self.found)))
         for finding in findings:
             object.__setattr__(finding, "_prover", prover)
         return Diagnosis(findings, self.experiment, self.trial, self.left_out, self.seconds)
