@@ -25,6 +25,7 @@ from pellucid.core.language import Text, text
 from pellucid.core.trace import Operation, Trace, trace
 from pellucid.core.trace.records import references, tensors
 from pellucid.diagnosis.experiments.samples import called, device_of, evenly, mapped, on_device
+from pellucid.diagnosis.experiments.unregistered import unregistered
 from pellucid.diagnosis.static.comparisons import Comparison, comparisons_of
 from pellucid.diagnosis.static.flow import Flow, Layer
 
@@ -73,6 +74,7 @@ class Program:
     differentiable: bool = False  # whether the gradients could be computed
     trainable: frozenset[str] = frozenset()
     owned: frozenset[str] = frozenset()  # parameters that the optimizer has
+    hidden: Mapping[str, Tensor] = field(default_factory=dict)  # path -> trainable tensor that is no parameter, and that no optimizer has
     same: frozenset[str] = frozenset()  # parameters that the factory gives the same values under another seed: loaded or set, not drawn
     optimizer: str = ""  # its class's name
     rate: float | None = None  # its first learning rate
@@ -154,7 +156,9 @@ def _seen(experiment: Experiment, seed: int) -> Program:
     entries = sum(parameter.numel() for parameter in names.values())
     if entries > LARGEST:
         return Program(**facts, notes=(text("the model has {count} weights: no copy is made of so large a model", count=entries),))
-    facts["same"] = _same(experiment, names, seed + 1)
+    hidden = {path: tensor for path, tensor in unregistered(model).items() if id(tensor) not in owned}
+    facts["same"] = _same(experiment, {**names, **hidden}, seed + 1)
+    facts["hidden"] = {path: tensor.detach() for path, tensor in hidden.items()}
     faithful = True
     if experiment.step is not None:
         facts["step_modes"], faithful = _own_step(experiment, seed)
@@ -215,9 +219,9 @@ def _number(value: Any) -> float | None:
 
 
 def _same(experiment: Experiment, names: Mapping[str, Tensor], seed: int) -> frozenset[str]:
-    """Parameters with the same values under another seed."""
+    """Weights with the same values under another seed."""
     other, _ = experiment.build(seed)
-    again = named_parameters(other)
+    again = {**named_parameters(other), **unregistered(other)}
     return frozenset(
         name for name, parameter in names.items()
         if name in again and again[name].shape == parameter.shape and torch.equal(again[name].detach(), parameter.detach())

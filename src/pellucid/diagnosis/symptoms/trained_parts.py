@@ -12,6 +12,7 @@ from pellucid.core.trace import Operation, Reference
 from pellucid.diagnosis.registry import symptom
 from pellucid.diagnosis.static.flow import argument, line_of, place_of, told_place
 from pellucid.diagnosis.static.program import Program
+from pellucid.diagnosis.static.ranges import WEIGHTED
 from pellucid.diagnosis.symptoms.layers import STEPS
 from pellucid.diagnosis.symptoms.outputs import finding
 
@@ -63,6 +64,62 @@ def frozen_weights(program: Program) -> list[Finding]:
             Change(kind="unfreeze", values={"names": frozen}),
         )
     ]  # fmt: skip
+
+
+# -- unowned_parameters ------------------------------------------------------------------------------------------------------------------
+
+
+@symptom("traced_unowned_parameters", reads=Program)
+def unowned_parameters(program: Program) -> list[Finding]:
+    """Weights that the loss depends on and that `model.parameters()` does not have: kept in a list or dict, or made anew in each pass.
+
+    A network that is hidden on purpose, such as a loaded one that judges images, has the same weights whatever the seed: it is none.
+    """
+    if not program.traced:
+        return []
+    used = [program.flow.tensor(Reference(value.index)) for value in program.trace.values
+            if value.kind == "constant" and value.leaf and value.requires_grad and value.index in program.flow.of_loss]  # fmt: skip
+    names = [
+        path for path, tensor in program.hidden.items()
+        if tensor.dim() >= 2 and path not in program.same and any(one.shape == tensor.shape and torch.equal(one, tensor) for one in used)
+    ]  # fmt: skip
+    if not names:
+        return list(_made_anew(program))
+    return [
+        finding(
+            "unowned_parameters", "fault", 0.93, names[0],
+            text(
+                "{count} weight matrices are no parameters of the model, so that no optimizer trains them: {names}. PyTorch finds modules "
+                "and parameters in attributes, not in lists, dicts and plain tensors.",
+                count=len(names), names=names[:4],
+            ),
+            {"parameters": names, "expected": {"parameters": "[]"}},
+            text("hold modules in nn.ModuleList or nn.ModuleDict, tensors as nn.Parameter"),
+            Change(kind="own_parameters"),
+        )
+    ]  # fmt: skip
+
+
+def _made_anew(program: Program) -> Iterator[Finding]:
+    """A layer that is made inside `forward`: its weights require their gradient, and are gone after the step."""
+    for operation in program.trace.operations:
+        taken = [one for one in operation.inputs() if program.flow.tensor(one).dim() >= 2]
+        fresh = [
+            one for one in taken
+            if program.trace[one].requires_grad and all(program.trace.values[value].kind in ("draw", "operation")
+                                                        for value in program.flow.ancestors(one))
+        ]  # fmt: skip
+        if operation.name in WEIGHTED and fresh and len(taken) > len(fresh) and operation.results()[0].value in program.flow.of_loss:
+            yield finding(
+                "unowned_parameters", "fault", 0.93, line_of(operation) or place_of(operation),
+                text(
+                    "The weights that {operation} takes at {place} are made anew in every forward pass: no optimizer trains them.",
+                    operation=operation.name, place=line_of(operation) or told_place(operation),
+                ),
+                {"operation": operation.name, "shape": list(program.flow.tensor(fresh[0]).shape), "expected": {"parameters": "[]"}},
+                text("make the layer once, in __init__, and call it in forward"), None,
+            )  # fmt: skip
+            return
 
 
 # -- detached_branch ---------------------------------------------------------------------------------------------------------------------
