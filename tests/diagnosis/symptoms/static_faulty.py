@@ -400,6 +400,26 @@ FAULTY: dict[str, dict[str, Case]] = {
             loss=F.cross_entropy, data=series(lambda: classes(3)), where="read", optimizer=sgd(0.1),
         ),
     },
+    "unowned_parameters": {
+        "layers in a list": Case(
+            model=module(lambda m, x: m.b(F.relu(m.layers[1](F.relu(m.layers[0](x))))), 
+                         layers=lambda: [nn.Linear(10, 16), nn.Linear(16, 16)],
+                         b=linear(16, 4)),
+            loss=F.cross_entropy, data=table(classes), where="layers[0].weight",
+        ),
+        "a plain tensor": Case(
+            model=module(lambda m, x: m.b(F.relu(x @ m.a)), a=lambda: torch.randn(10, 16).requires_grad_(), b=linear(16, 4)),
+            loss=F.cross_entropy, data=table(classes), where="a",
+        ),
+        "layers in a dict of lists": Case(
+            model=module(lambda m, x: m.b(F.relu(m.parts["in"][0](x))), parts=lambda: {"in": [nn.Linear(10, 16)]}, b=linear(16, 4)),
+            loss=F.cross_entropy, data=table(classes), where="parts['in'][0].weight",
+        ),
+        "a layer made in forward": Case(
+            model=module(lambda m, x: m.b(F.relu(nn.Linear(10, 16)(x))), b=linear(16, 4)),
+            loss=F.cross_entropy, data=table(classes), where="static_faulty.py",
+        ),
+    },
     "detached_branch": {
         "detach": Case(
             model=module(lambda m, x: m.b(F.relu(m.a(x)).detach()), a=linear(10, 16), b=linear(16, 4)), loss=F.cross_entropy,

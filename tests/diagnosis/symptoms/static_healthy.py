@@ -90,6 +90,15 @@ ADVICE: dict[str, set[str]] = {
     "spare classes": {"wrong_output_units"},
 }
 
+
+def loaded_layer() -> nn.Module:
+    """The same weights at each call, as from a file."""
+    layer = nn.Linear(10, 16)
+    with torch.no_grad():
+        layer.weight.copy_(torch.linspace(-0.5, 0.5, 160).sin().reshape(16, 10))
+    return layer
+
+
 HEALTHY: dict[str, Case] = {
     "logistic regression": Case(model=net(linear(10, 4)), loss=F.cross_entropy, data=table(classes)),
     "linear regression": Case(model=net(linear(10, 1)), loss=lambda o, t: F.mse_loss(o.squeeze(1), t), data=table(amounts)),
@@ -500,5 +509,17 @@ HEALTHY: dict[str, Case] = {
     ),
     "heads for boxes": Case(
         model=module(lambda m, x: torch.sigmoid(m.body(x)), body=mlp(4)), loss=F.smooth_l1_loss, data=table(lambda: torch.rand(N, 4))
+    ),
+    "random features in a plain tensor": Case(
+        model=module(lambda m, x: m.b(torch.cos(x @ m.a)), a=lambda: torch.randn(10, 64), b=linear(64, 4)),
+        loss=F.cross_entropy, data=table(classes),
+    ),
+    "a loaded network hidden in a list": Case(
+        model=module(lambda m, x: m.b(m.hidden[0](x)), hidden=lambda: [loaded_layer()], b=linear(16, 4)),
+        loss=F.cross_entropy, data=table(classes),
+    ),
+    "weights with noise in each pass": Case(
+        model=module(lambda m, x: F.linear(x, m.a + 0.1 * torch.randn(4, 10)), a=parameter(4, 10, scale=0.3)),
+        loss=F.cross_entropy, data=table(classes),
     ),
 }  # fmt: skip

@@ -44,6 +44,7 @@ from pellucid.diagnosis.experiments.samples import (
     without_workers,
 )
 from pellucid.diagnosis.experiments.scoring import Scoring
+from pellucid.diagnosis.experiments.unregistered import unregistered
 
 __all__ = ["Batch", "Experiment", "Moment", "Trial", "described", "first_tensor", "mapped", "plain_step", "samples_in"]
 
@@ -229,7 +230,7 @@ class Experiment:
         """A fresh model and its optimizer, made under `seed`. The caller keeps the user's random state.
 
         Raises:
-            ModelError: a factory gives something else, or the optimizer holds another model's parameters.
+            ModelError: a factory gives something else, the model has no parameters, or the optimizer holds another model's parameters.
         """
         seed_all(seed)
         model = self.model()
@@ -240,6 +241,17 @@ class Experiment:
                 text("return the network: model=lambda: Net()"),
             )
         seed_all(seed)
+        if next(model.parameters(), None) is None:
+            hidden = list(unregistered(model))
+            raise ModelError(
+                text("the model has no parameters; it holds trainable tensors where PyTorch does not look: {names}", names=hidden[:4])
+                if hidden
+                else text("the model has no parameters"),
+                text("at least one parameter that can be trained"),
+                text("hold modules in nn.ModuleList or nn.ModuleDict, tensors as nn.Parameter")
+                if hidden
+                else text("make the layers in __init__, as attributes, after super().__init__()"),
+            )
         optimizer = self.optimizer(model)
         if not hasattr(optimizer, "step") or not hasattr(optimizer, "param_groups"):
             raise ModelError(
