@@ -27,10 +27,13 @@ def finding(cause: str, level: str = "fault", confidence: float = 0.9, where: st
 
 
 def result(*findings: dict[str, Any], kind: str = "fault", **more: Any) -> dict[str, Any]:
-    return {"name": "wrong_loss/wine/mild", "kind": kind, "part": "tuning", "causes": ["wrong_loss"] if kind == "fault" else [],
-            "also": ["plateau"], "where": ["loss"], "structural": True, "costs": True, "early": False, "early_seen": None,
-            "family": "static", "cause": "wrong_loss", "findings": list(findings), "error": None, "verdict": None, "verified": False, "seconds": 1.0,
-            **more}  # fmt: skip
+    known = {
+        "name": "wrong_loss/wine/mild", "kind": kind, "part": "tuning", "causes": ["wrong_loss"] if kind == "fault" else [],
+        "also": ["plateau"], "where": ["loss"], "structural": True, "costs": True, "early": False, "family": "static",
+        "cause": "wrong_loss",
+    }  # fmt: skip
+    told = {"findings": list(findings), "error": None, "verdict": None, "verified": False, "early_seen": None, "seconds": 1.0}
+    return {**known, **told, **more}
 
 
 def test_results_of_the_same_settings_are_taken_over_and_a_torn_line_is_not(tmp_path: Path) -> None:
