@@ -35,7 +35,7 @@ EXPLAINS: Mapping[str, frozenset[str]] = {
         "loss_reduction_sum": _SIZE + "oscillation initial_loss dead_relu",
         "shape_broadcast": "wrong_loss constant_output plateau underfitting initial_loss not_learnt_by_heart capacity wrong_optimizer",
         "missing_activation": "underfitting capacity plateau",
-        "wrong_hidden_activation": _COURSE + _SIGNAL,
+        "wrong_hidden_activation": _COURSE + _SIGNAL + _SIZE,
         "saturating_activation": _COURSE + _SIGNAL,
         "bad_init": _COURSE + _SIGNAL + _SIZE + "initial_loss",
         "detached_branch": _COURSE + "frozen_weights wrong_gradient",
@@ -43,22 +43,22 @@ EXPLAINS: Mapping[str, frozenset[str]] = {
         "leaky_batch": _COURSE + "overfitting",
         "wrong_gradient": _COURSE,
         "label_encoding": "wrong_loss " + _COURSE + _SIZE + "initial_loss wrong_output_units",
-        "single_class_labels": _COURSE + "class_imbalance",
+        "single_class_labels": _COURSE + "class_imbalance overfitting wrong_loss",
         "labels_misaligned": _COURSE + "overfitting uninformative_input",
         "uninformative_input": _COURSE + "overfitting",
         "noisy_labels": "overfitting underfitting plateau oscillation",
         "class_imbalance": "constant_output plateau underfitting",
         "insufficient_data": "overfitting",
-        "train_test_preprocess_mismatch": "overfitting",
+        "train_test_preprocess_mismatch": "overfitting uninformative_input labels_misaligned capacity not_learnt_by_heart",
         "double_normalised_input": _COURSE + _SIGNAL + "unnormalised_input",
         "unnormalised_input": _COURSE + _SIGNAL + _SIZE + "initial_loss bad_init",
         "unnormalised_target": _COURSE + _SIGNAL + _SIZE + "initial_loss outliers_with_mse",
         "outliers_with_mse": "oscillation exploding_gradient lr_too_high plateau",
         "flipped_gradient": "lr_too_high exploding_gradient wrong_gradient not_learnt_by_heart",
-        "missing_zero_grad": "flipped_gradient lr_too_high exploding_gradient not_learnt_by_heart",
+        "missing_zero_grad": "overfitting flipped_gradient lr_too_high exploding_gradient not_learnt_by_heart",
         "no_shuffle": "oscillation plateau overfitting underfitting",
         "repeated_parameters": "lr_too_high oscillation divergence",
-        "unowned_parameters": "frozen_weights plateau underfitting lr_too_low capacity not_learnt_by_heart",
+        "unowned_parameters": "wrong_mode frozen_weights plateau underfitting lr_too_low capacity not_learnt_by_heart",
         "frozen_weights": "plateau underfitting lr_too_low constant_output capacity not_learnt_by_heart",
         "lr_too_high": "divergence oscillation nan dead_relu saturation vanishing_gradient " + _COURSE,
         "exploding_gradient": "divergence oscillation nan dead_relu saturation plateau lr_too_high",
@@ -66,7 +66,7 @@ EXPLAINS: Mapping[str, frozenset[str]] = {
         "saturation": "vanishing_gradient constant_output plateau underfitting",
         "vanishing_gradient": "frozen_weights plateau underfitting constant_output lr_too_low",
         "lr_too_low": "plateau underfitting too_few_epochs capacity not_learnt_by_heart wrong_optimizer",
-        "over_regularised": _COURSE + _SIGNAL,
+        "over_regularised": _COURSE + _SIGNAL + _SIZE,
         "wrong_optimizer": "plateau underfitting oscillation",
         "bad_batch_size": "plateau underfitting oscillation lr_too_low too_few_epochs",
         "too_few_epochs": "plateau underfitting",
@@ -92,6 +92,7 @@ NAMED: Mapping[str, Text] = {  # a symptom in the middle of a sentence
     "flipped_gradient": text("updates that climb the loss"),
     "frozen_weights": text("weights that do not change"),
     "initial_loss": text("a high first loss"),
+    "labels_misaligned": text("targets of other samples"),
     "leaky_batch": text("samples that influence each other"),
     "lr_too_high": text("updates that are too large"),
     "lr_too_low": text("updates that are too small"),
@@ -107,6 +108,7 @@ NAMED: Mapping[str, Text] = {  # a symptom in the middle of a sentence
     "repeated_parameters": text("weights that are updated twice"),
     "saturation": text("saturated units"),
     "shape_broadcast": text("a loss over all pairs of samples"),
+    "softmax_wrong_axis": text("a softmax over the wrong axis"),
     "too_few_epochs": text("a training that ends too soon"),
     "underfitting": text("underfitting"),
     "uninformative_input": text("inputs that say nothing about the target"),
@@ -155,11 +157,26 @@ def explains(root: Finding, other: Finding) -> bool:
 
     Weights without any gradient have a cause of their own; and what is not finite is seen after steps that were too large, not before.
     """
+    if _mended_at_its_rate(root, other):
+        return True
+    if _mended_at_its_rate(other, root):
+        return False
+    if other.established_by == "controlled" and root.level == "advice" and root.established_by != "controlled":
+        return False  # what a trial proved does not go under what is only suspected
     if root.symptom == "unstable_loss" and other.symptom == "lr_too_high":
         return False
     if "good" in (root.level, other.level) or root is other or not _leads_to(root, other) or _rank(root) > _rank(other):
         return False
     return other.symptom != "frozen_weights" or other.cause in (None, "zero_gradient") or root.symptom == "unowned_parameters"
+
+
+def _mended_at_its_rate(root: Finding, other: Finding) -> bool:
+    """Whether trials proved another change to mend what looked, in the course of the training, like a learning rate that is too high."""
+    tried = root.evidence.get("tried")
+    proved = (root.established_by == "controlled" and root.change is not None) or (isinstance(tried, Mapping) and tried.get("proved"))
+    rates = ("lr_too_high", "lr_too_low", "too_few_epochs", "divergence", "oscillation", "exploding_gradient")
+    seen = other.symptom == "lr_too_high" and other.established_by == "dynamic"
+    return seen and bool(proved) and root.level == "fault" and root.symptom not in rates
 
 
 def _leads_to(root: Finding, other: Finding) -> bool:

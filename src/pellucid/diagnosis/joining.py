@@ -10,6 +10,12 @@ from pellucid.core.language import text
 from pellucid.core.records import Finding
 
 STRENGTH = {"controlled": 3, "static": 2, "data": 1, "dynamic": 0}  # of an establishment: what was tried beats what was read
+# What is wrong whatever it costs: a trial that gets there all the same does not make it right. A test part that leaks gets a lower score
+# from its remedy, which is the point of it.
+STRUCTURAL = {
+    "missing_zero_grad", "flipped_gradient", "wrong_mode", "shape_broadcast", "unowned_parameters", "repeated_parameters", "data_leakage",
+    "single_class_labels", "label_encoding",
+}  # fmt: skip
 PROVED = 0.9  # confidence of a cause whose remedy helped over several seeds
 BORNE_OUT = 0.97  # of a logarithm at whose very place the training broke down
 
@@ -71,7 +77,8 @@ def weighed(finding: Finding, trials: Any) -> Finding:
     if effect.proved:
         level = "fault" if effect.heavy else finding.level
         return replace(finding, level=level, confidence=max(finding.confidence, PROVED), evidence=evidence)
-    if finding.level == "fault" and finding.established_by in ("data", "dynamic") and effect.difference <= trials.noise:
+    judged = finding.established_by in ("data", "dynamic") and finding.symptom not in STRUCTURAL
+    if finding.level == "fault" and judged and effect.difference <= trials.noise:
         return replace(finding, level="advice", confidence=min(finding.confidence, 0.5), evidence=evidence)
     return replace(finding, evidence=evidence)
 

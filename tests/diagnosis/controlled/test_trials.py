@@ -190,6 +190,14 @@ def test_a_wrong_derivative_is_named_where_it_is() -> None:
     assert set(batch.wrong_gradient) == {"body.weight", "body.bias"}
 
 
+def test_the_slope_of_a_huge_loss_is_not_known() -> None:
+    """1e20: the difference of two such numbers is rounding, whatever the gradient."""
+    inputs = torch.arange(4000.0)[:, None]
+    settings = {**BASE, "model": lambda: nn.Sequential(nn.Linear(1, 8), nn.ReLU(), nn.Linear(8, 1)), "loss": F.mse_loss, "test": None}
+    batch = checked(Experiment(**{**settings, "train": (inputs, inputs**3)}), 20.0)
+    assert batch.wrong_gradient == ()
+
+
 def test_samples_that_influence_each_other_are_seen() -> None:
     batch = checked(Experiment(**{**BASE, "model": Mixed}), 20.0)
     assert batch.dependence is not None

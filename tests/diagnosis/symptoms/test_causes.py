@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from pellucid.core.language import text
-from pellucid.core.records import Finding
+from pellucid.core.records import Change, Finding
 from pellucid.diagnosis.causes import EXPLAINS, NAMED, examine, explains, rooted
 from pellucid.diagnosis.dynamic.observations import (
     BatchFacts,
@@ -25,6 +25,8 @@ from pellucid.diagnosis.dynamic.observations import (
     TargetFacts,
 )
 from pellucid.diagnosis.registry import symptoms
+
+CHANGE = Change(kind="batch_size", values={"size": 32})
 
 
 def finding(symptom: str, level: str = "fault", **more: Any) -> Finding:
@@ -68,6 +70,13 @@ def test_the_root_is_told_with_what_it_explains() -> None:
         (finding("dead_relu"), finding("frozen_weights", cause="detached_branch"), False),
         (finding("lr_too_high"), finding("dead_relu", "good"), False),
         (finding("of another package"), finding("nan"), False),
+        # a remedy that was proved at the same learning rate: the rate is not what is wrong
+        (finding("bad_batch_size", established_by="controlled", change=CHANGE), finding("lr_too_high", established_by="dynamic"), True),
+        (finding("noisy_labels", evidence={"tried": {"proved": True}}), finding("lr_too_high", established_by="dynamic"), True),
+        (finding("wrong_optimizer", established_by="controlled", change=CHANGE), finding("lr_too_high", established_by="dynamic"), True),
+        (finding("lr_too_high", established_by="dynamic"), finding("wrong_optimizer", established_by="controlled", change=CHANGE), False),
+        # what a trial proved does not go under a suspicion
+        (finding("wrong_loss", "advice"), finding("wrong_optimizer", "advice", established_by="controlled", change=CHANGE), False),
     ],
 )
 def test_what_explains_what(root: Finding, other: Finding, follows: bool) -> None:

@@ -21,6 +21,7 @@ BY_HEART = 16  # samples
 UPDATES = 200
 LARGEST_COPY = 20_000_000  # weights: larger networks are not copied into float64
 DIRECTIONS = 2
+ROUNDING = 16 * 2.0**-52  # of a loss in float64, a mean of many numbers
 WIDER = 8.0  # times the step of a central difference, by which it is checked
 RELATIVE = 0.01  # by which slope and gradient may differ in float64: truncation and rounding cost less than 1e-4
 
@@ -131,7 +132,9 @@ def _gradient(experiment: Experiment, ends: float) -> dict[str, Any]:
         if isinstance(module, nn.RNNBase):
             module.train()  # cuDNN's backward needs it; without dropout nothing else depends on it
     parameters = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
-    gradients = torch.autograd.grad(loss(), list(parameters.values()), allow_unused=True)
+    value = loss()
+    gradients = torch.autograd.grad(value, list(parameters.values()), allow_unused=True)
+    rounding = ROUNDING * abs(float(value.detach()))
     generator = torch.Generator().manual_seed(0)
     wrong: list[str] = []
     worst = 0.0
@@ -149,8 +152,10 @@ def _gradient(experiment: Experiment, ends: float) -> dict[str, Any]:
             own = 0.0 if gradient is None else float(gradient.norm()) / math.sqrt(parameter.numel())
             size = max(abs(slope), abs(promised), own, 1e-6 * scale, 1e-12)
             error = abs(slope - promised) / size
-            # rounding in a loss that is huge, and a kink between the points, give another slope with another step: then it is not known
-            if error <= RELATIVE or abs(_slope(loss, parameter, direction, WIDER * h) - slope) <= RELATIVE * size:
+            unknown = 0.0
+            if error > RELATIVE:  # a kink between the points gives another slope with another step; of a huge loss all is rounding
+                unknown = max(abs(_slope(loss, parameter, direction, WIDER * h) - slope), rounding / h)
+            if unknown <= RELATIVE * size:
                 errors.append(error)
         error = min(errors, default=0.0)
         worst = max(worst, error)

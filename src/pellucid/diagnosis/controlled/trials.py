@@ -108,6 +108,7 @@ class Trials:
     network_independent: Arm | None = None
     batch: BatchChecks = field(default_factory=BatchChecks)
     noise: float = 0.0  # standard deviation of a score between seeds
+    classes: int = 0  # with an output each; 0 where the targets are something else, or one output tells two classes apart
     samples: int = 0  # that a score is measured on
     optimizer: str = ""  # class name
     rate: float | None = None  # its learning rate
@@ -372,6 +373,7 @@ class _Plan:
             batch=batch,
             # the median is not moved by one arm that sometimes breaks down; a score of n samples cannot be known better than to 1 / n
             noise=max(math.sqrt(median(scattered)) if scattered else 0.0, 1 / samples if self.scoring.metric == "accuracy" else 0.0),
+            classes=self.scoring.classes if self.scoring.values is None else 0,
             samples=samples,
             optimizer=type(self.optimizer).__name__,
             rate=learning_rate(self.optimizer),

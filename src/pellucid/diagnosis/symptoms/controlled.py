@@ -11,7 +11,7 @@ from functools import partial
 from typing import Any
 
 from pellucid.core.language import Text, text
-from pellucid.core.records import Finding
+from pellucid.core.records import Change, Finding
 from pellucid.diagnosis.controlled.batch_checks import RELATIVE
 from pellucid.diagnosis.controlled.trials import Effect, Trials
 from pellucid.diagnosis.dynamic.curves import metric_word, shown
@@ -264,6 +264,7 @@ def wrong_loss(trials: Trials) -> list[Finding]:
         ),
         text("see what the loss compares: for classes, one score for each class and the class's number, with cross_entropy"),
         where="loss",
+        change=Change(kind="loss", values={"name": "cross_entropy"}) if trials.classes else None,
         confidence=0.75,
         evidence={
             "first_loss": trials.first_loss, "loss": mine.loss, "train_score": mine.train_score, "constant": trials.constant,
