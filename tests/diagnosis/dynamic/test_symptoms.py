@@ -109,6 +109,23 @@ def test_memorising_with_the_best_weights_kept_is_told_from_harm_and_its_cost_is
     assert (soon_stopped.symptom, soon_stopped.level) == ("overfitting", "good")
 
 
+@pytest.mark.parametrize(
+    ("end", "level"), [(0.90, "fault"), (0.949, "advice"), (0.955, "advice"), (None, "fault")], ids=["falls", "stays", "rises", "unknown"]
+)
+def test_a_rise_of_the_loss_that_costs_no_score_is_an_advice(end: float | None, level: str) -> None:
+    losses = (0.50, 0.30, 0.20, 0.15, 0.15, 0.16, 0.18, 0.20, 0.22, 0.25)
+    curves = Curves(
+        primary="accuracy", train=Score(name="accuracy", value=(end or 0.95) + 0.005, samples=2000), trivial=0.5,
+        epochs=tuple(range(1, 11)),
+        test=Score(name="accuracy", value=end or 0.95, samples=2000), train_loss=tuple(0.5 - 0.045 * n for n in range(10)),
+        validation_loss=losses, validation_score=(0.7, 0.8, 0.9, 0.95, *[0.95] * 2, *[end] * 4) if end else (),
+    )  # fmt: skip
+    found = [finding for finding in verdict(curves) if finding.symptom == "overfitting"]
+    assert [finding.level for finding in found] == [level]
+    if level == "advice":
+        assert found[0].evidence["score_now"] == end
+
+
 @pytest.mark.parametrize("epochs", [1, 2])
 @pytest.mark.parametrize("accuracy", [0.7, 0.85])
 def test_one_or_two_epochs_are_too_short_to_judge_and_no_underfitting(epochs: int, accuracy: float) -> None:

@@ -70,6 +70,7 @@ class Curves(Record):
     train_loss: tuple[float, ...] = ()
     validation_loss: tuple[float, ...] = ()  # empty without a validation part
     validation_loss_stderr: tuple[float, ...] = ()  # standard error of that mean over the validation samples
+    validation_score: tuple[float, ...] = ()  # the primary metric on the validation part, where it was measured at each epoch
     learning_rate: tuple[float, ...] = ()
     kept_epoch: int | None = None  # whose weights were kept; None: those of the last epoch
     stopped: str = "epochs"  # "epochs", "patience", "until", "budget" or "interrupted"

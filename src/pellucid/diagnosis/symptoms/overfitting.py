@@ -13,7 +13,7 @@ from statistics import median
 from typing import Any
 
 from pellucid.core.language import Text, text
-from pellucid.core.records import Finding, Interval
+from pellucid.core.records import Finding, Interval, Score
 from pellucid.diagnosis.dynamic.curves import Curves, metric_word, part_word, shown
 from pellucid.diagnosis.dynamic.noise import difference_interval, probability_above, running_median, scatter
 from pellucid.diagnosis.registry import symptom
@@ -141,6 +141,30 @@ def validation_rise(curves: Curves) -> Rise | None:
     return Rise(curves.epochs[best], lowest, latest, train_then, train_now, kept, noise, probability_above(rise, MATERIAL * scale, noise))
 
 
+@dataclass(frozen=True)
+class Fall:
+    """The score on held-out samples at the minimum of their loss, and at the end."""
+
+    then: float
+    now: float
+    material: bool  # lower by more than chance, and by more than a share `MATERIAL` of what was learnt
+
+
+def score_after(curves: Curves, rise: Rise) -> Fall | None:
+    """What a rise of the loss cost in the score; None where scores were not measured at each epoch."""
+    scores = curves.validation_score
+    if len(scores) != len(curves.validation_loss):
+        return None
+    sign = 1.0 if curves.higher_is_better else -1.0
+    late = min(5, (len(scores) - 1 - curves.epochs.index(rise.best_epoch)) // 2 + 1)
+    then, now = scores[curves.epochs.index(rise.best_epoch)], median(scores[-late:])
+    samples = curves.held_out.samples if curves.held_out is not None else 0
+    chance = difference_interval(*(Score(name=curves.primary, value=value, samples=samples) for value in (then, now)))
+    learnt = abs(then - (curves.trivial or 0.0))
+    surely = chance is None or (chance.low > 0 if sign > 0 else chance.high < 0)
+    return Fall(then, now, surely and sign * (then - now) > MATERIAL * learnt)
+
+
 @symptom("overfitting")
 def overfitting(curves: Curves) -> list[Finding]:
     """A material gap, a rise whose damage was kept, or (as a good sign) a rise from which the best weights were saved."""
@@ -168,6 +192,25 @@ def overfitting(curves: Curves) -> list[Finding]:
         now=shown(rise.train_now),
     )
     more = _remedy(curves, rise)
+    fallen = score_after(curves, rise)
+    if not rise.harmless and fallen is not None and not fallen.material:
+        return [
+            Finding(
+                symptom="overfitting",
+                level="advice",
+                confidence=rise.confidence,
+                summary=text(
+                    "Overfitting of the loss only: {course}. The {metric} did not fall with it, {before} then and {now} now: the network "
+                    "grows surer than it should be, and its answers are no worse.",
+                    course=course,
+                    metric=metric_word(curves.primary),
+                    before=shown(fallen.then),
+                    now=shown(fallen.now, fallen.then),
+                ),
+                evidence={**evidence, "score_then": fallen.then, "score_now": fallen.now},
+                remedy=text("where probabilities matter: {more}", more=more),
+            )
+        ]
     if not rise.harmless:
         return [
             Finding(
