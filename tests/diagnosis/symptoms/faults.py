@@ -147,6 +147,27 @@ def rings(generator: torch.Generator) -> Batch:
 
 
 SIZES = torch.tensor([1e4, 1.0, 1e-3, 1.0, 1.0, 1e5, 1.0, 1.0])
+
+
+class OneCleared(Several):
+    """Of optimisers that step together, the first is cleared."""
+
+    def zero_grad(self) -> None:
+        self.parts[0].zero_grad()
+
+
+def one_cleared(model: Any) -> OneCleared:
+    return OneCleared(torch.optim.SGD(model[0].parameters(), 0.05), torch.optim.SGD(model[2:].parameters(), 0.05))
+
+
+def filled(value: float) -> Any:
+    def change(module: nn.Module) -> None:
+        for parameter in module.parameters(recurse=False):
+            parameter.fill_(value)
+
+    return change
+
+
 DEEP = replace(TABLE, network=mlp(10, *[32] * 8, 3, activation=nn.Sigmoid), epochs=25)
 DROPOUT = replace(TABLE, network=mlp(10, 48, 48, 3, dropout=0.4), evaluate=evaluated)
 
@@ -230,6 +251,7 @@ FAULTY: dict[str, dict[str, Program]] = {  # symptom -> programs that have it
     "missing_zero_grad": {
         "never cleared": replace(TABLE, step=never_cleared),
         "never cleared, Adam": replace(TABLE, step=never_cleared, optimizer=adam()),
+        "one of two optimizers never cleared": replace(TABLE, optimizer=one_cleared, where="zero_grad"),
         "never cleared, cnn": replace(IMAGES, step=never_cleared),
     },
     "flipped_gradient": {
@@ -277,6 +299,17 @@ FAULTY: dict[str, dict[str, Program]] = {  # symptom -> programs that have it
     },
     "watched_wrong_output_activation": {
         "sigmoid before a loss of logits": replace(BINARY, network=mlp(10, 32, 1, last=nn.Sigmoid), where="loss"),
+        "relu on the scores": replace(TABLE, network=mlp(10, 32, 3, last=nn.ReLU), where="loss"),
+        "tanh on the scores": replace(TABLE, network=mlp(10, 32, 3, last=nn.Tanh), where="loss"),
+        "relu on values around 0": replace(VALUES, network=mlp(8, 32, 1, last=nn.ReLU), loss=F.mse_loss, where="output"),
+    },
+    "watched_softmax_wrong_axis": {
+        "log_softmax over the batch": replace(TABLE, network=mlp(10, 32, 3, last=partial(nn.LogSoftmax, 0)), loss=F.nll_loss, where="loss"),
+    },
+    "watched_bad_init": {
+        "all weights 0": replace(TABLE, network=initialised(mlp(10, 32, 3), filled(0.0)), where="0"),
+        "all weights equal": replace(TABLE, network=initialised(mlp(10, 32, 3), filled(0.1)), where="0"),
+        "all weights 0, tanh": replace(TABLE, network=initialised(mlp(10, 32, 16, 3, activation=nn.Tanh), filled(0.0)), where="0"),
     },
     "watched_overfitting": {
         "more parameters than samples": replace(TABLE, data=table(100, 20, 2, flipped=0.4), network=mlp(20, 128, 128, 2),

@@ -92,6 +92,7 @@ class ParameterSeries(Record):
     ratio: Column = ()  # update / weight
     gradient_zeros: Column = ()  # share of the gradient's entries that are exactly 0
     nonfinite: Column = ()  # share of weights and gradient entries that are NaN or infinite
+    alike: Column = ()  # largest difference between the units' weights over the largest weight: 0 where all are one; early looks only
     missing: int = 0  # looks at which .grad was None although the parameter is trainable
     changed: bool | None = None  # has it changed since watching began? None: too early to say
 
@@ -152,6 +153,8 @@ class LossFacts(Record):
     normalised: str | None = (
         None  # "softmax", "log_softmax" or "sigmoid" where the model's outputs already passed it before a loss that applies it itself
     )
+    bounded: str | None = None  # "relu", "sigmoid" or "tanh" where what the loss compares comes right out of one
+    axis: int | None = None  # along which a softmax gave the probabilities of nll_loss, where that is not the classes' axis
     broadcast: tuple[tuple[int, ...], tuple[int, ...]] | None = (
         None  # shapes (smaller, result) where a loss term was spread over another: (32, 1) - (32,)
     )
@@ -175,6 +178,7 @@ class TargetFacts(Record):
     std: float | None = None
     low: float | None = None
     high: float | None = None
+    beyond: Mapping[str, float] = field(default_factory=_mapping)  # "relu", "sigmoid", "tanh" -> mean square of what is out of its reach
     neighbours: int = 0  # pairs of successive samples within the batches that were looked at
     equal_neighbours: int = 0  # of which with the same class
     expected_equal: float | None = None  # of which expected if the order were random, given all classes seen
@@ -221,6 +225,7 @@ class GradientFacts(Record):
     others_stepped: bool = False  # meanwhile optimizers made steps that hold none of this model's parameters
     intervals: int = 0  # stretches from one update to the next that were checked for cleared gradients
     uncleared: int = 0  # of which the gradient of the step before was never cleared, so that the update used it again
+    uncleared_at: str | None = None  # a parameter of the optimizer of which that holds, where there are several
     noise_scale: float | None = None  # B_simple = tr(S) / |G|^2, in samples; None: not enough pairs, or lost in noise
     noise_scale_steps: tuple[int, ...] = ()
     noise_scale_values: Column = ()  # the running estimate

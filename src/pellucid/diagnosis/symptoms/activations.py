@@ -10,6 +10,7 @@ from pellucid.core.records import Finding
 from pellucid.diagnosis.dynamic.course import course_of, latest, numbers
 from pellucid.diagnosis.dynamic.observations import LayerSeries, Observations
 from pellucid.diagnosis.registry import symptom
+from pellucid.diagnosis.symptoms.gradients import matrices
 
 LEAST_STEPS = 20  # updates
 LOOKS = 3  # in a row, before something is called lasting
@@ -17,6 +18,7 @@ SILENT_SAMPLES = 100  # a unit that answers to 5 % of all inputs is silent for s
 DEAD_ADVICE, DEAD_FAULT = 0.5, 0.9  # share of a layer's units
 SEVERAL = 8  # units, before half of them is more than chance in how they began
 SATURATED = 0.8  # share of entries within 1 % of a bound
+ALIKE = 1e-4  # difference between units over the largest weight: rounding, where all of them get the same gradient
 SAME = 1e-4  # deviation across samples over the size of the output
 
 
@@ -126,6 +128,50 @@ def saturation(seen: Observations) -> list[Finding]:
 def _gives_the_output(seen: Observations, layer: LayerSeries) -> bool:
     """Whether this layer's result is the model's output."""
     return layer.path == "" or layer is next((one for one in reversed(seen.layers) if one.path and one.side == "output"), None)
+
+
+@symptom("watched_bad_init", reads=Observations)
+def watched_bad_init(seen: Observations) -> list[Finding]:
+    """All units of a hidden layer have the same weights and keep them: they began alike, and get the same gradients or none.
+
+    The last layer may begin with zeros: its units have targets of their own. So may a branch of a residual sum: its units differ after the
+    first update, therefore that look is left out.
+
+    Source: I. Goodfellow, Y. Bengio and A. Courville, Deep Learning, 2016, section 8.4 ("break symmetry").
+    """
+    layers = matrices(seen)
+    rates = [rate for rates in seen.learning_rates for rate in rates]
+    alike = [layer for layer in layers[:-1] if len(later := numbers(layer.alike[1:])) >= 2 and max(later) <= ALIKE]
+    moving = [layer for layer in layers if layer.changed]
+    if not alike or not any(rates or [1.0]) or (not moving and not _all_still(seen)):
+        return []
+    layer = alike[0]
+    return [
+        Finding(
+            symptom="bad_init",
+            cause="bad_init",
+            level="fault",
+            confidence=0.95,
+            where=layer.layer or layer.name,
+            summary=text(
+                "All units of {layer} have the same weights, and still have after {steps} steps: they get the same gradient, or none, and "
+                "stay one unit.",
+                layer=layer.name,
+                steps=seen.steps,
+            ),
+            evidence={
+                "deviation_across_units": max(numbers(layer.alike[1:])),
+                "layers": [one.name for one in alike],
+                "expected": {"deviation_across_units": f"> {ALIKE:g}"},
+            },
+            remedy=text("draw the first weights at random: torch.nn.init.kaiming_normal_ or xavier_normal_; biases may be 0"),
+        )
+    ]
+
+
+def _all_still(seen: Observations) -> bool:
+    """Whether gradients are 0 everywhere but in biases, as where all weights are 0."""
+    return not any(any(numbers(layer.gradient)) for layer in matrices(seen))
 
 
 def place_of(layer: LayerSeries) -> str:

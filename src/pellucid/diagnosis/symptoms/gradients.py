@@ -7,7 +7,7 @@ from statistics import median
 
 from pellucid.core.language import text
 from pellucid.core.records import Finding
-from pellucid.diagnosis.dynamic.course import course_of, entry, numbers
+from pellucid.diagnosis.dynamic.course import JUDGED_STEPS, course_of, entry, numbers
 from pellucid.diagnosis.dynamic.observations import Observations, ParameterSeries
 from pellucid.diagnosis.registry import symptom
 
@@ -44,15 +44,21 @@ def backward_ratio(seen: Observations) -> float | None:
     layers = matrices(seen)
     if len(layers) < LAYERS:
         return None
-    last, ratios = layers[-1], list[float]()
-    for place in range(1, len(seen.looks)):
+    ratios = ratios_by_look(seen)[1:]
+    return median(ratios) if ratios else None
+
+
+def ratios_by_look(seen: Observations) -> list[float]:
+    """That ratio, look by look."""
+    last, ratios = matrices(seen)[-1], list[float]()
+    for place in range(len(seen.looks)):
         per_weight = [
             value / math.sqrt(layer.elements) for layer in first_layers(seen) if (value := entry(layer.gradient, place)) is not None
         ]
         below = entry(last.gradient, place)
         if per_weight and below:
             ratios.append(max(per_weight) / (below / math.sqrt(last.elements)))
-    return median(ratios) if ratios else None
+    return ratios
 
 
 def first_layers(seen: Observations) -> list[ParameterSeries]:
@@ -94,6 +100,8 @@ def vanishing_gradient(seen: Observations) -> list[Finding]:
     if ratio is None or ratio > FADED or ratio == 0.0:  # exactly 0: nothing comes back at all, which is another symptom
         return []
     layers, course = matrices(seen), course_of(seen)
+    if seen.steps < JUDGED_STEPS and max(ratios_by_look(seen)[:2]) > FADED:
+        return []  # it was there at first, and faded with the first steps: their size is judged when it can be
     learns = course is not None and course.fell() and course.learnt > 0.1
     return [
         Finding(

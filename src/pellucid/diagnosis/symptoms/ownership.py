@@ -10,6 +10,7 @@ from pellucid.core.records import Finding
 from pellucid.diagnosis.dynamic.course import middle, numbers
 from pellucid.diagnosis.dynamic.observations import Observations, ParameterSeries
 from pellucid.diagnosis.registry import symptom
+from pellucid.diagnosis.symptoms.step_size import SMALL_STEP
 
 LEAST_STEPS = 10  # updates before weights that have not changed are called frozen: a warm-up may begin at 0
 LEAST_LOOKS = 3
@@ -139,13 +140,26 @@ def _without_step(seen: Observations) -> list[Finding]:
 
 def _frozen_in_optimizer(seen: Observations, frozen: Sequence[ParameterSeries]) -> list[Finding]:
     largest = max((middle(weight.gradient) / max(weight.elements, 1) ** 0.5 for weight in seen.weights), default=0.0)
+    after_backward = numbers(seen.gradients.raw_norm)
+    whole = len(frozen) == sum(weight.trainable and weight.owners > 0 for weight in seen.weights)
+    if whole and any(after_backward) and not any(any(numbers(weight.gradient)) for weight in frozen):
+        return [_cleared_too_early(frozen)]
     detached = [weight for weight in frozen if not numbers(weight.gradient)]
     zero = _whole_layers(seen, [weight for weight in frozen if numbers(weight.gradient) and not any(numbers(weight.gradient))])
     idle = [
         weight for weight in frozen
         if weight not in detached and weight not in zero and middle(weight.gradient) / max(weight.elements, 1) ** 0.5 > ROUNDING * largest
     ]  # fmt: skip
-    return [*_without_gradient(seen, detached), *_with_zero_gradient(seen, zero, frozen), *_not_moved(seen, idle)]
+    return [*_without_gradient(seen, detached), *_with_zero_gradient(seen, zero), *_not_moved(seen, idle)]
+
+
+def _cleared_too_early(weights: Sequence[ParameterSeries]) -> Finding:
+    """Gradients are there after the backward pass, and none, or zeros, when the optimizer makes its step."""
+    return _frozen(
+        weights, "cleared_too_early", "fault", 0.97,
+        text("The gradient is cleared between backward() and step(): every update is made without it."),
+        text("call optimizer.zero_grad() before loss.backward(), not after it"),
+    )  # fmt: skip
 
 
 def _without_gradient(seen: Observations, weights: Sequence[ParameterSeries]) -> list[Finding]:
@@ -180,16 +194,9 @@ def _whole_layers(seen: Observations, weights: Sequence[ParameterSeries]) -> lis
     return [weight for weight in weights if weight.layer not in alive]
 
 
-def _with_zero_gradient(seen: Observations, weights: Sequence[ParameterSeries], frozen: Sequence[ParameterSeries]) -> list[Finding]:
+def _with_zero_gradient(seen: Observations, weights: Sequence[ParameterSeries]) -> list[Finding]:
     if not weights:
         return []
-    before_step, after_backward = numbers(seen.gradients.norm), numbers(seen.gradients.raw_norm)
-    if len(weights) == len(frozen) and before_step and not any(before_step) and any(after_backward):
-        return [_frozen(
-            weights, "cleared_too_early", "fault", 0.97,
-            text("The gradient is cleared between backward() and step(): every update is made with zeros."),
-            text("call optimizer.zero_grad() before loss.backward(), not after it"),
-        )]  # fmt: skip
     return [_frozen(
         weights, "zero_gradient", "fault", 0.85,
         text("The gradient of {names} is exactly 0 at all of {looks} looks, so that they never change.", names=_names(weights),
@@ -199,9 +206,10 @@ def _with_zero_gradient(seen: Observations, weights: Sequence[ParameterSeries], 
 
 
 def _not_moved(seen: Observations, weights: Sequence[ParameterSeries]) -> list[Finding]:
-    if not weights:
-        return []
     rates = [rate for rates in seen.learning_rates for rate in rates]
+    moved = [ratio for weight in seen.weights if weight.changed for ratio in numbers(weight.ratio)]
+    if not weights or (moved and any(rates) and max(moved) < SMALL_STEP):
+        return []  # all move so little that some do not at all: the rate is too low
     if rates and not any(rates):
         said, remedy = text("The learning rate is 0 in all {steps} steps.", steps=seen.steps), text("set a learning rate above 0")
     else:

@@ -55,13 +55,23 @@ def missing_zero_grad(seen: Observations) -> list[Finding]:
             confidence=0.97,
             where="optimizer.zero_grad()",
             summary=text(
+                "The gradient of {name} is never cleared, though those of another optimizer are: in {uncleared} of {intervals} stretches "
+                "between two steps of its own it was still there and was added to.",
+                name=facts.uncleared_at,
+                uncleared=facts.uncleared,
+                intervals=facts.intervals,
+            )
+            if facts.uncleared_at
+            else text(
                 "Gradients are never cleared: in {uncleared} of {intervals} stretches between two updates the gradient of the step before "
                 "was still there and was added to, so that every update repeats all earlier ones.",
                 uncleared=facts.uncleared,
                 intervals=facts.intervals,
             ),
             evidence={"uncleared": facts.uncleared, "intervals": facts.intervals, "expected": {"uncleared": "0"}},
-            remedy=text("call optimizer.zero_grad() before loss.backward() in every step (once per update where batches are accumulated)"),
+            remedy=text("call zero_grad() of every optimizer, or model.zero_grad(), before loss.backward()")
+            if facts.uncleared_at
+            else text("call optimizer.zero_grad() before loss.backward() in every step (once per update where batches are accumulated)"),
         )
     ]
 

@@ -6,10 +6,13 @@ import math
 
 from pellucid.core.language import text
 from pellucid.core.records import Finding
-from pellucid.diagnosis.dynamic.course import numbers
+from pellucid.diagnosis.dynamic.course import LEAST_TARGETS, numbers
 from pellucid.diagnosis.dynamic.observations import Observations
 from pellucid.diagnosis.registry import symptom
 
+FLOOR = 0.1  # least loss that bounded scores allow, over the loss of knowing nothing
+UNREACHABLE = 0.05  # share of the targets' variance: a few outliers beyond a sigmoid's 1 are no mistake
+WIDTH = {"sigmoid": 1.0, "tanh": 2.0}
 ROUNDING = 0.05  # below 0 by which a loss of log-probabilities may come out in bfloat16, whose steps are 1/256 of a number
 
 
@@ -45,11 +48,123 @@ def watched_double_softmax(seen: Observations) -> list[Finding]:
     ]
 
 
+@symptom("watched_softmax_wrong_axis", reads=Observations)
+def watched_softmax_wrong_axis(seen: Observations) -> list[Finding]:
+    """What nll_loss gets was made by a softmax that does not run over the classes: a sample's probabilities do not sum to 1."""
+    axis, shape = seen.loss.axis, seen.loss.output_shape
+    if axis is None or not shape:
+        return []
+    return [
+        Finding(
+            symptom="softmax_wrong_axis",
+            cause="softmax_wrong_axis",
+            level="fault",
+            confidence=0.95,
+            where="loss",
+            summary=text(
+                "The softmax before the loss runs along axis {axis} of {shape}, and the classes lie along axis 1: it shares its 1 among "
+                "samples instead of classes.",
+                axis=axis,
+                shape=str(tuple(shape)),
+            ),
+            evidence={"axis": axis, "shape": list(shape), "expected": {"axis": "1"}},
+            remedy=text("let it run over the classes: dim=1; or give raw scores to cross_entropy, which does so itself"),
+        )
+    ]
+
+
 @symptom("watched_wrong_output_activation", reads=Observations)
 def watched_wrong_output_activation(seen: Observations) -> list[Finding]:
-    """Binary cross-entropy with logits gets the result of a sigmoid, in [0, 1]: a target of 0 costs at least ln 2, one of 1 ln(1 + 1/e)."""
-    if seen.loss.kind != "binary_cross_entropy_with_logits" or seen.loss.normalised != "sigmoid":
+    """What the loss compares comes right out of an activation that keeps it from the values that the loss asks for."""
+    if seen.loss.kind == "binary_cross_entropy_with_logits" and seen.loss.normalised == "sigmoid":
+        return sigmoid_twice()
+    if seen.loss.bounded is None or seen.several_models:
         return []
+    return scores_bounded(seen, seen.loss.bounded) or targets_out_of_reach(seen, seen.loss.bounded)
+
+
+def scores_bounded(seen: Observations, activation: str) -> list[Finding]:
+    """Scores within bounds, to which the loss applies its own softmax or sigmoid: it cannot become sure.
+
+    Scores within a width w cost at least ln(1 + (K - 1) exp(-w)) for K classes; of two, a score that is never below 0 costs ln 2 where
+    the target is 0. A ReLU lets scores become large, but a class whose score is below 0 gets no gradient.
+    """
+    shape = seen.loss.output_shape or ()
+    if seen.loss.kind == "binary_cross_entropy_with_logits":
+        classes, own = 2, "sigmoid"
+        least = 0.0 if activation != "tanh" else math.log1p(math.exp(-1))
+    elif seen.loss.kind == "cross_entropy" and len(shape) > 1 and shape[1] > 1:
+        classes, own = shape[1], "softmax"
+        least = 0.0 if activation == "relu" else math.log1p((classes - 1) * math.exp(-WIDTH[activation]))
+    else:
+        return []
+    if activation != "relu" and least < FLOOR * math.log(classes):
+        return []
+    return [
+        Finding(
+            symptom="wrong_output_activation",
+            cause="wrong_output_activation",
+            level="fault",
+            confidence=0.9 if least else 0.8,
+            where="loss",
+            summary=text(
+                "The loss applies its own {own}, but the scores it gets went through {activation} before: it cannot fall below "
+                "{least:.3g}, and knowing nothing costs {unknowing:.3g}.",
+                own=own,
+                activation=activation,
+                least=least,
+                unknowing=math.log(classes),
+            )
+            if least
+            else text(
+                "The loss applies its own {own}, but the scores it gets went through {activation} before: none is below 0, and where one "
+                "should be, it gets no gradient.",
+                own=own,
+                activation=activation,
+            ),
+            evidence={"activation": activation, "least_loss": least, "classes": classes, "expected": {"activation": "None"}},
+            remedy=text("leave {activation} out: the loss applies its own {own} to raw scores", activation=activation, own=own),
+        )
+    ]
+
+
+def targets_out_of_reach(seen: Observations, activation: str) -> list[Finding]:
+    """Targets of a squared loss where the activation never gets: the share of their variance that no weights can explain."""
+    facts = seen.targets
+    if seen.loss.kind != "mse_loss" or facts.seen != "values" or facts.samples < LEAST_TARGETS or not facts.std:
+        return []
+    lost = facts.beyond.get(activation, 0.0) / facts.std**2
+    if lost < UNREACHABLE:
+        return []
+    return [
+        Finding(
+            symptom="wrong_output_activation",
+            cause="wrong_output_activation",
+            level="fault",
+            confidence=0.95,
+            where="output",
+            summary=text(
+                "The output cannot reach its targets: it comes right out of {activation}, and the targets go from {low:.3g} to {high:.3g}. "
+                "What lies out of reach is {share:.3g} of their variance.",
+                activation=activation,
+                low=facts.low,
+                high=facts.high,
+                share=lost,
+            ),
+            evidence={
+                "activation": activation,
+                "target_low": facts.low,
+                "target_high": facts.high,
+                "unreachable_variance": lost,
+                "expected": {"unreachable_variance": f"< {UNREACHABLE}"},
+            },
+            remedy=text("leave {activation} out of the last layer, or scale the targets into its range", activation=activation),
+        )
+    ]
+
+
+def sigmoid_twice() -> list[Finding]:
+    """Binary cross-entropy with logits gets the result of a sigmoid, in [0, 1]: a target of 0 costs at least ln 2, one of 1 ln(1 + 1/e)."""
     negative, positive = math.log(2), math.log1p(1 / math.e)
     return [
         Finding(

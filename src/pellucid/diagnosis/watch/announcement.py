@@ -12,11 +12,12 @@ import torch
 from pellucid.core.language import text
 from pellucid.core.records import Finding
 from pellucid.diagnosis.causes import examine
+from pellucid.diagnosis.watch.sampling import EARLY
 
 if TYPE_CHECKING:
     from pellucid.diagnosis.watch.recorder import Recorder
 
-INTERVAL = 5.0  # seconds between announcements
+INTERVAL = 5.0  # seconds between announcements, after the first looks
 MOST = 24  # findings announced by one watcher
 
 
@@ -32,7 +33,7 @@ class Announcer:
         if _not_first_process() or len(self._said) >= MOST:
             return
         now = time.perf_counter()
-        if now < self._next and not recorder.closed:
+        if now < self._next and recorder.step > EARLY and not recorder.closed:
             return
         new = [finding for finding in examine(recorder.observations()) if finding.level != "good" and self._key(finding) not in self._said]
         for finding in new[: MOST - len(self._said)]:

@@ -15,6 +15,7 @@ from pellucid.diagnosis.dynamic.observations import BatchFacts
 
 WHOLE = 256  # bytes up to which a batch is read whole
 PIECE = 128  # bytes read of a larger one
+REACH = {"relu": (0.0, math.inf), "sigmoid": (0.0, 1.0), "tanh": (-1.0, 1.0)}
 KEPT = 8192  # fingerprints whose step is remembered
 
 
@@ -143,6 +144,7 @@ class Targets:
         self.classes: Counter[int] = Counter()
         self.sum = self.squares = 0.0
         self.low, self.high = math.inf, -math.inf
+        self.beyond = dict.fromkeys(REACH, 0.0)
 
     def add(self, kind: str, values: list[float], successive: bool) -> None:
         """The (flattened) targets of one batch; `successive` where one target stands for one sample."""
@@ -169,6 +171,8 @@ class Targets:
         else:
             self.sum += sum(values)
             self.squares += sum(value * value for value in values)
+            for name, (low, high) in REACH.items():
+                self.beyond[name] += sum((value - min(max(value, low), high)) ** 2 for value in values)
 
     def facts(self) -> dict[str, Any]:
         """The fields of TargetFacts."""
@@ -177,7 +181,8 @@ class Targets:
         known: dict[str, Any] = {"seen": self.seen, "batches": self.batches, "samples": self.samples, "low": self.low, "high": self.high}
         if self.seen == "values":
             mean = self.sum / self.samples
-            return {**known, "mean": mean, "std": math.sqrt(max(self.squares / self.samples - mean * mean, 0.0))}
+            spread = math.sqrt(max(self.squares / self.samples - mean * mean, 0.0))
+            return {**known, "mean": mean, "std": spread, "beyond": {name: total / self.samples for name, total in self.beyond.items()}}
         counted = sum(self.classes.values())
         same = sum(count * (count - 1) for count in self.classes.values()) / (counted * (counted - 1)) if counted > 1 else 0.0
         return {

@@ -12,8 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from pellucid.diagnosis.watch.attachment import Hook, traced, transformed
+from pellucid.diagnosis.watch.sampling import EARLY
 from pellucid.diagnosis.watch.static_look import StaticLook
-from pellucid.diagnosis.watch.statistics import Bounds, Readings, activation, norms, sample_of, thinned, units_shown, zeros
+from pellucid.diagnosis.watch.statistics import Bounds, Readings, activation, alike, norms, sample_of, thinned, units_shown, zeros
 
 clock = time.perf_counter
 LAYERS = 120  # hooked at most
@@ -219,6 +220,14 @@ class Look:
                 if name not in self.before and parameter.device.type != "meta":
                     self.before[name] = sample_of(parameter).clone()
                     self.parameters[name] = parameter
+                    if (
+                        self.step < EARLY
+                        and parameter.dim() > 1
+                        and parameter.shape[0] > 1
+                        and parameter.numel()
+                        and not parameter.is_complex()
+                    ):
+                        self.readings.add(("alike", name), alike(parameter))
 
     def read_gradients(self, named: Mapping[str, Tensor], held: Collection[str] | None = None) -> None:
         """Measure .grad of these parameters, as the optimizer is about to use it.
@@ -243,6 +252,7 @@ class Look:
 
     def forget_gradients(self) -> None:
         """They will be read again, later in this window."""
+        self.readings.forget(lambda key: isinstance(key, tuple) and key[0] in ("g", "0"))
         self.read.clear()
         self.counted.clear()
         self.missing.clear()

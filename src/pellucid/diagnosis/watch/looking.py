@@ -124,7 +124,7 @@ def finish(recorder: Recorder) -> None:
         recorder.pair = look.step, look.pair(), look.samples or 0
     recorder.sampling.own += look.hooks
     recorder.sampling.looked(look.step, look.cost + look.hooks + clock() - start)
-    if recorder.when_judged is not None and (look.alarm or recorder.sampling.may_judge(recorder.rows.made)):
+    if recorder.when_judged is not None and (look.alarm or recorder.sampling.may_judge(look.step, recorder.rows.made)):
         start = clock()
         recorder.when_judged(recorder)
         recorder.sampling.judged(clock() - start)

@@ -40,6 +40,7 @@ RESHAPING = {
 SUM = 2  # PyTorch's number for reduction="sum"; 1 is the mean, 0 neither
 STEEP = {"Sqrt", "Rsqrt", "Pow", "Acos", "Asin", "Hypot", "Xlogy"}  # an infinite derivative of a finite result
 SQUASHING = {"Softmax": "softmax", "LogSoftmax": "log_softmax", "Sigmoid": "sigmoid"}
+BOUNDING = {"Relu": "relu", "Sigmoid": "sigmoid", "Tanh": "tanh"}  # what keeps outputs within bounds
 APPLIES_ITSELF = {"cross_entropy": {"softmax", "log_softmax"}, "binary_cross_entropy_with_logits": {"sigmoid"}}
 
 
@@ -56,6 +57,8 @@ class LossGraph:
     scaled: bool = False  # a tensor multiplies the loss at the top, as a gradient scaler does: another one at every step
     broadcast: tuple[tuple[int, ...], tuple[int, ...]] | None = None
     normalised: str | None = None
+    bounded: str | None = None  # "relu", "sigmoid" or "tanh" where what the loss compares comes right out of one
+    axis: int | None = None  # along which a softmax gave the probabilities of nll_loss, where that is not the classes' axis
     target: Tensor | None = None
     targets: str | None = None  # "classes" or "values"
     output_shape: tuple[int, ...] | None = None
@@ -96,9 +99,10 @@ def read(loss: Tensor, outputs: Collection[Any] = ()) -> LossGraph:
     top = loss.grad_fn
     if top is None:
         return graph
-    if len(outputs) > 1:
-        outputs = [output for output in outputs if output is not top]  # a model may give its loss beside what it compares
-    node = top if top in outputs else _factors(top, graph)
+    node = _factors(top, graph, outputs)
+    if node in outputs and shape_of(node) == ():  # the model gives its loss, alone or beside what it compares
+        outputs = [output for output in outputs if output is not node]
+        node = _factors(node, graph, outputs)
     names: list[str] = []
     waiting, seen = [node], {id(node)}
     graph._seen.append(node)  # ids are those of living objects only
@@ -128,11 +132,11 @@ def read(loss: Tensor, outputs: Collection[Any] = ()) -> LossGraph:
     return graph
 
 
-def _factors(node: Any, graph: LossGraph) -> Any:
-    """Pass over what multiplies the whole loss at its top: a scaler's scale, 1 / accumulation, a sign."""
+def _factors(node: Any, graph: LossGraph, outputs: Collection[Any]) -> Any:
+    """Pass over what multiplies the whole loss at its top: a scaler's scale, 1 / accumulation, a sign. Ends at an output of the model."""
     for depth in range(8):
         name, parents = name_of(node), before(node)
-        if len(parents) != 1:
+        if len(parents) != 1 or node in outputs:
             break
         if name == "Neg":
             graph.negated = not graph.negated
@@ -175,11 +179,14 @@ def _recognise(node: Any, graph: LossGraph, outputs: Collection[Any]) -> None:
         target = _saved(node, "target")
         graph.summed = _saved(node, "reduction") == SUM
         above = _behind_reshaping(node, outputs)
+        _wrong_axis(node, kind, graph)
         if kind == "nll_loss" and above is not None and name_of(above) == "LogSoftmax" and above not in outputs:
             kind = "cross_entropy"
             _already_normalised(above, kind, graph, outputs)
         elif kind in APPLIES_ITSELF:
             _already_normalised(node, kind, graph, outputs)
+        elif kind == "mse_loss":
+            graph.bounded = _bounded(node)
         graph.kind, graph.target, graph.targets = kind, target, "classes" if kind in CLASSES | {"cross_entropy"} else "values"
         own = _saved(node, "self")
         graph.output_shape = None if own is None else tuple(own.shape)
@@ -188,7 +195,7 @@ def _recognise(node: Any, graph: LossGraph, outputs: Collection[Any]) -> None:
 
 
 def _by_hand(node: Any, graph: LossGraph, outputs: Collection[Any]) -> None:
-    """mean((y - t)**2), mean(|y - t|), and cross-entropy against probabilities, which leave the nodes of their arithmetic."""
+    """Losses that are written out, which leave the nodes of their arithmetic: of squares and absolute values, and of logarithms."""
     parents = before(node)
     if len(parents) != 1 or parents[0] in outputs:
         return
@@ -198,23 +205,93 @@ def _by_hand(node: Any, graph: LossGraph, outputs: Collection[Any]) -> None:
     squared = (name == "Pow" and _saved(parent, "exponent") == 2) or (name == "Mul" and len(above) == 2 and above[0] is above[1])
     if difference and squared:
         graph.kind = "mse_loss"
+        graph.bounded = _bounded(above[0])
     elif difference and name == "Abs":
         graph.kind = "l1_loss"
-    elif name == "Mul" and len(above) == 1 and name_of(above[0]) == "LogSoftmax" and name_of(node) == "Sum":
-        graph.kind = "cross_entropy"
-        graph.target, graph.targets = _other(parent), "values"
-        _already_normalised(above[0], graph.kind, graph, outputs)
+    elif name == "Where" and len(above) == 2 and {"Abs", "Pow", "Sub"} <= {name_of(one) for one in _nodes(parent, outputs)[:12]}:
+        graph.kind = "huber_loss"  # half a square near 0, a line beyond
+    else:
+        _logarithms_by_hand(node, graph, outputs)
     if graph.kind is not None:
         graph.several += 1
-        graph.output_shape = shape_of(above[0])
+        graph.output_shape = graph.output_shape or shape_of(above[0])
+
+
+def _logarithms_by_hand(node: Any, graph: LossGraph, outputs: Collection[Any]) -> None:
+    """Minus a mean of log-probabilities, weighted by targets or picked by labels; without the minus sign it is no loss that is known."""
+    minus, parent = _minus_before(node, graph), before(node)[0]
+    while len(before(parent)) == 1 and parent not in outputs and (name_of(parent) == "Neg" or name_of(parent) in RESHAPING - {"Index"}):
+        minus = None if minus is None else minus != (name_of(parent) == "Neg")
+        parent = before(parent)[0]
+    name, above = name_of(parent), before(parent)
+    if parent in outputs or not above:
+        return
+    products = above if name in ("Add", "Sub") and len(above) == 2 else [parent]
+    weighed = [before(one)[0] for one in products if name_of(one) == "Mul" and len(before(one)) == 1]
+    kind, target, targets = None, None, None
+    if len(products) == 2 == len(weighed) and all(name_of(one) == "Log" for one in weighed):
+        kind = "binary_cross_entropy"
+    elif name_of(node) == "Sum" and len(weighed) == 1 and (name_of(weighed[0]) == "LogSoftmax" or _of_probabilities(weighed[0])):
+        kind = "cross_entropy" if name_of(weighed[0]) == "LogSoftmax" else "nll_loss"
+        above, target, targets = weighed, _other(parent), "values"
+    elif name in ("Gather", "Index") and name_of(above[0]) == "LogSoftmax":
+        kind = "cross_entropy"
+        target, targets = (_saved(parent, "index"), "classes") if name == "Gather" else (None, None)
+    if kind is None or (name in ("Gather", "Index") and minus is False):  # a likelihood of what was done, as a policy's, may be lowered
+        return
+    graph.kind, graph.target, graph.targets, graph.output_shape = kind, target, targets, shape_of(above[0])
+    graph.negated = minus is False  # here a minus sign belongs to the loss
+    if kind == "cross_entropy":
+        _already_normalised(above[0], kind, graph, outputs)
+
+
+def _minus_before(node: Any, graph: LossGraph) -> bool | None:
+    """Whether an odd number of minus signs stands between the top and this node; None where it is one of several terms."""
+    minus, above = graph.negated, graph._seen[0]
+    while above is not node:
+        parents = before(above)
+        if len(parents) != 1:
+            return None
+        minus, above = minus != (name_of(above) == "Neg"), parents[0]
+    return minus
+
+
+def _of_probabilities(node: Any) -> bool:
+    """Whether this is the logarithm of a softmax, or of anything that was divided by its sum, kept away from 0 or not."""
+    if name_of(node) != "Log":
+        return False
+    above = before(node)
+    while len(above) == 1 and name_of(above[0]) in ("Add", "Clamp", "ClampMin"):
+        above = before(above[0])
+    return bool(above) and name_of(above[0]) in ("Softmax", "Div")
 
 
 def _already_normalised(node: Any, kind: str, graph: LossGraph, outputs: Collection[Any]) -> None:
-    """Whether the loss normalises what was normalised before."""
+    """Whether the loss normalises what was normalised, or bounded, before."""
     above = _behind_reshaping(node, ())
     squashed = None if above is None else SQUASHING.get(name_of(above))
     if squashed in APPLIES_ITSELF[kind]:
         graph.normalised = squashed
+    graph.bounded = _bounded(node)
+
+
+def _bounded(node: Any) -> str | None:
+    above = _behind_reshaping(node, ())
+    return None if above is None else BOUNDING.get(name_of(above))
+
+
+def _wrong_axis(node: Any, kind: str, graph: LossGraph) -> None:
+    """A softmax, or its logarithm, right before nll_loss that does not run over the classes."""
+    above = before(node)[0] if kind == "nll_loss" and before(node) else None
+    while above is not None and name_of(above) in ("Log", "Add", "Clamp", "ClampMin") and len(before(above)) == 1:
+        above = before(above)[0]
+    shape = None if above is None else shape_of(above)
+    if above is None or shape is None or len(shape) < 2 or name_of(above) not in ("Softmax", "LogSoftmax"):
+        return
+    axis = _saved(above, "dim")
+    if isinstance(axis, int):
+        axis = axis - 2**64 if axis >= 2**63 else axis  # kept as a number without sign
+        graph.axis = axis % len(shape) if axis % len(shape) != 1 else None
 
 
 def _behind_reshaping(node: Any, outputs: Collection[Any]) -> Any:

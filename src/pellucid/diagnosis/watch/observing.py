@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 NAMES = 64  # in a list of parameters
 LAYER_COLUMNS = (*Activation._fields, "gradient")
-WEIGHT_COLUMNS = ("weight", "gradient", "update", "ratio", "gradient_zeros", "nonfinite")
+WEIGHT_COLUMNS = ("weight", "gradient", "update", "ratio", "gradient_zeros", "nonfinite", "alike")
 
 
 class Memory:
@@ -135,7 +135,7 @@ def _weight(recorder: Recorder, look: looks.Look, name: str, found: dict[Any, li
         elif name in look.counted or name in look.missing or not recorder.ownership.owned(name):  # else another optimizer had its turn
             recorder.memory.still[name] = recorder.memory.still.get(name, 0) + 1
     ratio = update / weight if update is not None and weight else None
-    return weight, gradient, update, ratio, found.get(("0", name), [None])[0], broken
+    return weight, gradient, update, ratio, found.get(("0", name), [None])[0], broken, found.get(("alike", name), [None])[0]
 
 
 def _rate(recorder: Recorder) -> float | None:
@@ -178,6 +178,8 @@ def loss_facts(graph: LossGraph, look: looks.Look) -> LossFacts:
         negated=graph.negated,
         factor=graph.factor,
         normalised=graph.normalised,
+        bounded=graph.bounded,
+        axis=graph.axis,
         broadcast=graph.broadcast,
         output_shape=graph.output_shape or (None if look.output is None else tuple(look.output.shape)),
         target_shape=None if target is None else tuple(target.shape),
@@ -327,7 +329,8 @@ def _plain(value: Any) -> bool:
 
 def _loss(recorder: Recorder) -> LossFacts:
     facts, module = recorder.loss_facts, recorder.loss_module
-    known = {name: getattr(facts, name) for name in ("kind", "nodes", "several", "summed", "negated", "factor", "normalised", "broadcast")}
+    of_graph = ("kind", "nodes", "several", "summed", "negated", "factor", "normalised", "bounded", "axis", "broadcast")
+    known = {name: getattr(facts, name) for name in of_graph}
     shapes = (facts.output_shape, facts.target_shape)
     evaluations: dict[str, Any] = {}
     if module is not None:
@@ -372,6 +375,10 @@ def _depends_on_mode(module: nn.Module) -> bool:
 
 def _gradients(recorder: Recorder) -> GradientFacts:
     rows, probe = recorder.rows, recorder.probe
+    several = [one.clearing for one in recorder.ownership.seen if one.clearing is not None]
+    worst = max(several, key=lambda one: one.uncleared, default=None)
+    if worst is not None and worst.uncleared <= probe.uncleared:
+        worst = None
     return GradientFacts(
         norm=rows.of_rows("norm"),
         raw_norm=rows.of_rows("raw_norm"),
@@ -380,8 +387,9 @@ def _gradients(recorder: Recorder) -> GradientFacts:
         backwards_per_step=round(recorder.backwards / recorder.step, 3) if recorder.step else 1.0,
         unused=recorder.unused(),
         others_stepped=recorder.step == 0 and recorder.ownership.foreign,
-        intervals=probe.intervals,
-        uncleared=probe.uncleared,
+        intervals=probe.intervals if worst is None else worst.intervals,
+        uncleared=probe.uncleared if worst is None else worst.uncleared,
+        uncleared_at=None if worst is None else recorder.ownership.names.get(id(worst.parameter)),
         noise_scale=finite(recorder.noise.value),
         noise_scale_steps=tuple(step for step, _ in recorder.noise_points),
         noise_scale_values=column(value for _, value in recorder.noise_points),

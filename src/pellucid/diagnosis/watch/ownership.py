@@ -13,6 +13,7 @@ from torch import nn
 
 from pellucid.diagnosis.dynamic.observations import OptimizerFacts
 from pellucid.diagnosis.watch.look import WEIGHTS
+from pellucid.diagnosis.watch.probe import Clearing
 
 OPTIMIZERS = 16  # remembered
 
@@ -28,10 +29,13 @@ class OptimizerSeen:
     facts: OptimizerFacts | None = None  # as last seen
     began: int | None = None  # updates of the model before its first step,
     latest: int | None = None  # and before its latest
+    clearing: Clearing | None = None  # where it is one of several
 
     def stepped(self, updates: int) -> None:
         self.steps += 1
         self.began, self.latest = updates if self.began is None else self.began, updates
+        if self.clearing is not None:
+            self.clearing.stepped()
 
 
 class Ownership:
@@ -105,6 +109,14 @@ class Ownership:
         if seen is not None:
             self.seen = [*self.seen[1 - OPTIMIZERS :], seen]  # a loop may make a new one for every phase
         return seen
+
+    def look_at_clearing(self) -> None:
+        """Several optimizers: each has to have its own gradients cleared."""
+        if len(self.seen) > 1:
+            for seen in self.seen:
+                names = [name for name, parameter in self.parameters.items() if name in seen.names and parameter.requires_grad]
+                if seen.clearing is None and names:
+                    seen.clearing = Clearing(self.parameters[names[-1]])
 
     def _held_by(self, optimizer: torch.optim.Optimizer) -> frozenset[str]:
         held = (self.names.get(id(parameter)) for group in optimizer.param_groups for parameter in group["params"])

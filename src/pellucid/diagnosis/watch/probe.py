@@ -10,9 +10,32 @@ import torch
 from torch import Tensor, nn
 
 from pellucid.diagnosis.watch.fingerprints import Fingerprints
+from pellucid.diagnosis.watch.statistics import dense
 
 CHECKED = 128  # intervals that are all checked
 SUMMED = 2**14  # entries at most of a gradient that is read after every backward pass
+
+
+class Clearing:
+    """Of an optimizer beside others: whether the gradient of its last parameter is cleared from one of its steps to the next."""
+
+    def __init__(self, parameter: nn.Parameter) -> None:
+        self.parameter = parameter
+        self.intervals = self.uncleared = 0
+        self._used: tuple[int, int] | None = None  # the state of the gradient that its latest step used
+        self._cleared = True
+
+    def backward_begins(self) -> None:
+        gradient = self.parameter.grad
+        if not self._cleared and (gradient is None or _state(self.parameter) != self._used or not bool(dense(gradient).any())):
+            self._cleared = True
+
+    def stepped(self) -> None:
+        if self._used is not None and self.intervals < CHECKED:
+            self.intervals += 1
+            self.uncleared += not self._cleared
+        self._used = _state(self.parameter)
+        self._cleared = self._used is None or self.intervals >= CHECKED
 
 
 class Probe:

@@ -209,6 +209,9 @@ class Recorder:
             window = self.window
         if not self.forwards and self.finishing is not None:
             looking.finish(self)
+        for one in self.ownership.seen:
+            if one.clearing is not None:
+                one.clearing.backward_begins()
         if not self.probe.backward_begins(self.step):
             return
         self._own_backward, self.latest_loss = True, None
@@ -297,6 +300,7 @@ class Recorder:
             self.stepping = True
             self.probe.owned(self.ownership.to_train())
             self.memory.began(seen.names)
+            self.ownership.look_at_clearing()
             if self.look is not None:  # what was read after the backward pass, while no optimizer was known, is read again
                 self.look.forget_gradients()
         self.in_closure = closure

@@ -6,6 +6,7 @@ import time
 
 SHARE = 0.0075  # of the time of training that looks may take; seeing the steps between takes the other part of what we promise
 EARLY = 32  # steps: the 1st, 2nd, 4th, ... 32nd are always looked at
+JUDGED = (1, 7, 15, 31)  # of these looks, at which mistakes of a program show: judged whatever it costs
 CLOSEST = 10  # steps between looks that are due
 ALARMS = 24  # looks that alarms may cause
 JUDGING = 0.002  # share of the time that judging the observations may take
@@ -67,10 +68,10 @@ class Sampling:
         """Comparing two successive gradients belongs to the price of a look."""
         self._comparing += (seconds - self._comparing) * (0.3 if self._comparing else 1.0)
 
-    def may_judge(self, looks: int) -> bool:
-        """Whether the symptoms should be looked for now: a few looks are there, and the price allows it."""
+    def may_judge(self, step: int, looks: int) -> bool:
+        """Whether the symptoms should be looked for after the look at `step`: an early one, or a few are there and the price allows it."""
         elapsed = self.elapsed()
-        return looks >= 2 and elapsed - self._judged >= self._judging / JUDGING
+        return step in JUDGED or (looks >= 2 and elapsed - self._judged >= self._judging / JUDGING)
 
     def judged(self, seconds: float) -> None:
         self._judging, self._judged = seconds, self.elapsed()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -27,6 +27,10 @@ class Readings:
     def add(self, key: Any, tensor: Tensor) -> None:
         self._keys.append(key)
         self._tensors.append(tensor.detach())
+
+    def forget(self, chosen: Callable[[Any], bool]) -> None:
+        kept = [(key, tensor) for key, tensor in zip(self._keys, self._tensors, strict=True) if not chosen(key)]
+        self._keys, self._tensors = [key for key, _ in kept], [tensor for _, tensor in kept]
 
     def fetch(self) -> dict[Any, list[float]]:
         """Every collected tensor as a flat list of numbers, NaN and infinity included."""
@@ -103,6 +107,16 @@ def saturated(x: Tensor, bounds: Bounds | None, like: Tensor) -> Tensor:
 def _mask(comparison: str, x: Tensor, bound: float) -> Tensor:
     """1.0 where it holds, else 0.0: without booleans, whose kernels are not vectorised."""
     return getattr(torch, comparison)(x, bound, out=torch.empty_like(x))
+
+
+def alike(weight: Tensor) -> Tensor:
+    """How far the units of a layer are from being one: the largest difference of their weights from the first unit's, over the largest.
+
+    `weight` is (units, ...), or (inputs, units) as in Keras: the smaller of the two answers. A corner of a large one stands for it.
+    """
+    rows = weight.detach().reshape(weight.shape[0], -1)[:64, :64].float()
+    ways = [rows] if weight.dim() > 2 or weight.shape[1] < 2 else [rows, rows.T]
+    return torch.stack([(way - way[:1]).abs().max() for way in ways]).min() / rows.abs().max().clamp_min(1e-30)
 
 
 def zeros(x: Tensor) -> Tensor:
