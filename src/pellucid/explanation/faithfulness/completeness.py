@@ -1,0 +1,30 @@
+"""Completeness gap: the attributions should add up to what the output changes from the reference to the sample."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from pellucid.core.language import text
+from pellucid.explanation.faithfulness.score import FaithfulnessScore, mean_of
+
+TOLERANCE = 0.05  # of the change: Sundararajan et al. 2017, section 5, add steps until the sum is within 5 %
+CLAIMED = {"integrated_gradients", "expected_gradients", "deeplift", "shapley"}  # methods that promise it
+
+
+def completeness(sums: Tensor, change: Tensor, scale: Tensor) -> Tensor:
+    """|sum of attributions - (f(x) - f(reference))| / |f(x) - f(reference)|, (N,); a change near 0 counts as `scale` times 0.001.
+
+    Source: Sundararajan, Taly and Yan 2017, proposition 1.
+    """
+    return (sums.double() - change).abs() / torch.maximum(change.abs(), 1e-3 * scale.abs()).clamp(min=1e-12)
+
+
+def completeness_score(sums: Tensor, change: Tensor, scale: Tensor, *, claimed: bool) -> FaithfulnessScore:
+    """The gap over samples; it passes or fails only where the method promises it."""
+    value, interval, samples = mean_of(completeness(sums, change, scale))
+    return FaithfulnessScore(
+        name="completeness", value=value, interval=interval, samples=samples, passed=value <= TOLERANCE if claimed else None,
+        expected=text("at most {tolerance}", tolerance=TOLERANCE), source="Sundararajan et al. 2017, proposition 1 and section 5",
+        note=None if claimed else text("reported only: the method does not promise it"),
+    )  # fmt: skip

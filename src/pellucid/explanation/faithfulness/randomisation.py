@@ -1,0 +1,35 @@
+"""Parameter randomisation: an explanation that stays the same when the network forgets all it learnt explains no network."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from pellucid.core.language import text
+from pellucid.explanation.faithfulness.relatives import Relatives, scrambled
+from pellucid.explanation.faithfulness.score import FaithfulnessScore, mean_of, rank_correlation
+from pellucid.explanation.subject import Subject
+
+NETWORKS = 3
+_LIMIT = 0.5
+
+
+def randomisation_score(
+    mapped: Callable[[Subject], Tensor], own: Tensor, relatives: Relatives, base: Subject, generator: torch.Generator
+) -> FaithfulnessScore:
+    """The rank correlation of the maps `own` (N, P) with those of the same method on networks with scrambled weights, mean over three.
+
+    Source: Adebayo et al. 2018, section 3 (Spearman's correlation with and without absolute values: theirs, with signs kept).
+    """
+    found = []
+    for _ in range(NETWORKS):
+        other = relatives.with_network(scrambled(base.model, generator), base)
+        found.append(rank_correlation(own, mapped(other)))
+        other.model = base.model
+    value, interval, samples = mean_of(torch.stack(found).mean(0))
+    return FaithfulnessScore(
+        name="parameter_randomisation", value=value, interval=interval, samples=samples, passed=value <= _LIMIT,
+        expected=text("at most {limit}: a network that forgot all has another map", limit=_LIMIT), source="Adebayo et al. 2018, section 3",
+    )  # fmt: skip

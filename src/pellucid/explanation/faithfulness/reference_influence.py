@@ -1,0 +1,67 @@
+"""The reference's influence: does the explanation still hold where "absent" means something else?"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pellucid.core.language import text
+from pellucid.explanation.faithfulness.removals import Removals, without
+from pellucid.explanation.faithfulness.score import FaithfulnessScore, mean_of
+from pellucid.explanation.players import Players
+from pellucid.explanation.reference import KINDS, Reference
+from pellucid.explanation.subject import Subject
+
+PAIRS = 3  # of orders: an order and its reverse
+REFERENCES = 2
+
+
+def reference_scores(
+    maps: Tensor, table: Removals, subject: Subject, reference: Reference, players: Players, data: Any, generator: torch.Generator
+) -> tuple[FaithfulnessScore, ...]:
+    """For up to two other references: the correlation of predicted with real changes there, per that with the explanation's own reference.
+
+    Source: Sturmfels, Lundberg and Lee 2020, section "comparing baselines".
+    """
+    per, half = len(table.removed) // len(table.orders), len(table.orders) // 2
+    orders = torch.tensor([*range(PAIRS), *range(half, half + PAIRS)])
+    sets = (orders[:, None] * per + torch.arange(per)).reshape(-1)
+    removed = table.removed[sets]
+    own = Removals(removed, table.outputs[:, sets], table.full, table.orders[orders]).explained(maps)
+    sample = torch.arange(subject.samples).repeat_interleave(len(sets))
+    found = []
+    for kind, other in _others(subject, reference, data, generator):
+        outputs = without(subject, other, players, sample, removed.repeat(subject.samples, 1))
+        there = Removals(removed, outputs.reshape(subject.samples, len(sets), -1), table.full, table.orders[orders]).explained(maps)
+        _, interval, samples = mean_of(there)
+        value = float(there.mean() / own.mean()) if float(own.mean()) > 1e-6 else 0.0
+        found.append(FaithfulnessScore(
+            name=f"reference_{kind}", value=value, interval=interval, samples=samples, passed=value >= 0.5,
+            expected=text("near 1; below 0.5 the explanation holds for its own reference only"),
+            source="Sturmfels, Lundberg and Lee 2020", note=other.stated,
+        ))  # fmt: skip
+    return tuple(found)
+
+
+def _others(subject: Subject, reference: Reference, data: Any, generator: torch.Generator) -> list[tuple[str, Reference]]:
+    if not any(subject.continuous):
+        background = data if data is not None else subject.inputs if subject.samples > 1 else None
+        kinds = [] if background is None or reference.kind == "samples" else ["samples"]
+    else:
+        background = data
+        kinds = [kind for kind in ("zero", "mean", "blur", "noise") if kind in KINDS and kind != reference.kind]
+    found: list[tuple[str, Reference]] = []
+    for kind in kinds:
+        other = Reference.of(subject, kind, background, generator)
+        if not any(_same(other, known) for known in (reference, *(made for _, made in found))):
+            found.append((kind, other))
+    return found[:REFERENCES]
+
+
+def _same(one: Reference, two: Reference) -> bool:
+    return one.count == two.count and all(
+        torch.allclose(a.mean(0).to(torch.float32), b.mean(0).to(torch.float32), atol=1e-6)
+        for a, b in zip(one.values, two.values, strict=True)
+    )

@@ -1,0 +1,90 @@
+"""The same network on other samples, and other networks on the same samples: what an explanation is compared with."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+import torch
+from torch import Tensor, nn
+
+from pellucid.explanation.players import Players
+from pellucid.explanation.reference import Reference
+from pellucid.explanation.subject import Spent, Subject
+
+NETWORKS = 39  # with scrambled weights: better than 38 of them is p = 0.05
+_MANY_PARAMETERS = 2**24  # above, half as many networks: drawing the weights takes longer than the passes
+
+
+@dataclass(eq=False)
+class Relatives:
+    """Makes subjects out of one, and counts what all of them compute."""
+
+    subject: Subject
+    made: list[Subject] = field(default_factory=list)
+
+    def with_samples(self, inputs: Sequence[Tensor], target: Tensor | None) -> Subject:
+        """The same network on other samples of the same shapes."""
+        return self._kept(replace(self.subject, inputs=tuple(inputs), target=target, predictions=torch.empty(0), notes=[], _forward=0,
+                                  _backward=0))  # fmt: skip
+
+    def with_network(self, model: nn.Module, base: Subject | None = None) -> Subject:
+        """Another network on the same samples."""
+        return self._kept(replace(base or self.subject, model=model, original=None, notes=[], _forward=0, _backward=0))
+
+    def _kept(self, made: Subject) -> Subject:
+        made.predictions = made.outputs(made.inputs)
+        self.made.append(made)
+        return made
+
+    def spent(self) -> Spent:
+        every = [self.subject.spent, *(made.spent for made in self.made)]
+        return Spent(forward=sum(s.forward for s in every), backward=sum(s.backward for s in every), seconds=every[0].seconds)
+
+
+def scrambled(model: nn.Module, generator: torch.Generator) -> nn.Module:
+    """A copy whose weights stand in random places within each parameter: sizes are kept, what was learnt is gone.
+
+    Source: Adebayo et al. 2018, section 3 (independent randomisation, all layers at once), with the learnt weights' own distribution.
+    """
+    twin = copy.deepcopy(model)
+    with torch.no_grad():
+        for parameter in twin.parameters():
+            places = torch.randperm(parameter.numel(), generator=generator).to(parameter.device)
+            parameter.copy_(parameter.reshape(-1)[places].reshape(parameter.shape))
+    return twin
+
+
+def path_maps(subject: Subject, reference: Reference, players: Players, *, steps: int, magnitude: bool = False) -> Tensor:
+    """(N, P): (x - x') times the mean of df/dx at `steps` places between the mean reference x' and x; one step is taken at x itself.
+
+    `magnitude`: absolute values, entry by entry, as maps without signs have them.
+    """
+    rows = torch.arange(subject.samples, device=subject.device)
+    ends, count = subject.points(subject.inputs), min(reference.count, 8)
+    starts = [torch.zeros_like(end) for end in ends]
+    for which in range(count):
+        for start, part in zip(starts, subject.points(reference.at(rows, torch.full_like(rows, which))), strict=True):
+            start += part / count
+    total = [torch.zeros_like(end) for end in ends]
+    for step in range(steps):
+        along = 1.0 if steps == 1 else (step + 0.5) / steps
+        at = [start + along * (end - start) for start, end in zip(starts, ends, strict=True)]
+        _, slopes = subject.gradients_at(at, subject.inputs)
+        for whole, slope in zip(total, slopes, strict=True):
+            whole += slope / steps
+    parts = subject.gathered([(end - start) * slope for start, end, slope in zip(starts, ends, total, strict=True)])
+    return players.summed([part.abs() for part in parts] if magnitude else parts).double().cpu()
+
+
+def scrambled_maps(relatives: Relatives, reference: Reference, players: Players, *, magnitude: bool, generator: torch.Generator) -> Tensor:
+    """(K, N, P) gradient x (input - reference) of networks with scrambled weights; those that overflow are left out."""
+    subject = relatives.subject
+    size = sum(parameter.numel() for parameter in subject.model.parameters())
+    found: list[Tensor] = []
+    for _ in range(NETWORKS if size < _MANY_PARAMETERS else NETWORKS // 2):
+        other = relatives.with_network(scrambled(subject.model, generator))
+        found.append(path_maps(other, reference, players, steps=1, magnitude=magnitude))
+        other.model = subject.model  # the copy's memory is given back
+    return torch.stack([maps for maps in found if bool(torch.isfinite(maps).all())] or [torch.zeros_like(found[0])])

@@ -1,0 +1,60 @@
+"""One score of an explanation, with what it should be."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from pellucid.core.language import Text
+from pellucid.core.numerics import mean_interval
+from pellucid.core.records import Interval, Record
+
+
+@dataclass(frozen=True, kw_only=True)
+class FaithfulnessScore(Record):
+    """A score over the samples, its interval, and whether it is what a faithful explanation reaches."""
+
+    name: str
+    value: float | None  # None: not tested
+    interval: Interval | None = None  # 95 %, of the mean over samples
+    expected: Text  # what a faithful explanation reaches
+    passed: bool | None = None  # None: not tested, or reported only
+    p_value: float | None = None  # of the chance that a map which knows nothing does as well
+    adjusted_p_value: float | None = None  # after the correction for several tests, where it takes part in it
+    samples: tuple[float, ...] = ()  # the score of each sample
+    source: str = ""
+    note: Text | None = None  # why it was not tested, or what to look at
+
+
+def mean_of(values: Tensor) -> tuple[float, Interval | None, tuple[float, ...]]:
+    """The mean over samples (N,), its interval, and the values themselves."""
+    listed = values.double().cpu()
+    interval = mean_interval(listed.numpy()) if len(listed) > 1 else None
+    return float(listed.mean()), interval, tuple(listed.tolist())
+
+
+def tail(drawn: Tensor, observed: float | Tensor) -> float:
+    """(1 + how many of the draws reach the observed value) / (1 + draws), a valid p-value. Source: Phipson and Smyth 2010, section 3."""
+    reach = float((drawn >= torch.as_tensor(observed, dtype=drawn.dtype) - 1e-9).sum())
+    return (1 + reach) / (1 + len(drawn))
+
+
+def rank_correlation(one: Tensor, other: Tensor) -> Tensor:
+    """Spearman's correlation along the last axis, (..., P) -> (...); ties share their mean rank; 0 where nothing varies."""
+    return correlation(_ranks(one), _ranks(other))
+
+
+def correlation(one: Tensor, other: Tensor) -> Tensor:
+    """Pearson's correlation along the last axis; 0 where nothing varies."""
+    one = one - one.mean(-1, keepdim=True)
+    other = other - other.mean(-1, keepdim=True)
+    scale = one.norm(dim=-1) * other.norm(dim=-1)
+    return torch.where(scale > 1e-30, (one * other).sum(-1) / scale.clamp(min=1e-30), torch.zeros_like(scale)).clamp(-1, 1)
+
+
+def _ranks(values: Tensor) -> Tensor:
+    below = (values[..., None, :] < values[..., :, None]).sum(-1)
+    equal = (values[..., None, :] == values[..., :, None]).sum(-1)
+    return below.double() + (equal.double() - 1) / 2
