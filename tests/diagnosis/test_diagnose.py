@@ -60,7 +60,7 @@ def test_a_fault_of_the_program(saturated: Diagnosis) -> None:
     assert saturated.trial is not None
     assert saturated.trial.complete
     assert saturated.findings == tuple(saturated)
-    assert set(saturated.seconds) - {"loading"} == {"check", "static", "data", "dynamic", "controlled"}
+    assert set(saturated.seconds) - {"loading"} == {"check", "static", "data", "dynamic", "labels", "controlled"}
 
 
 def test_its_remedy_can_be_proved(saturated: Diagnosis) -> None:

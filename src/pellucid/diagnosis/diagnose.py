@@ -39,6 +39,7 @@ from pellucid.diagnosis.remedies.changes import with_change
 
 WATCHED = 0.4  # of the budget for the user's own training under watch; the rest is for controlled experiments
 LOOKING = 0.5  # of the budget that may have passed before the last symptom of the data is looked for
+SUSPECTED, UNSUSPECTED = 0.25, 0.08  # of the budget that the judgement of labels by the user's own network may take
 TOLD_EVERY = 0.5  # seconds between two words about a training that runs
 BUDGET = Option("budget", "duration", 60.0, text("the time that the diagnosis may take, for example 60s or 5min"), "run", above=0.0)
 
@@ -166,6 +167,8 @@ class _Diagnosing:
             raise self.explained(problem)
         with self.stage("dynamic", text("the training")):
             self.watched()
+        with self.stage("labels", text("the labels")):
+            self.labels()
         with self.stage("controlled", text("controlled experiments")):
             self.controlled()
         prover = Prover(self.experiment)
@@ -270,6 +273,23 @@ class _Diagnosing:
                 )
             )  # fmt: skip
 
+    def labels(self) -> None:
+        """Wrong labels by the user's own network: two trainings of half the samples each, where they are cheap beside the budget."""
+        trial = self.trial
+        if trial is None or not trial.complete or trial.scoring is None or trial.scoring.metric != "accuracy":
+            return
+        suspected = any(finding.symptom == "noisy_labels" for finding in self.found)
+        share = (SUSPECTED if suspected else UNSUSPECTED) * self.limit
+        known = {finding.symptom for finding in self.found if finding.level == "fault"}
+        if trial.seconds > share or self.left() < trial.seconds or known - {"noisy_labels", "overfitting"}:
+            return  # a training that is wrong in another way judges no label
+        from pellucid.diagnosis.data.label_noise import OutOfSample
+
+        self.tell(text("judging each label by a training without it"))
+        answers = OutOfSample.of(self.experiment, seconds=2 * share)
+        if answers is not None:
+            self.look(OutOfSample, answers)
+
     def controlled(self) -> None:
         from pellucid.diagnosis.controlled.trials import Trials
 
@@ -338,6 +358,7 @@ def curves_of(experiment: Experiment, trial: Trial) -> Curves | None:
         epochs=tuple(range(1, len(moments) + 1)),
         train_loss=tuple(moment.train_loss for moment in moments if moment.train_loss is not None),
         validation_loss=held_out if len(held_out) == len(moments) else (),
+        validation_score=tuple(moment.test_score for moment in moments if moment.test_score is not None),
     )
 
 

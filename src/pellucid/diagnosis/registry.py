@@ -11,7 +11,8 @@
         ...
 
 A symptom reads one kind of evidence: the curves and final scores of a training (`Curves`), what was seen while it ran (`Observations`),
-one traced batch (`Program`), the samples themselves (`Contents`), or what controlled experiments gave (`Trials`). Where two symptoms see
+one traced batch (`Program`), the samples themselves (`Contents`), what the network says of samples it was not trained on (`OutOfSample`),
+or what controlled experiments gave (`Trials`). Where two symptoms see
 the same thing in different evidence, the second is registered under a name of its own ("tried_lr_too_high"); the finding says what is seen.
 
 A package that is installed beside Pellucid adds its own through an entry point of the group "pellucid.symptoms", name = function.
@@ -37,6 +38,7 @@ EVIDENCE = {  # by name: watching must not load what only `diagnose` needs
     "Observations": "dynamic.observations",
     "Program": "static.program",
     "Contents": "data.contents",
+    "OutOfSample": "data.label_noise",
     "Trials": "controlled.trials",
 }
 OURS = {  # modules of `symptoms/` by what they read, in the order in which their findings are made
@@ -44,6 +46,7 @@ OURS = {  # modules of `symptoms/` by what they read, in the order in which thei
     "Observations": ("activations", "gradients", "numbers", "ownership", "program", "step_size", "watched_fit", "watched_outputs"),
     "Program": ("outputs", "softmaxes", "losses", "layers", "trained_parts"),
     "Contents": ("inputs", "label_codes", "labels", "leakage", "parts_alike"),
+    "OutOfSample": ("labels",),
     "Trials": ("controlled",),
 }
 ENTRY_POINT_GROUP = "pellucid.symptoms"

@@ -15,6 +15,7 @@ from diagnosis.symptoms.data_sets import digits, experiment, texts
 from diagnosis.symptoms.faulty_data import flipped
 from pellucid.diagnosis.data.label_noise import (
     RANKINGS,
+    OutOfSample,
     confident_joint,
     cross_validated,
     estimated_joint,
@@ -25,6 +26,7 @@ from pellucid.diagnosis.data.label_noise import (
     thresholds,
 )
 from pellucid.diagnosis.experiments.experiment import Experiment
+from pellucid.diagnosis.symptoms.labels import cross_validated_noisy_labels
 
 K = 3
 
@@ -131,9 +133,17 @@ def test_cross_validation_of_the_users_network_separates_wrong_from_right() -> N
 
     _, labels, right = noisy_digits()
     before = torch.random.get_rng_state()
-    probabilities = cross_validated(trained(), folds=3, seconds=60.0)
+    seen = OutOfSample.of(trained(), 60.0, folds=3)
     assert torch.equal(before, torch.random.get_rng_state())
-    assert probabilities is not None
+    assert seen is not None
+    probabilities = seen.probabilities
+    assert torch.equal(seen.labels, labels)
+    found = cross_validated_noisy_labels(seen)
+    assert [(one.cause, one.established_by) for one in found] == [("noisy_labels", "controlled")]
+    named = torch.tensor(found[0].evidence["samples"])
+    assert float((labels != right)[named].float().mean()) > 0.8
+    sound = OutOfSample(probabilities=probabilities[labels == right], labels=right[labels == right])
+    assert cross_validated_noisy_labels(sound) == [], "the samples with right labels alone"
     torch.testing.assert_close(probabilities.sum(1), torch.ones(600))
     assert roc_auc_score((labels != right).numpy(), -self_confidence(labels, probabilities).numpy()) >= 0.95
 

@@ -12,6 +12,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -20,10 +22,12 @@ from torch.utils.data import DataLoader
 
 from pellucid.core.trace.model import random_state_kept
 from pellucid.diagnosis.experiments.experiment import Experiment
-from pellucid.diagnosis.experiments.samples import called, device_of, mapped, on_device, samples_in, taken
+from pellucid.diagnosis.experiments.samples import called, device_of, evenly, mapped, on_device, samples_in, taken
+from pellucid.diagnosis.static.program import described_targets
 
 LEAST_FOLD = 20  # updates of a fold's training
 BATCH = 512
+TESTED = 5_000
 
 
 def thresholds(labels: Tensor, probabilities: Tensor) -> Tensor:
@@ -119,11 +123,67 @@ def as_probabilities(predicted: Tensor) -> Tensor:
     return cut / cut.sum(1, keepdim=True)
 
 
-def cross_validated(experiment: Experiment, folds: int = 3, seconds: float = 60.0, seed: int = 0) -> Tensor | None:
+@dataclass(frozen=True, kw_only=True)
+class OutOfSample:
+    """What the experiment's own network says of training samples that it was not trained on."""
+
+    probabilities: Tensor  # (N, K)
+    labels: Tensor  # (N,) as they are given
+    test_error: float | None = None  # share of the test part that the same networks get wrong, on average
+    test_samples: int = 0
+    folds: int = 0
+
+    @classmethod
+    def of(cls, experiment: Experiment, seconds: float, folds: int = 2, seed: int = 0) -> OutOfSample | None:
+        """Train `folds` times on the rest; None where `cross_validated` gives none, or where targets are no classes of single samples."""
+        errors: list[float] = []
+        tested = _test_labels(experiment)
+
+        def judge(model: torch.nn.Module) -> None:
+            if tested is not None:
+                answers = _answers(model, experiment, "test", tested[0])
+                if answers is not None and int(tested[1].max()) < answers.shape[1]:
+                    errors.append(float((answers.argmax(1) != tested[1]).double().mean()))
+
+        probabilities = cross_validated(experiment, folds, seconds, seed, judge)
+        if probabilities is None:
+            return None
+        labels = class_numbers(taken(experiment.train, torch.arange(len(probabilities)))[1])
+        if labels is None or int(labels.max()) >= probabilities.shape[1]:
+            return None
+        known = sum(errors) / len(errors) if len(errors) == folds else None
+        samples = len(tested[1]) if tested is not None and known is not None else 0
+        return cls(probabilities=probabilities, labels=labels, test_error=known, test_samples=samples, folds=folds)
+
+
+def class_numbers(targets: Any) -> Tensor | None:
+    """(N,) class indices from 0 of targets that have one class each; None where they are anything else."""
+    if not isinstance(targets, Tensor) or targets.is_complex():
+        return None
+    known = described_targets(targets)
+    if known.kind == "one_hot":
+        return targets.argmax(1)
+    whole = known.kind in ("classes", "binary") and known.low >= 0 and targets.numel() == len(targets)
+    return targets.detach().reshape(-1).long().cpu() if whole else None
+
+
+def _test_labels(experiment: Experiment) -> tuple[Tensor, Tensor] | None:
+    """Places of at most TESTED test samples and their classes."""
+    if experiment.test is None or isinstance(experiment.test, DataLoader):
+        return None
+    places = evenly(samples_in(experiment.test), TESTED)
+    with random_state_kept(set(), 0):
+        labels = class_numbers(taken(experiment.test, places, "test")[1])
+    return None if labels is None else (places, labels)
+
+
+def cross_validated(
+    experiment: Experiment, folds: int = 3, seconds: float = 60.0, seed: int = 0, judge: Callable[[torch.nn.Module], None] | None = None
+) -> Tensor | None:
     """Probabilities (N, K) of the training samples, each from a training of the experiment's own network without it.
 
-    Each fold's training is the user's, cut off when its share of `seconds` is over. None where the data are a loader, where the outputs
-    are no scores of classes, or where a fold makes fewer than 20 updates.
+    Each fold's training is the user's, cut off when its share of `seconds` is over; `judge` gets each trained network. None where the data
+    are a loader, where the outputs are no scores of classes, or where a fold makes fewer than 20 updates.
     """
     data = experiment.train
     if isinstance(data, DataLoader) or experiment.prepared:
@@ -140,9 +200,11 @@ def cross_validated(experiment: Experiment, folds: int = 3, seconds: float = 60.
             trial = _without(experiment, kept.nonzero()[:, 0]).run(seed, seconds=0.9 * share, score=False)
             if trial.model is None or not trial.finite or trial.error is not None or len(trial.losses) < LEAST_FOLD:
                 return None
-            probabilities = _answers(trial.model, experiment, held)
+            probabilities = _answers(trial.model, experiment, "train", held)
             if probabilities is None:
                 return None
+            if judge is not None:
+                judge(trial.model)
             answers = torch.zeros(size, probabilities.shape[1]) if answers is None else answers
             answers[held] = probabilities
     return answers
@@ -157,12 +219,12 @@ def _without(experiment: Experiment, kept: Tensor) -> Experiment:
 
 
 @torch.no_grad()
-def _answers(model: torch.nn.Module, experiment: Experiment, places: Tensor) -> Tensor | None:
-    """Probabilities (n, K) of some training samples, in evaluation mode."""
+def _answers(model: torch.nn.Module, experiment: Experiment, part: str, places: Tensor) -> Tensor | None:
+    """Probabilities (n, K) of some samples of a part, in evaluation mode."""
     model.eval()
     found: list[Tensor] = []
     for few in places.split(BATCH):
-        inputs, _ = taken(experiment.train, few)
+        inputs, _ = taken(getattr(experiment, part), few, part)
         outputs = called(model, on_device(inputs, device_of(model)))
         if not isinstance(outputs, Tensor) or outputs.dim() != 2 or outputs.shape[1] < 1:
             return None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from functools import partial
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -12,7 +13,7 @@ from pellucid.core.language import text
 from pellucid.core.numerics import wilson_interval
 from pellucid.core.records import Change, Finding
 from pellucid.diagnosis.data.contents import Contents, Part, parts_of
-from pellucid.diagnosis.data.label_noise import as_probabilities, noise_share, noisy_samples
+from pellucid.diagnosis.data.label_noise import OutOfSample, as_probabilities, noise_share, noisy_samples
 from pellucid.diagnosis.data.relations import NEIGHBOURS, confused_neighbours, same_classes, told_by_probe
 from pellucid.diagnosis.findings import established
 from pellucid.diagnosis.registry import symptom
@@ -108,12 +109,7 @@ def class_imbalance(seen: Contents) -> list[Finding]:
 
 @symptom("noisy_labels", reads=Contents)
 def noisy_labels(seen: Contents) -> list[Finding]:
-    """Labels that a probe contradicts where it is sure, by confident learning.
-
-    Where classes overlap a probe errs on the samples it is unsure of, and hardly among the surest third. Wrong labels are spread over all:
-    the surest third errs nearly as often. And where the test part's labels are right, the probe does better on them than on those it left
-    out of the training part.
-    """
+    """Labels that a probe contradicts where it is sure, by confident learning."""
     train = seen.train
     if train is None or not train.categorical or train.probed is None or train.values is None or train.targets.kind == "multi_hot":
         return []
@@ -122,31 +118,76 @@ def noisy_labels(seen: Contents) -> list[Finding]:
     known = told_by_probe(train)
     if known is None or predicted.shape[1] < 2 or len(labels) < LEAST_NOISY or known[0] < known[1] + 5 * known[2]:
         return []
+    judged = _errors_where_sure(predicted, labels, _better_elsewhere(seen, known[0], len(labels)), (known[0], known[1]))
+    if judged is None or (train.ordered and _moved(train, "train")):
+        return []
+    probabilities, every = _all_predicted(train)
+    return _noisy(judged, probabilities, every, train.rows, "data")
+
+
+@symptom("cross_validated_noisy_labels", reads=OutOfSample)
+def cross_validated_noisy_labels(seen: OutOfSample) -> list[Finding]:
+    """The same by the user's own network, trained without the samples that it judges."""
+    labels, probabilities = seen.labels, seen.probabilities
+    if len(labels) < LEAST_NOISY or probabilities.shape[1] < 2:
+        return []
+    score = float((probabilities.argmax(1) == labels).double().mean())
+    blind = float(labels.bincount().max() / len(labels))
+    if score < blind + 5 * math.sqrt(max(blind * (1 - blind), 0.25 / len(labels)) / len(labels)):
+        return []
+    better = 0.0 if seen.test_error is None else _beyond_chance(1 - score, len(labels), seen.test_error, seen.test_samples)
+    judged = _errors_where_sure(probabilities, labels, better, (score, blind))
+    return [] if judged is None else _noisy(judged, probabilities, labels, torch.arange(len(labels)), "controlled")
+
+
+class _Judged(NamedTuple):
+    floor: float  # share of the surest third whose label is contradicted
+    error: float  # the same of all
+    better: float  # by how much the test part is answered better
+    clear: bool
+
+
+def _errors_where_sure(predicted: Tensor, labels: Tensor, better: float, known: tuple[float, float]) -> _Judged | None:
+    """Whether labels are contradicted by predictions (n, K) that were made without them, as wrong labels are and hard samples are not.
+
+    Where classes overlap one errs on the samples that one is unsure of, and hardly among the surest third. Wrong labels are everywhere:
+    the surest third errs nearly as often. And where the test part's labels are right, one does better on them than on those left out of the
+    training part. `known` is the accuracy and that of a constant answer.
+    """
     sure = predicted.topk(2, 1).values.diff(dim=1).abs()[:, 0]
     third = sure.topk(round(SURE * len(sure))).indices
     wrong = predicted.argmax(1) != labels
     floor, error = float(wrong[third].double().mean()), float(wrong.double().mean())
-    better = _better_elsewhere(seen, error, len(labels))
     evident = wilson_interval(int(wrong[third].sum()), len(third)).low + better
-    if evident < NOISY or floor < FLAT * error or (train.ordered and _moved(train, "train")):
-        return []
+    if evident < NOISY or floor < FLAT * error:
+        return None
     order = confused_neighbours(predicted, labels)
-    told = (known[0] - known[1]) / (1 - known[1])  # a probe that learns little errs where it is sure, too: texts and photographs
+    told = (known[0] - known[1]) / (1 - known[1])  # what learns little errs where it is sure, too: texts and photographs
     spread = order is None or order < NEIGHBOURS  # grades are mistaken for the next ones
-    clear = evident >= VERY_NOISY and (better >= NOISY or (spread and told >= LEARNT))
-    probabilities, every = _all_predicted(train)
-    suspects = train.rows[noisy_samples(every, probabilities)]
-    share = max(floor, min(error, noise_share(every, probabilities)))
-    return _finding(
+    return _Judged(floor, error, better, evident >= VERY_NOISY and (better >= NOISY or (spread and told >= LEARNT)))
+
+
+def _noisy(judged: _Judged, probabilities: Tensor, labels: Tensor, rows: Tensor, by: str) -> list[Finding]:
+    floor, error, better, clear = judged
+    suspects = rows[noisy_samples(labels, probabilities)]
+    share = max(floor, min(error, noise_share(labels, probabilities)))
+    said = text(
+        "About {share} of the training labels look wrong: samples {samples}, ... have the look of another class, and are no border cases.",
+        share=f"{100 * share:.0f} %", samples=", ".join(map(str, suspects[:5].tolist())),
+    )  # fmt: skip
+    if by == "controlled":
+        said = text("{said} Your own network says so, trained without the samples that it judges.", said=said)
+    return established(
         "noisy_labels",
-        text("About {share} of the training labels look wrong: samples {samples}, ... have the look of another class, and are no border "
-             "cases.", share=f"{100 * share:.0f} %", samples=", ".join(map(str, suspects[:5].tolist()))),
+        said,
         text("look at these samples, and correct or leave out those whose label is wrong"),
+        by=by,
+        where="targets",
         level="fault" if clear else "advice",
-        confidence=0.8 if clear else 0.5,
+        confidence=(0.85 if by == "controlled" else 0.8) if clear else 0.5,
         evidence={
             "error_of_surest_third": floor, "error": error, "better_on_test": better, "samples": suspects[:200].tolist(),
-            "samples_looked_at": len(every),
+            "samples_looked_at": len(labels),
         },
         expected={"error_of_surest_third": f"< {NOISY:g}, or < {FLAT:g} of the error"},
         change=Change(kind="drop_samples", values={"indices": suspects.tolist(), "part": "train"}),
@@ -167,16 +208,18 @@ def _all_predicted(train: Part) -> tuple[Tensor, Tensor]:
     return as_probabilities(scores), train.values.argmax(1)
 
 
-def _better_elsewhere(seen: Contents, error: float, count: int) -> float:
+def _better_elsewhere(seen: Contents, score: float, count: int) -> float:
     """By how much the probe errs less on the test part than on left-out training samples, beyond chance; 0 where it does not."""
     across, test = seen.across, seen.test
     if across is None or test is None or seen.train is None or not same_classes(seen.train, test):
         return 0.0
     over = told_by_probe(test, across, test.chosen(len(across)))
-    if over is None:
-        return 0.0
-    other = 1 - over[0]
-    chance = 2 * math.sqrt(error * (1 - error) / count + other * (1 - other) / len(across))
+    return 0.0 if over is None else _beyond_chance(1 - score, count, 1 - over[0], len(across))
+
+
+def _beyond_chance(error: float, count: int, other: float, samples: int) -> float:
+    """How much smaller the other error is, less two standard errors of the difference; 0 where it is not."""
+    chance = 2 * math.sqrt(error * (1 - error) / count + other * (1 - other) / max(samples, 1))
     return max(0.0, error - other - chance)
 
 
