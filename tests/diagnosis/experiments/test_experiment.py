@@ -235,6 +235,13 @@ class Pair(nn.Module):
         return inputs.unsqueeze(-1), self.net(inputs)
 
 
+def learnt() -> nn.Module:
+    made = net()
+    F.cross_entropy(made(X), Y).backward()
+    made.zero_grad()
+    return made
+
+
 def hinge(outputs: Tensor, signs: Tensor) -> Tensor:
     return (1 - outputs * signs).clamp_min(0).mean()
 
@@ -266,6 +273,11 @@ SCORED: dict[str, tuple[dict[str, Any], str]] = {
         "accuracy",
     ),
     "an answer with more beside it": ({"model": Pair, "loss": lambda o, t: F.cross_entropy(o[1], t)}, "accuracy"),
+    "targets that the loss never looks at": (
+        {"model": Flat, "loss": lambda o, t: (o - 1).pow(2).mean(), "train": (X, VALUES[:, 0])},
+        "loss",
+    ),
+    "a factory that trains": ({"model": learnt}, "accuracy"),
     "embeddings": ({"model": lambda: net(7), "loss": lambda o, t: (o.sum(1, True) - t).pow(2).mean(), "train": (X, VALUES)}, "loss"),
 }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -177,7 +178,7 @@ def _fitting(experiment: Experiment) -> Scoring:
     several_outputs = answered and not isinstance(outputs, Tensor)
     if answered:
         outputs = answer_to(few, outputs)
-        if outputs is None:
+        if outputs is None or (not several_outputs and _without_targets(experiment.loss, outputs, few)):
             return Scoring("loss")
     if _rows_of_classes(targets) and (outputs is None or outputs.shape == few.shape):
         return Scoring("accuracy", targets.shape[1])
@@ -198,13 +199,34 @@ def _fitting(experiment: Experiment) -> Scoring:
 def _answer(experiment: Experiment) -> tuple[bool, Any]:
     """Whether the untrained network answers a few samples, and what."""
     inputs, _ = experiment.samples("train", ASKED)
-    with random_state_kept(set(), None), torch.no_grad():
-        model, _ = experiment.build(0)
+    with random_state_kept(set(), None):
+        model, _ = experiment.build(0)  # with gradients: a factory may train what it gives
         model.eval()
         try:
-            return True, mapped(lambda tensor: tensor.cpu(), called(model, on_device(inputs, device_of(model))))
+            with torch.no_grad():
+                return True, mapped(lambda tensor: tensor.cpu(), called(model, on_device(inputs, device_of(model))))
         except Exception:  # check() says what fails, with the batch in hand
             return False, None
+
+
+def _without_targets(loss: Callable[[Any, Any], Any], outputs: Tensor, targets: Tensor) -> bool:
+    """Whether the loss is the same for other targets, as that of samples which are compared with each other: then they are no answers.
+
+    Asked about made-up outputs in [0, 1], which every loss takes: those of an untrained network may all be the same.
+    """
+    others = targets.clone()
+    others[0] = next((one for one in targets if not torch.equal(one, targets[0])), targets[0])  # another order may be the same to a loss
+    if torch.equal(others, targets) or not outputs.is_floating_point():
+        return False
+    chance = torch.Generator().manual_seed(0)
+    made, unlike = (torch.rand(outputs.shape, generator=chance).to(outputs.dtype) for _ in range(2))
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of shapes: they are told as a finding
+            first, second, third = (torch.as_tensor(loss(*pair)) for pair in ((made, targets), (made, others), (unlike, targets)))
+    except Exception:  # a loss that takes something else than these outputs
+        return False
+    return torch.equal(first, second) and not torch.equal(first, third)
 
 
 def constant_score(experiment: Experiment, scoring: Scoring | None = None) -> float | None:
