@@ -198,6 +198,23 @@ def test_the_slope_of_a_huge_loss_is_not_known() -> None:
     assert batch.wrong_gradient == ()
 
 
+def test_sigmoids_that_start_flat_can_be_learnt_by_heart() -> None:
+    """Exclusive or: at the user's small rate, and at Adam's default, 200 updates move nothing; the network is right all the same."""
+    inputs = torch.tensor([[0.0, 0], [0, 1], [1, 0], [1, 1]]).repeat(8, 1)
+    targets = (inputs.sum(1, keepdim=True) == 1).float()
+    batch = checked(
+        Experiment(
+            model=lambda: nn.Sequential(nn.Linear(2, 8), nn.Sigmoid(), nn.Linear(8, 1), nn.Sigmoid()), loss=F.binary_cross_entropy,
+            optimizer=lambda model: torch.optim.SGD(model.parameters(), 0.01), train=(inputs, targets), batch_size=16, epochs=2,
+        ),
+        20.0,
+    )  # fmt: skip
+    assert batch.last_loss is not None
+    assert batch.last_loss > 0.6
+    assert batch.adam_loss is not None
+    assert batch.adam_loss < 0.1
+
+
 def test_samples_that_influence_each_other_are_seen() -> None:
     batch = checked(Experiment(**{**BASE, "model": Mixed}), 20.0)
     assert batch.dependence is not None

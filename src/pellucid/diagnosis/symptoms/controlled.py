@@ -198,6 +198,7 @@ def too_few_epochs(trials: Trials) -> list[Finding]:
         "epochs",
         said,
         text("train for {epochs} epochs", epochs=trials.longer.change.values["epochs"] if trials.longer and trials.longer.change else ""),
+        sure=trials.constant is not None,  # a loss that nothing is known of always falls further
     )
 
 
