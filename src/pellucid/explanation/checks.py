@@ -88,7 +88,8 @@ def close(one: Tensor, two: Tensor, tolerance: float = 1e-5) -> bool:
     if one.shape != two.shape:
         return False
     one, two = one.detach().double(), two.detach().double()
-    return bool(torch.allclose(one, two, rtol=tolerance, atol=tolerance * max(float(two.abs().max()), 1e-12), equal_nan=True))
+    largest = float(two.abs().nan_to_num(0.0, 0.0).max())  # of what is finite: NaN is met and named later
+    return bool(torch.allclose(one, two, rtol=tolerance, atol=tolerance * max(largest, 1e-12), equal_nan=True))
 
 
 def out_of_memory(error: BaseException) -> bool:

@@ -53,8 +53,8 @@ def explain(
         DataError: inputs, baseline or data that do not fit.
         OptionError: an unknown or contradictory option.
     """
-    subject = Subject.of(model, inputs, target, tell=_reporter(progress))
-    generator = torch.Generator().manual_seed(_seed(seed))
+    subject = Subject.of(model, inputs, target, tell=reporter(progress))
+    generator = torch.Generator().manual_seed(checked_seed(seed))
     if samples is not None and (isinstance(samples, bool) or not isinstance(samples, int) or samples < 1):
         raise OptionError(text("samples is {samples!r}", samples=samples), text("an integer >= 1, or nothing"), text("leave it out"))
     notes: list[Text] = []
@@ -115,13 +115,13 @@ def _automatic(subject: Subject, data: Any, notes: list[Text]) -> Method:
     return find_method(name)
 
 
-def _seed(seed: Any) -> int:
+def checked_seed(seed: Any) -> int:
     if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
         raise OptionError(text("seed is {seed!r}", seed=seed), text("an integer >= 0"), text("leave it at 0"))
     return seed
 
 
-def _reporter(progress: Callable[[Text], None] | None) -> Tell:
+def reporter(progress: Callable[[Text], None] | None) -> Tell:
     """Progress with the time left, about once a second."""
     started, said = time.perf_counter(), [time.perf_counter()]
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, cast
 
 import torch
@@ -32,12 +33,22 @@ class Players:
     def mixed(self, inputs: Sequence[Tensor], reference_values: Sequence[Tensor], present: Tensor) -> tuple[Tensor, ...]:
         """Samples (n, ...) whose absent players' entries come from the reference; `present` (n, count) bool.
 
-        The inputs and the reference have n rows, or one row for all.
+        The inputs and the reference have n rows, or one for all. With `present` (n, s, count) each row is mixed in s ways: (n * s, ...).
         """
-        return tuple(
-            torch.where(present.to(index.device)[:, index], own, absent)
-            for index, own, absent in zip(self.index, inputs, reference_values, strict=True)
-        )
+        found = list[Tensor]()
+        several = present.dim() == 3
+        for index, own, absent in zip(self.index, inputs, reference_values, strict=True):
+            chosen = present.to(index.device)
+            if not self._in_order:
+                chosen = chosen[..., index]
+            mixed = torch.where(chosen, own[:, None], absent[:, None]) if several else torch.where(chosen, own, absent)
+            found.append(mixed.flatten(0, 1) if several else mixed)
+        return tuple(found)
+
+    @cached_property
+    def _in_order(self) -> bool:
+        """The players are the columns of one table, in their order: a copy less of everything."""
+        return len(self.index) == 1 and torch.equal(self.index[0].cpu(), torch.arange(self.count))
 
     @property
     def sizes(self) -> Tensor:

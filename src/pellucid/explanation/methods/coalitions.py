@@ -24,7 +24,7 @@ COPIES_BYTES = 2**24  # of perturbed inputs made at once: some hundred thousand 
 ROUNDING = 32  # steps of the number type, relative to the model's output: what varies by less is the same
 
 Inputs = tuple[Tensor, ...]
-Chosen = tuple[Tensor, Tensor, Tensor]  # (n,) samples, (n,) references, (n, players) who is present
+Chosen = tuple[Tensor, Tensor, Tensor]  # (n,) samples, (n,) references, (n, states, players) who is present
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,40 +68,50 @@ class Game:
         magnitude = torch.maximum(self.full.abs(), self.empty.abs().amax(1))
         return ROUNDING * torch.finfo(self.subject.predictions.dtype).eps * magnitude[:, None]
 
-    def values(self, count: int, choose: Callable[[Tensor], Chosen]) -> Tensor:
-        """v of `count` coalitions, (count,) float64. `choose` is given numbers among them and says what they are."""
+    def values(self, games: int, states: int, choose: Callable[[Tensor, slice], Chosen]) -> Tensor:
+        """v of `states` coalitions in each of `games` games, (games, states) float64.
 
-        def copies(numbers: Tensor) -> tuple[Tensor, Inputs]:
-            samples, references, present = choose(numbers)
+        `choose` is given the numbers of some games (n,) and a slice of the states, s of them; it gives the games' samples (n,), references
+        (n,), and who is present, (n, s, players) or (1, s, players).
+        """
+
+        def copies(numbers: Tensor, part: slice) -> tuple[Tensor, Inputs]:
+            samples, references, present = choose(numbers, part)
             own = tuple(entries[samples] for entries in self.subject.inputs)
             return samples, self.players.mixed(own, self.reference.at(samples, references), present)
 
-        return self.evaluated(count, copies)
+        return self.evaluated(games, states, copies)
 
     def evaluated(
         self,
-        count: int,
-        copies: Callable[[Tensor], tuple[Tensor, Inputs]],
+        games: int,
+        states: int,
+        copies: Callable[[Tensor, slice], tuple[Tensor, Inputs]],
         measure: Callable[[Tensor, Tensor], Tensor] | None = None,
     ) -> Tensor:
-        """The model's chosen output on `count` perturbed copies, (count,) float64; `copies` of some numbers gives samples and inputs.
+        """The model's chosen output on perturbed copies, (games, states) float64.
 
-        `measure`, where given, makes one number per copy of the samples' numbers (n,) and all outputs (n, K).
+        `copies` of some games (n,) and a slice of the states gives the games' samples (n,) and the copies (n * s, ...). `measure`, where
+        given, makes one number per copy of the copies' samples (n * s,) and all of their outputs (n * s, K).
         """
-        found = torch.empty(count, dtype=torch.float64, device=self.device)
+        found = torch.empty(games, states, dtype=torch.float64, device=self.device)
         size = sum(entries[0].numel() * entries.element_size() for entries in self.subject.inputs)
         at_once = max(1, COPIES_BYTES // max(size, 1))
-        for start in range(0, count, at_once):
-            numbers = torch.arange(start, min(count, start + at_once), device=self.device)
-            samples, inputs = copies(numbers)
-            if measure is None:
-                target = self.subject.target
-                values = self.subject.values(inputs, None if target is None else target[samples])
-            else:
-                values = measure(samples, self.subject.outputs(inputs))
-            found[numbers] = self._finite(values.double())
+        some, part = max(1, at_once // max(states, 1)), max(1, min(states, at_once))
+        for start in range(0, games, some):
+            numbers = torch.arange(start, min(games, start + some), device=self.device)
+            for first in range(0, states, part):
+                chosen = slice(first, min(states, first + part))
+                samples, inputs = copies(numbers, chosen)
+                samples = samples.repeat_interleave(chosen.stop - first)
+                if measure is None:
+                    target = self.subject.target
+                    values = self.subject.values(inputs, None if target is None else target[samples])
+                else:
+                    values = measure(samples, self.subject.outputs(inputs))
+                found[numbers, chosen] = self._finite(values.double()).reshape(len(numbers), -1)
             if self.tell is not None:
-                self.tell(start + len(numbers), count)
+                self.tell(start + len(numbers), games)
         return found
 
     def _finite(self, values: Tensor) -> Tensor:

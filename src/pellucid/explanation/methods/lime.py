@@ -57,10 +57,10 @@ def fitted(game: Game, drawn: int, generator: torch.Generator) -> tuple[Estimate
     present = torch.rand(drawn, M, generator=generator, device=generator.device).lt(0.5).to(game.device)
     which = torch.randint(game.references, (drawn,), generator=generator, device=generator.device).to(game.device)
 
-    def choose(numbers: Tensor) -> Chosen:
-        return numbers // drawn, which[numbers % drawn], present[numbers % drawn]
+    def choose(games: Tensor, part: slice) -> Chosen:
+        return games // drawn, which[games % drawn], present[games % drawn, None]
 
-    v = game.values(N * drawn, choose).reshape(N, drawn).T  # (drawn, N)
+    v = game.values(N * drawn, 1, choose).reshape(N, drawn).T  # (drawn, N)
     distance = 1 - (present.sum(1).double() / M).sqrt()
     closeness = torch.softmax(-((distance / WIDTH) ** 2), 0)[:, None]  # (drawn, 1), sums to 1
     design = torch.cat([torch.ones_like(distance)[:, None], present.double(), _controls(game, present, which)], 1)  # (drawn, columns)

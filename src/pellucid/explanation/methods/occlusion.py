@@ -27,11 +27,10 @@ def feature_ablation(
     game = Game(subject, reference, players, tell)
     alone = ~torch.eye(game.count, dtype=torch.bool, device=game.device)
 
-    def choose(numbers: Tensor) -> Chosen:
-        rest = numbers // game.count
-        return rest // game.references, rest % game.references, alone[numbers % game.count]
+    def choose(games: Tensor, part: slice) -> Chosen:
+        return games // game.references, games % game.references, alone[None, part]
 
-    left = game.values(game.samples * game.references * game.count, choose)
+    left = game.values(game.samples * game.references, game.count, choose)
     drops = game.full[:, None] - left.reshape(game.samples, game.references, game.count).mean(1)
     return Attributed(players.spread(drops.to(subject.predictions.dtype)))
 
@@ -59,18 +58,18 @@ def occlusion(
     first = [sum(len(mask) for mask in masks[:index]) for index in range(len(masks) + 1)]
     count = first[-1]
 
-    def copies(numbers: Tensor) -> tuple[Tensor, Inputs]:
-        which, rest = numbers % count, numbers // count
-        rows = rest // game.references
-        absent = reference.at(rows, rest % game.references)
+    def copies(games: Tensor, part: slice) -> tuple[Tensor, Inputs]:
+        rows = games // game.references
+        absent = reference.at(rows, games % game.references)
+        which = torch.arange(part.start, part.stop, device=game.device)
         mixed = list[Tensor]()
         for index, (entries, mask) in enumerate(zip(subject.inputs, masks, strict=True)):
             inside = (which >= first[index]) & (which < first[index + 1])
             hidden = mask[(which - first[index]).clamp(0, len(mask) - 1)] & inside.reshape(-1, *[1] * (entries.dim() - 1))
-            mixed.append(torch.where(hidden, absent[index], entries[rows]))
+            mixed.append(torch.where(hidden, absent[index][:, None], entries[rows][:, None]).flatten(0, 1))
         return rows, tuple(mixed)
 
-    left = game.evaluated(game.samples * game.references * count, copies)
+    left = game.evaluated(game.samples * game.references, count, copies)
     drops = game.full[:, None] - left.reshape(game.samples, game.references, count).mean(1)  # (samples, windows)
     found = list[Tensor]()
     for index, (entries, mask) in enumerate(zip(subject.inputs, masks, strict=True)):

@@ -58,12 +58,11 @@ def enumerated(game: Game) -> Estimate:
     joined = torch.tensor([0.0, *(1 / (M * math.comb(M - 1, s - 1)) for s in range(1, M + 1))], dtype=torch.float64, device=game.device)
     absent = torch.tensor([*(1 / (M * math.comb(M - 1, s)) for s in range(M)), 0.0], dtype=torch.float64, device=game.device)
     weights = torch.where(members, joined[size, None], -absent[size, None])  # (2^M, M)
-    inner = coalitions - 2  # without nobody and everybody, which are known
 
-    def choose(numbers: Tensor) -> Chosen:
-        return numbers // (inner * R), numbers // inner % R, members[numbers % inner + 1]
+    def choose(games: Tensor, part: slice) -> Chosen:  # nobody and everybody are known
+        return games // R, games % R, members[None, 1:-1][:, part]
 
-    v = game.values(game.samples * R * inner, choose).reshape(game.samples, R, inner).mean(1)
+    v = game.values(game.samples * R, coalitions - 2, choose).reshape(game.samples, R, -1).mean(1)
     v = torch.cat([game.empty.mean(1, keepdim=True), v, game.full[:, None]], 1)  # (samples, 2^M)
     return Estimate.of_exact(v @ weights)
 
@@ -75,18 +74,17 @@ def contributions(game: Game, references: Tensor, pairs: int, generator: torch.G
     """
     N, M, clusters = game.samples, game.count, references.shape[1]
     drawn = torch.rand(N * clusters * pairs, M, generator=generator, device=generator.device).argsort(1)
-    place = drawn.to(game.device, torch.int16)  # of a player in its order
+    place = drawn.to(game.device, torch.int16 if M < 2**15 else torch.int32)  # of a player in its order
     reference = references.reshape(-1).repeat_interleave(pairs)
-    inner = 2 * (M - 1)  # the prefixes of the order that are neither empty nor full, then those of its reverse: their complements
-    length = torch.arange(1, M, device=game.device, dtype=torch.int16).repeat(2)
-    reverse = torch.arange(inner, device=game.device) >= M - 1
+    # the prefixes of the order that are neither empty nor full, then those of its reverse: their complements
+    length = torch.arange(1, M, device=game.device, dtype=place.dtype).repeat(2)[:, None]
+    reverse = (torch.arange(2 * (M - 1), device=game.device) >= M - 1)[:, None]
 
-    def choose(numbers: Tensor) -> Chosen:
-        order, state = numbers // inner, numbers % inner
-        before = place[order] < length[state, None]
-        return order // (clusters * pairs), reference[order], before ^ reverse[state, None]
+    def choose(orders: Tensor, part: slice) -> Chosen:
+        before = place[orders, None] < length[part]
+        return orders // (clusters * pairs), reference[orders], before ^ reverse[part]
 
-    v = game.values(len(place) * inner, choose).reshape(len(place), 2, M - 1)
+    v = game.values(len(place), 2 * (M - 1), choose).reshape(-1, 2, M - 1)
     sample = torch.arange(N, device=game.device).repeat_interleave(clusters * pairs)
     first, last = game.empty[sample, reference], game.full[sample]
     forward = torch.cat([first[:, None], v[:, 0], last[:, None]], 1)  # (orders, M + 1): those before, one more at a time
@@ -111,17 +109,21 @@ def sampled(game: Game, generator: torch.Generator, pairs: int | None = None) ->
     """
     R = game.references
     control = game.empty - game.empty.mean(1, keepdim=True)  # (samples, R), zero on average
-    first = drawn_references(game, min(R, PILOT_REFERENCES), generator)
-    pilot = contributions(game, first, max(2, FEWEST_PAIRS // first.shape[1]), generator)
-    slope = _slope(control.gather(1, first), pilot.mean(2))  # (samples, M)
+    slope = torch.zeros(game.samples, game.count, dtype=torch.float64, device=game.device)
 
     def corrected(added: Tensor, chosen: Tensor) -> Tensor:
         return added - (control.gather(1, chosen)[..., None] * slope[:, None])[:, :, None]
 
-    pilot = corrected(pilot, first)
-    clusters, each = _sizes(pilot, R, pairs)
+    pilot = None
+    if pairs is None or pairs < 2 * R:  # else every reference is met equally often: nothing to be found out
+        first = drawn_references(game, min(R, PILOT_REFERENCES), generator)
+        raw = contributions(game, first, max(2, FEWEST_PAIRS // first.shape[1]), generator)
+        slope = _slope(control.gather(1, first), raw.mean(2))  # (samples, M)
+        pilot = corrected(raw, first)
+    clusters, each = _split(_enough(pilot, R) if pairs is None and pilot is not None else pairs or FEWEST_PAIRS, R)
     chosen = drawn_references(game, clusters, generator)
-    return _estimate(corrected(contributions(game, chosen, each, generator), chosen), pilot, R, game.noise())
+    fresh = corrected(contributions(game, chosen, each, generator), chosen)
+    return _estimate(fresh, fresh if pilot is None else pilot, R, game.noise())
 
 
 def _slope(control: Tensor, means: Tensor) -> Tensor:
@@ -134,31 +136,32 @@ def _slope(control: Tensor, means: Tensor) -> Tensor:
 
 def _variances(pairs: Tensor) -> tuple[Tensor, Tensor]:
     """Between clusters, (samples, M), and within each of them, (samples, clusters, M)."""
-    within = pairs.var(2)
     means = pairs.mean(2)
+    within = (pairs - means[:, :, None]).square().sum(2) / (pairs.shape[2] - 1)
     return (means.var(1) if means.shape[1] > 1 else torch.zeros_like(means[:, 0])), within
 
 
-def _sizes(pilot: Tensor, references: int, pairs: int | None) -> tuple[int, int]:
-    """How many clusters, and pairs in each, bring the mean half width of the samples' widest intervals to `AIM` of their largest values."""
+def _split(pairs: int, references: int) -> tuple[int, int]:
+    """Clusters, and pairs in each of them: two at least, for a variance; all references where there are pairs enough."""
+    if pairs >= 2 * references:
+        return references, max(2, round(pairs / references))
+    return max(2, pairs // 2), 2
+
+
+def _enough(pilot: Tensor, references: int) -> int:
+    """How many pairs bring the mean half width of the samples' widest intervals to `AIM` of their largest values."""
     between, within = _variances(pilot)
     within = within.mean(1)
     between = (between - within / pilot.shape[2]).clamp(min=0)  # of the references alone
-
-    def split(n: int) -> tuple[int, int]:
-        return (references, max(2, round(n / references))) if n >= 2 * references else (max(2, n // 2), 2)
-
-    if pairs is not None:
-        return split(max(pairs, 4 if references > 1 else 2))
     aim = AIM * pilot.mean((1, 2)).abs().amax(1).mean()
     n = FEWEST_PAIRS
     while n < MOST_PAIRS:
-        clusters, each = split(n)
+        clusters, each = _split(n, references)
         variance = (1 - clusters / references) * between / clusters + within / (clusters * each)
         if 2 * variance.amax(1).sqrt().mean() <= aim:
             break
         n = min(MOST_PAIRS, math.ceil(n * 1.2))
-    return split(n)
+    return n
 
 
 def _estimate(pairs: Tensor, pilot: Tensor, references: int, noise: Tensor) -> Estimate:
