@@ -9,8 +9,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cached_property, partial
 from typing import Any
 
 import torch
@@ -48,7 +48,7 @@ _FEW_REFERENCES = 8  # then
 FEATURES = 64  # at most, are tested: more are put together
 _PATH_STEPS = 4  # of the gradient maps of other inputs
 _CORRECTED = ("infidelity", "deletion", "insertion", "input_specificity")
-_OTHERS = (("integrated_gradients", "gradient"), ("feature_ablation", "perturbation"))
+_METHODS = (("integrated_gradients", "gradient"), ("feature_ablation", "perturbation"))  # to compare with, beside the additive fit
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,128 +82,171 @@ def certificate_of(
     seed: int = 0,
     data: Any = None,
 ) -> Certificate:
-    """Test attributions against the network. `method` None: made elsewhere, so that what needs the method is not tested.
+    """Test attributions against the network. `method` None: made elsewhere, so that what needs the method is not tested."""
+    return Tests(subject, reference, players, seed=seed, data=data).certificate(attributed.attributions, method=method, family=family)
 
-    At most 64 samples, drawn at random, are tested, and 8 where the method is run again.
+
+class Tests:
+    """The tests of maps of some samples. What does not depend on the map is computed once, so that several maps can be compared.
+
+    At most 64 samples, drawn at random, are tested, and 8 where methods are run.
     """
-    generator = torch.Generator().manual_seed(seed + 1)  # not the draws that made the explanation
-    relatives = Relatives(subject)
-    attributions = attributed.attributions
-    if subject.samples > SAMPLES:
-        rows = torch.randperm(subject.samples, generator=generator)[:SAMPLES].sort().values.to(subject.device)
-        attributions = tuple(part[rows.to(part.device)] for part in attributions)
-        subject, reference = _some(relatives, subject, reference, rows)
-        relatives.subject, relatives.made = subject, [*relatives.made, relatives.subject]
-    tested = _tested(subject, players)
-    if tested.count < 2:
-        return _untestable(relatives)
-    maps = tested.summed(attributions).double().cpu()
-    table = measured(subject, reference, tested, generator)
-    scores = _measured_scores(relatives, maps, attributions, table, reference, tested, data, generator)
-    scores.append(_completeness(subject, maps, reference, claimed=method in CLAIMED))
-    scores += _rerun_scores(relatives, maps, table, method, family, reference, players, tested, seed, generator)
-    scores += reference_scores(maps, table, subject, reference, tested, data, generator)
-    corrected = _holm(scores)
-    trust, reasons = judged(corrected, networks=subject.differentiable is None)
-    return Certificate(
-        trust=trust, reasons=reasons, scores=tuple(corrected), samples=subject.samples, compute=relatives.spent(),
-        correction=text("beating every kind of map that cannot know the network is one test at 5 %; the p-values of {names} are corrected "
-                        "together by Holm's method, 5 % for all of them", names=list(_CORRECTED)),
-    )  # fmt: skip
 
+    def __init__(self, subject: Subject, reference: Reference, players: Players, *, seed: int = 0, data: Any = None) -> None:
+        self.seed, self.data, self.players = seed, data, players
+        self.rows: Tensor | None = None
+        self._scrambled: dict[bool, Tensor] = {}
+        self.relatives = Relatives(subject)
+        if subject.samples > SAMPLES:
+            rows = torch.randperm(subject.samples, generator=self._draws())[:SAMPLES].sort().values
+            some, reference = self._some(rows.to(subject.device), reference)
+            self.relatives.made.append(subject)
+            self.relatives.subject, self.rows = some, rows
+        self.subject, self.reference = self.relatives.subject, reference
+        self.tested = _tested(self.subject, players)
 
-def _measured_scores(
-    relatives: Relatives, maps: Tensor, attributions: tuple[Tensor, ...], table: Removals, reference: Reference, players: Players,
-    data: Any, generator: torch.Generator,
-) -> list[FaithfulnessScore]:  # fmt: skip
-    """What is read off the network's outputs where features are absent."""
-    subject = relatives.subject
-    networks = None
-    if subject.differentiable is None:
+    def certificate(self, attributions: tuple[Tensor, ...], *, method: str | None, family: str | None) -> Certificate:
+        """Test one map, in the shapes of the inputs, of all samples."""
+        if self.tested.count < 2:
+            return _untestable(self.relatives)
+        if self.rows is not None:
+            attributions = tuple(part[self.rows.to(part.device)] for part in attributions)
+        maps = self.tested.summed(attributions).double().cpu()
         magnitude = all(bool((part >= 0).all()) for part in attributions)
-        networks = scrambled_maps(relatives, reference, players, magnitude=magnitude, generator=generator)
-    sets = own_sets(maps, generator)
-    sample = torch.arange(subject.samples).repeat_interleave(sets.shape[1])
-    own = without(subject, reference, players, sample, sets.flatten(0, 1))[:, 0].reshape(sets.shape[:2])
-    return [
-        infidelity_score(maps, table, networks, generator),
-        share_explained(maps, table),
-        *deletion_insertion(own, table),
-        input_specificity(maps, table, _other_maps(relatives, maps, reference, players, data, generator), generator),
-        class_specificity(maps, table),
-        beyond_the_input(maps, table, drawn_from_inputs(subject, reference, players)),
-    ]
+        found = [
+            *self._measured(maps, magnitude),
+            self._complete(maps, method),
+            *self._rerun(maps, method, family),
+            *self._references(maps),
+        ]
+        scores = _holm(found)
+        trust, reasons = judged(scores, networks=self.subject.differentiable is None)
+        return Certificate(
+            trust=trust, reasons=reasons, scores=tuple(scores), samples=self.subject.samples, compute=self.relatives.spent(),
+            correction=text("beating every kind of map that cannot know the network is one test at 5 %; the p-values of {names} are "
+                            "corrected together by Holm's method, 5 % for all of them", names=list(_CORRECTED)),
+        )  # fmt: skip
 
+    def _draws(self) -> torch.Generator:
+        return torch.Generator().manual_seed(self.seed + 1)  # not the draws that made the explanation
 
-def _other_maps(
-    relatives: Relatives, maps: Tensor, reference: Reference, players: Players, data: Any, generator: torch.Generator
-) -> Tensor | None:
-    """(N, J, P) the maps of the other samples, and where they are few those of inputs from `data`, explained for the sample's own class."""
-    n = len(maps)
-    others = torch.stack([torch.cat([maps[:i], maps[i + 1 :]]) for i in range(n)])  # (N, N - 1, P)
-    subject = relatives.subject
-    if data is None or n > MAPS or subject.differentiable is not None:
-        return others if n > 1 else None
-    background = Reference.of(subject, "samples", data, generator).values
-    background = tuple(x[: MAPS + 1 - n] for x in background)
-    if len(background[0]) < 1:
-        return others if n > 1 else None
-    classes = [None] if subject.target is None else subject.target.unique().tolist()
-    found: dict[Any, Tensor] = {}
-    for chosen in classes:
-        target = None if chosen is None else torch.full((len(background[0]),), chosen, device=subject.device)
-        neighbours = relatives.with_samples(background, target)
-        theirs = reference if not reference.own else Reference.of(neighbours, reference.kind if reference.kind in KINDS else "zero", data)
-        found[chosen] = path_maps(neighbours, theirs, players, steps=_PATH_STEPS)
-    targets = [None] * n if subject.target is None else subject.target.tolist()
-    return torch.cat([others, torch.stack([found[chosen] for chosen in targets])], 1)
+    # -- what does not depend on the map -----------------------------------------------------------------------------------------------
 
+    @cached_property
+    def table(self) -> Removals:
+        return measured(self.subject, self.reference, self.tested, self._draws())
 
-def _completeness(subject: Subject, maps: Tensor, reference: Reference, *, claimed: bool) -> FaithfulnessScore:
-    rows = torch.arange(subject.samples, device=subject.device)
-    absent = torch.zeros(subject.samples, dtype=torch.float64)
-    outputs = None if reference.own else subject.outputs(reference.values).double().mean(0)
-    if outputs is None:
-        absent = subject.values(reference.at(rows)).double().cpu()
-    else:
-        absent += outputs.cpu()[0 if subject.target is None else subject.target.cpu()]
-    change = subject.value.double().cpu() - absent
-    return completeness_score(maps.sum(1), change, subject.value.double().cpu(), claimed=claimed)
+    @cached_property
+    def _drawn(self) -> Tensor:
+        return drawn_from_inputs(self.subject, self.reference, self.tested)
 
-
-def _rerun_scores(
-    relatives: Relatives, maps: Tensor, table: Removals, method: str | None, family: str | None, reference: Reference, players: Players,
-    tested: Players, seed: int, generator: torch.Generator,
-) -> list[FaithfulnessScore]:  # fmt: skip
-    """What needs the method itself, or other methods: on a few samples, with few draws and references."""
-    rows = torch.arange(min(RERUN, len(maps)), device=relatives.subject.device)
-    base, few = _some(relatives, relatives.subject, reference, rows)
-    if not few.own:
-        few = replace(few, values=tuple(value[:_FEW_REFERENCES] for value in few.values))
-
-    def mapped(name: str, where: Players) -> Callable[[Subject], Tensor]:
-        def run(subject: Subject) -> Tensor:
-            made = find_method(name).function(
-                subject, reference=few, players=where, generator=torch.Generator().manual_seed(seed), samples=DRAWS, tell=_silent
+    def _networks(self, magnitude: bool) -> Tensor | None:
+        """(K, N, P) maps of networks with scrambled weights."""
+        if self.subject.differentiable is not None:
+            return None
+        if magnitude not in self._scrambled:
+            self._scrambled[magnitude] = scrambled_maps(
+                self.relatives, self.reference, self.tested, magnitude=magnitude, generator=self._draws()
             )
-            return tested.summed(made.attributions).double().cpu()
+        return self._scrambled[magnitude]
 
-        return run
+    @cached_property
+    def _neighbours(self) -> Tensor | None:
+        """(N, J, P) gradient maps of inputs from `data`, explained for each sample's own class, where the samples themselves are few."""
+        subject, n = self.subject, self.subject.samples
+        if self.data is None or n > MAPS or subject.differentiable is not None:
+            return None
+        background = tuple(x[: MAPS + 1 - n] for x in Reference.of(subject, "samples", self.data, self._draws()).values)
+        targets = [None] * n if subject.target is None else subject.target.tolist()
+        found: dict[Any, Tensor] = {}
+        for chosen in set(targets):
+            target = None if chosen is None else torch.full((len(background[0]),), chosen, device=subject.device)
+            there, reference = self.relatives.with_samples(background, target), self.reference
+            if reference.own:
+                reference = Reference.of(there, reference.kind if reference.kind in KINDS else "zero", self.data)
+            found[chosen] = path_maps(there, reference, self.tested, steps=_PATH_STEPS)
+        return torch.stack([found[chosen] for chosen in targets])
 
-    found: list[FaithfulnessScore] = []
-    if method is None:
-        why = text("not tested: the method is not known")
-        found += [_not_tested("sensitivity", why), _not_tested("parameter_randomisation", why)]
-    else:
-        own = mapped(method, players)
-        before = own(base)
-        found.append(sensitivity_score(own, before, relatives, base, generator) if any(base.continuous)
-                     else _not_tested("sensitivity", text("not tested: tokens have no small changes")))  # fmt: skip
-        found.append(randomisation_score(own, before, relatives, base, generator))
-    names = [name for name, its in _OTHERS if its != family and find_method(name).obstacle(base) is None]
-    others = {name: mapped(name, tested)(base) for name in names}
-    others["surrogate"] = table.additive[: len(rows)]
-    return [*found, *agreement_scores(maps[: len(rows)], dict(list(others.items())[:2]), tested, generator)]
+    @cached_property
+    def _few(self) -> tuple[Subject, Reference]:
+        """A few samples with a few references, for methods that are run."""
+        some, reference = self._some(torch.arange(min(RERUN, self.subject.samples), device=self.subject.device), self.reference)
+        if not reference.own:
+            reference = replace(reference, values=tuple(value[:_FEW_REFERENCES] for value in reference.values))
+        return some, reference
+
+    def _some(self, rows: Tensor, reference: Reference) -> tuple[Subject, Reference]:
+        subject = self.relatives.subject
+        some = self.relatives.with_samples([x[rows] for x in subject.inputs], None if subject.target is None else subject.target[rows])
+        return some, replace(reference, values=tuple(value[rows] for value in reference.values)) if reference.own else reference
+
+    def _run(self, name: str, players: Players, subject: Subject) -> Tensor:
+        """(n, P) the maps that a method of ours makes, always from the same seed."""
+        made = find_method(name).function(
+            subject,
+            reference=self._few[1],
+            players=players,
+            generator=torch.Generator().manual_seed(self.seed),
+            samples=DRAWS,
+            tell=_silent,
+        )
+        return self.tested.summed(made.attributions).double().cpu()
+
+    @cached_property
+    def _others(self) -> dict[str, tuple[str, Tensor]]:
+        """By name: the family and the maps of methods to compare with."""
+        some = self._few[0]
+        found = {
+            name: (family, self._run(name, self.tested, some)) for name, family in _METHODS if find_method(name).obstacle(some) is None
+        }
+        return {**found, "surrogate": ("surrogate", self.table.additive[: some.samples])}
+
+    # -- what does -------------------------------------------------------------------------------------------------------------------
+
+    def _measured(self, maps: Tensor, magnitude: bool) -> list[FaithfulnessScore]:
+        """What is read off the network's outputs where features are absent."""
+        n, generator, table = len(maps), self._draws(), self.table
+        sets = own_sets(maps, generator)
+        sample = torch.arange(n).repeat_interleave(sets.shape[1])
+        own = without(self.subject, self.reference, self.tested, sample, sets.flatten(0, 1))[:, 0].reshape(sets.shape[:2])
+        others = [torch.stack([torch.cat([maps[:i], maps[i + 1 :]]) for i in range(n)])]  # (N, N - 1, P)
+        others += [] if self._neighbours is None else [self._neighbours]
+        return [
+            infidelity_score(maps, table, self._networks(magnitude), generator),
+            share_explained(maps, table),
+            *deletion_insertion(own, table),
+            input_specificity(maps, table, torch.cat(others, 1), generator),
+            class_specificity(maps, table),
+            beyond_the_input(maps, table, self._drawn),
+        ]
+
+    def _references(self, maps: Tensor) -> tuple[FaithfulnessScore, ...]:
+        return reference_scores(maps, self.table, self.subject, self.reference, self.tested, self.data, self._draws())
+
+    def _complete(self, maps: Tensor, method: str | None) -> FaithfulnessScore:
+        subject, reference = self.subject, self.reference
+        if reference.own:
+            absent = subject.values(reference.values).double()
+        else:
+            outputs = subject.outputs(reference.values).double().mean(0)
+            absent = outputs[torch.zeros(subject.samples, dtype=torch.long) if subject.target is None else subject.target]
+        value = subject.value.double()
+        return completeness_score(maps.sum(1), (value - absent).cpu(), value.cpu(), claimed=method in CLAIMED)
+
+    def _rerun(self, maps: Tensor, method: str | None, family: str | None) -> list[FaithfulnessScore]:
+        """What needs the method itself, or other methods."""
+        some, found = self._few[0], list[FaithfulnessScore]()
+        if method is None:
+            why = text("not tested: the method is not known")
+            found += [_not_tested("sensitivity", why), _not_tested("parameter_randomisation", why)]
+        else:
+            mapped = partial(self._run, method, self.players)
+            own = mapped(some)
+            found.append(sensitivity_score(mapped, own, self.relatives, some, self._draws()) if any(some.continuous)
+                         else _not_tested("sensitivity", text("not tested: tokens have no small changes")))  # fmt: skip
+            found.append(randomisation_score(mapped, own, self.relatives, some, self._draws()))
+        others = {name: made for name, (its, made) in self._others.items() if its != family}
+        return [*found, *agreement_scores(maps[: some.samples], dict(list(others.items())[:2]), self.tested, self._draws())]
 
 
 def judged(scores: list[FaithfulnessScore], *, networks: bool) -> tuple[str, tuple[Text, ...]]:
@@ -267,12 +310,6 @@ def _tested(subject: Subject, players: Players) -> Players:
         return players
     group = torch.arange(players.count) * FEATURES // players.count
     return Players(FEATURES, tuple(group.to(index.device)[index] for index in players.index), text("neighbouring features together"))
-
-
-def _some(relatives: Relatives, subject: Subject, reference: Reference, rows: Tensor) -> tuple[Subject, Reference]:
-    """Some of the samples, with their references."""
-    some = relatives.with_samples([x[rows] for x in subject.inputs], None if subject.target is None else subject.target[rows])
-    return some, replace(reference, values=tuple(value[rows] for value in reference.values)) if reference.own else reference
 
 
 def _not_tested(name: str, why: Text) -> FaithfulnessScore:

@@ -18,11 +18,11 @@ DRAWS = 199
 _MARGIN = 0.5  # what a map leaves unexplained, per what the best map drawn from the input alone leaves: development models, see the log
 
 
-def input_specificity(maps: Tensor, table: Removals, others: Tensor | None, generator: torch.Generator) -> FaithfulnessScore:
+def input_specificity(maps: Tensor, table: Removals, others: Tensor, generator: torch.Generator) -> FaithfulnessScore:
     """The share of other inputs' maps (N, J, P) that explain a sample worse than its own; p-value: its own map is one of them by chance."""
     expected = text("near 1: hardly any other input's map explains the sample as well")
     source = "permutation of maps over inputs; Edgington and Onghena 2007, chapter 3"
-    if others is None or others.shape[1] < 3:
+    if others.shape[1] < 3:
         return FaithfulnessScore(name="input_specificity", value=None, expected=expected, source=source,
                                  note=text("not tested: give data=, inputs of the same kind, or more samples"))  # fmt: skip
     own, theirs = table.explained(maps), table.explained(others.transpose(0, 1)).T  # (N,), (N, J)
