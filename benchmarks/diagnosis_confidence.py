@@ -4,7 +4,7 @@
 
 Reads results of `diagnosis.py`, those of the part for tuning only, healthy programs included. For findings of one establishment (static,
 data, dynamic, controlled) and one level, stated confidence is mapped to the share that is right by isotonic regression (pool adjacent
-violators), in blocks of at least 12 findings; a block's share is (right + 1) / (findings + 2), so that no small block is called sure.
+violators), in blocks of at least 12 findings (8, where there are no more); a block's share is (right + 1) / (findings + 2), so that no small block is called sure.
 What is right is what `diagnosis.py` counts: a label of the program or what follows from it. Prints the table, and the calibration error
 as stated, with the table, and with tables that were made without the program's own base program.
 """
@@ -28,6 +28,7 @@ from measurement import RESULTS
 from diagnosis import labels
 
 LEAST = 12  # findings in a block
+FEWEST = 8  # findings of one establishment and level: with fewer they keep what they state
 Table = dict[tuple[str, str], list[tuple[float, float]]]
 
 
@@ -76,7 +77,7 @@ def fitted(findings: Sequence[dict[str, Any]]) -> Table:
     groups: dict[tuple[str, str], list[tuple[float, bool]]] = defaultdict(list)
     for finding in findings:
         groups[finding["key"]].append((finding["stated"], finding["right"]))
-    return {key: isotonic(pairs) for key, pairs in sorted(groups.items()) if len(pairs) >= LEAST}
+    return {key: isotonic(pairs) for key, pairs in sorted(groups.items()) if len(pairs) >= FEWEST}
 
 
 def mapped(table: Table, finding: dict[str, Any]) -> float:
