@@ -4,9 +4,9 @@
 
 Reads results of `diagnosis.py`, those of the part for tuning only, healthy programs included. For findings of one establishment (static,
 data, dynamic, controlled) and one level, stated confidence is mapped to the share that is right by isotonic regression (pool adjacent
-violators), in blocks of at least 12 findings (8, where there are no more); a block's share is (right + 1) / (findings + 2), so that no small block is called sure.
-What is right is what `diagnosis.py` counts: a label of the program or what follows from it. Prints the table, and the calibration error
-as stated, with the table, and with tables that were made without the program's own base program.
+violators), in blocks of at least 12 findings (8, where there are no more); a block's share is (right + 1) / (findings + 2), so that no
+small block is called sure. What is right is what `diagnosis.py` counts: a label of the program or what follows from it. Prints the table,
+and the calibration error as stated, with the table, and with tables that were made without the program's own base program.
 """
 
 from __future__ import annotations
