@@ -82,17 +82,21 @@ class Explanation(Record):
             seed=made.seed, data=made.data,
         )  # fmt: skip
 
-    def plot(self, path: str | Path, *, even_if_untrusted: bool = False) -> Path:
-        """Draw it as a PNG file; where trust is "none" the reasons stand in its place, unless `even_if_untrusted`."""
+    def plot(self, path: str | Path, *, even_if_untrusted: bool = False, **terms: Any) -> Path:
+        """Draw it as a PNG file; where trust is "none" the reasons stand in its place, unless `even_if_untrusted`. `terms` as `to_html`."""
         from pellucid.explanation.drawing import plot
 
-        return plot(self, path, even_if_untrusted=even_if_untrusted)
+        return plot(self, path, even_if_untrusted=even_if_untrusted, **terms)
 
-    def to_html(self, path: str | Path, *, even_if_untrusted: bool = False) -> Path:
-        """Write it as one page that needs nothing else, in both languages."""
+    def to_html(self, path: str | Path, *, even_if_untrusted: bool = False, **terms: Any) -> Path:
+        """Write it as one page that needs nothing else, in both languages.
+
+        `terms`: names (of columns, channels or words), values (of columns, before preprocessing), images, classes, titles; see
+        `drawing.samples.samples_of`.
+        """
         from pellucid.explanation.drawing import to_html
 
-        return to_html(self, path, even_if_untrusted=even_if_untrusted)
+        return to_html(self, path, even_if_untrusted=even_if_untrusted, **terms)
 
     def to_dict(self) -> dict[str, Any]:
         """What JSON can hold; the certificate where it was asked for."""

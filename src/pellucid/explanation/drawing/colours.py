@@ -57,7 +57,7 @@ def strength(values: np.ndarray) -> float:
 
 def over_image(image: np.ndarray, values: np.ndarray, largest: float) -> np.ndarray:
     """(H, W, 3) uint8: the image (H, W, 3) in faint grey, the attributions (H, W) over it, the stronger the less the image shows."""
-    grey = 255 - 0.45 * (255 - image.astype(np.float64).mean(axis=2, keepdims=True))
+    grey = 255 - 0.3 * (255 - image.astype(np.float64).mean(axis=2, keepdims=True))
     share = np.clip(np.abs(values) / largest if largest > 0 else values * 0, 0, 1)[..., None] ** 0.6
     return ((1 - share) * grey + share * signed(values, largest)).round().astype(np.uint8)
 

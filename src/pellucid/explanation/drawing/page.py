@@ -20,7 +20,9 @@ from pellucid.explanation.drawing import colours
 from pellucid.explanation.drawing.samples import Part, Sample, samples_of
 
 if TYPE_CHECKING:
+    from pellucid.explanation.certificate import Certificate
     from pellucid.explanation.explanation import Explanation
+    from pellucid.explanation.faithfulness.score import FaithfulnessScore
 
 COLUMNS_SHOWN = 20  # of a table; the others are folded
 SAMPLES_SHOWN = 64
@@ -38,6 +40,18 @@ METHODS = {
     "shapley": text("Shapley values"),
     "attention": text("attention maps"),
 }
+SCORES = {
+    "infidelity": text("infidelity"),
+    "share_explained": text("share explained"),
+    "deletion": text("deletion"),
+    "insertion": text("insertion"),
+    "input_specificity": text("specific to this input"),
+    "class_specificity": text("specific to this output"),
+    "beyond_the_input": text("beyond the input"),
+    "completeness": text("completeness gap"),
+    "sensitivity": text("sensitivity to small changes"),
+    "parameter_randomisation": text("parameter randomisation"),
+}
 TRUST = {"high": text("high"), "limited": text("limited"), "none": text("none")}
 TRUST_CLASS = {"high": "good", "limited": "advice", "none": "fault"}
 UNSIGNED = ("saliency", "grad_cam", "attention")  # what matters, without saying for or against
@@ -48,6 +62,15 @@ EVEN_SO = text("To see them even so: even_if_untrusted=True, or --even-if-untrus
 def method_name(name: str) -> Text | str:
     """What a person calls the method; a user's own name stands for itself."""
     return METHODS.get(name, name)
+
+
+def score_name(name: str) -> Text | str:
+    """What a person calls a test; "agreement_occlusion" is agreement with occlusion."""
+    if name.startswith("agreement_"):
+        return text("agreement with {method}", method=method_name(name.removeprefix("agreement_")))
+    if name.startswith("reference_"):
+        return text("with another reference ({kind})", kind=name.removeprefix("reference_"))
+    return SCORES.get(name, name.replace("_", " "))
 
 
 def to_html(
@@ -194,15 +217,20 @@ def _words(part: Part, sample: Sample, explanation: Explanation) -> Iterator[str
     largest = float(np.abs(part.values).max(initial=0.0))
     shown: list[str] = []
     for word, value in zip(part.names, part.values.tolist(), strict=True):
-        if not word.strip():
+        if not value or not word.strip():  # also what stands between words, and words that the network does not know
             shown.append(escape(word) or " ")
             continue
         colour = f"background:{colours.as_css(value, largest)};color:{'#fff' if colours.is_dark(value, largest) else '#111'}"
         shown.append(f'<span class="word" style="{colour}" title="{number(value)}">{escape(word)}</span>')
-    spaced = " " if not any("\u3040" <= letter <= "\u9fff" for word in part.names for letter in word) else ""
+    spaced = (
+        " "
+        if not any(not word.strip() for word in part.names)
+        and not any("\u3040" <= letter <= "\u9fff" for word in part.names for letter in word)
+        else ""
+    )
     yield f'<p class="words-shown">{spaced.join(shown)}</p>'
     yield legend(largest, sample.explained, unsigned=explanation.method in UNSIGNED)
-    order = [int(place) for place in np.argsort(-np.abs(part.values), kind="stable") if part.names[int(place)].strip()][:COLUMNS_SHOWN]
+    order = [int(place) for place in np.argsort(-np.abs(part.values), kind="stable") if part.values[int(place)]][:COLUMNS_SHOWN]
     titles = "".join(f"<th{' class=n' if place == 2 else ''}>{both(title)}</th>"
                      for place, title in enumerate((text("word"), text("contribution"), text("number"))))  # fmt: skip
     bars = "".join(
@@ -258,7 +286,7 @@ _DRAWN = {"pixels": _pixels, "columns": _columns, "words": _words, "steps": _ste
 # -- how far to trust it, how it was made --------------------------------------------------------------------------------------------------
 
 
-def certificate_section(certificate: Any) -> Iterator[str]:
+def certificate_section(certificate: Certificate) -> Iterator[str]:
     """The certificate: trust, reasons, every score beside what it should be."""
     trust = certificate.trust
     yield f"<h2>{both(text('Certificate of the explanation'))}</h2>"
@@ -270,29 +298,27 @@ def certificate_section(certificate: Any) -> Iterator[str]:
         titles = "".join(f"<th{' class=n' if 0 < place < 3 else ''}>{both(title)}</th>" for place, title in enumerate(heads))
         rows = "".join(_score(score) for score in certificate.scores)
         yield f'<div class="table"><table class="scores"><tr>{titles}</tr>{rows}</table></div>'
+        yield f'<p class="soft">{both(certificate.correction)}</p>'
 
 
-def _score(score: Any) -> str:
+def _score(score: FaithfulnessScore) -> str:
     interval = score.interval
     between = "–" if interval is None or interval.low == interval.high else f"{number(interval.low)} … {number(interval.high)}"
-    name = getattr(score, "title", None) or score.name.replace("_", " ")
     passed = {True: "✓", False: "✗", None: "–"}[score.passed]
     kind = {True: "good", False: "fault", None: "soft"}[score.passed]
+    note = "" if score.note is None else f'<br><span class="soft">{both(score.note)}</span>'
+    value = "–" if score.value is None else number(score.value)
     return (
-        f"<tr><td>{both(name)}</td><td class=n>{number(float(score.value))}</td><td class=n>{between}</td>"
-        f'<td class="wrap">{both(_words_of(score.expected))}</td><td class="{kind}-mark">{passed}</td>'
-        f'<td class="soft wrap">{both(_words_of(score.source))}</td></tr>'
+        f'<tr><td class="wrap">{both(score_name(score.name))}{note}</td><td class=n>{value}</td><td class=n>{between}</td>'
+        f'<td class="wrap">{both(score.expected)}</td><td class="{kind}-mark">{passed}</td>'
+        f'<td class="soft wrap">{escape(score.source)}</td></tr>'
     )
-
-
-def _words_of(value: Any) -> Text | str:
-    return value if isinstance(value, (Text, str)) else "–" if value is None else str(value)
 
 
 def facts_of(explanation: Explanation) -> Iterator[Text]:
     """How the attributions were made, in sentences."""
     yield text("Method: {method}", method=method_name(explanation.method))
-    yield text("Reference, what “absent” means: {reference}", reference=explanation.reference)
+    yield text('Reference, which is what "absent" means: {reference}', reference=explanation.reference)
     if explanation.evidence is not None and explanation.evidence.family in ("perturbation", "surrogate", "shapley"):
         yield text("One feature is: {features}", features=explanation.features)
     if explanation.gap is not None:

@@ -121,7 +121,7 @@ def _columns(part: Part) -> Image.Image:
 
 
 def _words(part: Part) -> Image.Image:
-    order = [int(place) for place in np.argsort(-np.abs(part.values), kind="stable") if part.names[int(place)].strip()][:COLUMNS_SHOWN]
+    order = [int(place) for place in np.argsort(-np.abs(part.values), kind="stable") if part.values[int(place)]][:COLUMNS_SHOWN]
     return _bars(part, order, [f"{part.names[place]} ({place})" for place in order])
 
 

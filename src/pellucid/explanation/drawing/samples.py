@@ -16,8 +16,6 @@ from pellucid.explanation.drawing.colours import as_picture
 if TYPE_CHECKING:
     from pellucid.explanation.explanation import Explanation
 
-BY_PLAYER = ("perturbation", "surrogate", "shapley")  # families whose methods give each entry of a player the player's whole number
-
 
 @dataclass(frozen=True)
 class Part:
@@ -80,12 +78,11 @@ def samples_of(
                 text("{name} holds {got} samples", name=what, got=len(given)), text("{count}, as many as were explained", count=count),
                 text("give one for each sample, in their order"),
             )  # fmt: skip
-    by_player = made.family in BY_PLAYER
     samples: list[Sample] = []
     for row in range(count):
         parts = tuple(
-            _part(explanation, place, inputs[place][row], tuple(_array(item[place][row]) for item in (attributions, low, high)), by_player,
-                  names, None if values is None else values[row], None if images is None else images[row], row)
+            _part(explanation, place, inputs[place][row], tuple(_array(item[place][row]) for item in (attributions, low, high)), names,
+                  None if values is None else values[row], None if images is None else images[row], row)
             for place in range(len(inputs))
         )  # fmt: skip
         target = None if explanation.target is None else int(explanation.target[row])
@@ -111,10 +108,10 @@ def _array(tensor: Tensor) -> np.ndarray:
 
 
 def _part(
-    explanation: Explanation, place: int, given: Tensor, numbers: tuple[np.ndarray, ...], by_player: bool, names: Any, values: Any,
+    explanation: Explanation, place: int, given: Tensor, numbers: tuple[np.ndarray, ...], names: Any, values: Any,
     image: Any, row: int,
 ) -> Part:  # fmt: skip
-    """One input of one sample; (C, H, W) are added up over the channels but where every entry holds its patch's whole number."""
+    """One input of one sample; images are added up over their channels."""
     made = explanation.evidence
     assert made is not None
     if not given.is_floating_point():
@@ -139,7 +136,7 @@ def _part(
     if given.ndim > 3:  # a volume: the slice that matters most
         depth = int(np.abs(numbers[0]).sum(axis=(0, 2, 3)).argmax())
         numbers, given = tuple(item[:, depth] for item in numbers), given[:, depth]
-    flat = [item.mean(axis=0) if by_player else item.sum(axis=0) for item in numbers]
+    flat = [item.sum(axis=0) for item in numbers]
     return Part("pixels", *flat, image=as_picture(_array(given) if image is None else np.asarray(image)))
 
 

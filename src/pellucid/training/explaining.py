@@ -1,0 +1,365 @@
+"""A run's answers explained in its user's own terms: columns and values before preprocessing, words, pixels, classes by their names."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import torch
+from torch import Tensor, nn
+
+from pellucid.core.errors import DataError, OptionError, did_you_mean
+from pellucid.core.language import Text, sample_name, text
+from pellucid.data.samples import ResidentPart
+from pellucid.data.tables.preprocessing import TablePreprocessing
+from pellucid.data.tables.prose import TextEncoding
+from pellucid.explanation.drawing.page import write
+from pellucid.explanation.drawing.picture import draw
+from pellucid.explanation.drawing.samples import Part, Sample, samples_of
+from pellucid.explanation.explain import explain
+from pellucid.explanation.explanation import Explanation
+from pellucid.training.derived import PARTS
+from pellucid.training.losses import probabilities
+from pellucid.training.run import Run
+
+BACKGROUND = 200  # training samples that say what "absent" means: their mean is known to a few percent of a standard deviation
+_CJK = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
+_PIECES = re.compile(rf"[{_CJK}]|[^\W{_CJK}]+|[\W]+")  # characters, words, what stands between them: as tables read prose
+_LETTER = re.compile(rf"[{_CJK}]")
+
+
+@dataclass(frozen=True)
+class Explained:
+    """One sample of a run, explained."""
+
+    run: Run
+    explanation: Explanation
+    sample: Sample
+    identifier: str  # row or file
+    part: str | None  # of the run's data; None for new data
+    answer: str  # the class, or the value in the target's unit
+    probability: float | None
+    target: str  # the class that is explained, or the name of the number
+    actual: str | None  # what the data say, where they do
+    notes: tuple[Text, ...]
+
+    def to_html(self, path: str | Path, *, even_if_untrusted: bool = False) -> Path:
+        """One page; see `explanation.drawing.page`."""
+        title = text("Why {network} says so", network=self.run.directory.name)
+        return write(path, self.explanation, [self.sample], title=title, notes=self.notes, even_if_untrusted=even_if_untrusted)
+
+    def plot(self, path: str | Path, *, even_if_untrusted: bool = False) -> Path:
+        """One picture."""
+        return draw(path, self.explanation, self.sample.parts, even_if_untrusted=even_if_untrusted)
+
+
+def explain_run(
+    run: Run,
+    source: Any = None,
+    *,
+    row: str | None = None,
+    words: str | None = None,
+    target: str | None = None,
+    method: str = "auto",
+    baseline: Any = "auto",
+    seed: int = 0,
+    tell: Callable[[Text], None] | None = None,
+) -> Explained:
+    """Why the run's network answers as it does: for the sample `row` of its data or of `source` (a file, an array), for the only sample of
+    `source`, or for `words`, where the run learnt from one column of texts.
+
+    `row` is what every command calls a sample: "17" for row 17, or a file's name. `target`: the class to explain by its name (None: the
+    predicted one), or of a regression the name of the number.
+
+    Raises:
+        DataError: no such sample, more than one without `row`, or data that cannot be read.
+        OptionError: an unknown class or method.
+    """
+    preprocessing = run._preprocessing()
+    chosen, inputs, prepared, notes = _sample_of(run, preprocessing, source, row, words)
+    background = _background(run, prepared, notes, seed)
+    network = _Answering(run, preprocessing)
+    outputs = _outputs(network, inputs)
+    number, name = _target_of(run, target, outputs, notes)
+    grouped, labels = _players(preprocessing, chosen, inputs)
+    explanation = explain(
+        network, inputs, number, method=method, baseline=baseline, data=background, seed=seed,
+        features="auto" if grouped is None else grouped, progress=tell,
+    )  # fmt: skip
+    if grouped is not None:
+        explanation = replace(explanation, features=text("each column as a whole, and in texts each word"))
+    probability: float | None = None
+    if run.task.kind == "classification":
+        chances = probabilities(_outputs(run.model, inputs), run._record["settings"]["loss"], len(run.task.classes))[0]
+        answer, probability = run.task.classes[int(chances.argmax())], float(chances.max())
+        share = f"{100 * probability:.1f}" if probability < 0.9995 else "> 99.9"
+        said = text("The network says {name}, probability {share} %", name=answer, share=share)
+        notes.append(text("each number is a part of the score of {name} before it becomes a probability", name=name))
+    else:
+        answer = f"{float(outputs[0, number or 0]):.6g}"
+        said = text("The network says {name} = {value}", name=name, value=answer)
+        notes.append(text("each number is in the unit of {name}", name=name))
+    identifier = chosen.identifiers[0]
+    actual = _actual(run, chosen)
+    if actual is not None:
+        said = text("{sentence}; the data say {actual}", sentence=said, actual=actual)
+    if labels is not None:
+        parts = _table_parts(explanation, preprocessing, chosen, labels)
+    else:
+        pictures = chosen.inputs if getattr(preprocessing, "kind", "") == "images" else None
+        raw = np.asarray(chosen.inputs) if not isinstance(chosen.inputs, pl.DataFrame) else None
+        values = [[f"{value:g}" for value in raw[0].tolist()]] if raw is not None and raw.ndim == 2 else None
+        parts = samples_of(explanation, images=pictures, values=values)[0].parts
+    part = None if prepared is None or source is not None or words is not None else _part_of(prepared, identifier)
+    title: Text | str = sample_name(identifier) if words is None else text("your text")
+    sample = Sample(title, tuple(parts), answer=said, explained=name, value=float(explanation.value[0]))
+    return Explained(run, explanation, sample, identifier, part, answer, probability, name, actual, tuple(notes))
+
+
+class _Answering(nn.Module):
+    """The run's network with its answers in the user's terms: a score for every class, or numbers in the target's unit."""
+
+    def __init__(self, run: Run, preprocessing: Any) -> None:
+        super().__init__()
+        self.network = run.model
+        scaling = getattr(preprocessing, "target_scaling", None)
+        self.scale: Tensor | None = None
+        self.mean: Tensor | None = None
+        if scaling is not None and scaling.mean:
+            self.scale, self.mean = torch.tensor(scaling.scale, dtype=torch.float32), torch.tensor(scaling.mean, dtype=torch.float32)
+        self.two_classes = run.task.kind == "classification" and len(run.task.classes) == 2
+        self.eval()
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        outputs = self.network(inputs)
+        if self.scale is not None and self.mean is not None:
+            return outputs.reshape(len(outputs), -1) * self.scale + self.mean
+        if self.two_classes and outputs.shape[1] == 1:  # one number whose sign decides
+            return torch.cat([-outputs, outputs], dim=1)
+        return outputs
+
+
+def _outputs(network: nn.Module, inputs: Tensor) -> Tensor:
+    with torch.no_grad():
+        return network(inputs)
+
+
+# -- which sample ------------------------------------------------------------------------------------------------------------------------
+
+
+def _sample_of(run: Run, preprocessing: Any, source: Any, row: str | None, words: str | None) -> tuple[Any, Tensor, Any, list[Text]]:
+    """(the sample as it was read, as the network gets it (1, ...), the run's data where they were read, notes)."""
+    notes: list[Text] = []
+    if words is not None:
+        if source is not None or row is not None:
+            raise OptionError(
+                text("a text and {other}", other=text("a file") if source is not None else text("a row")), text("one sample"),
+                text("explain them one after the other"),
+            )  # fmt: skip
+        source = _row_of_words(run, preprocessing, words)
+    prepared = None
+    if source is None:
+        if row is None:
+            raise OptionError(
+                text("there is nothing to explain"), text("a row of the run's data, a file, or a text"),
+                text("for example --row 1, an image's name, or --text \"...\""),
+            )  # fmt: skip
+        if run._record["data"]["reference"] is None:
+            raise DataError(
+                text("the run {path} was trained on data in memory", path=str(run.directory)),
+                text("data that can be read again: a file, a folder or a built-in data set"),
+                text("give a file, or explain it in Python: pellucid.explain(run.model, inputs)"),
+            )
+        samples = run._read_again(None, None)
+        prepared = run._split_again(samples)
+    else:
+        samples, _ = run._new(source, None, "optional", None)
+        notes += [notice.summary for notice in samples.notices]
+    place = _place(samples.identifiers, row)
+    index = np.asarray([place])
+    table = isinstance(samples.inputs, pl.DataFrame)
+    chosen = replace(
+        samples, inputs=samples.inputs[place : place + 1] if table else samples.inputs[index],
+        targets=None if samples.targets is None else samples.targets[index], identifiers=[samples.identifiers[place]], hashes=[""],
+        input_hashes=(), fixed_parts=None, groups=None, times=None,
+    )  # fmt: skip
+    part = ResidentPart(preprocessing.inputs(chosen), torch.zeros(1), index, preprocessing)
+    inputs, _ = next(part.batches(1))
+    return chosen, inputs, prepared, notes
+
+
+def _place(identifiers: Sequence[str], row: str | None) -> int:
+    """Where the sample called `row` stands."""
+    if row is None:
+        if len(identifiers) == 1:
+            return 0
+        raise OptionError(
+            text("the data hold {count} samples", count=len(identifiers)),
+            text("one sample"),
+            text("say which: --row {name}", name=identifiers[0].removeprefix("row ")),
+        )
+    wanted = row.strip()
+    for name in (f"row {wanted}", wanted):
+        if name in identifiers:
+            return list(identifiers).index(name)
+    first, last = identifiers[0], identifiers[-1]
+    if wanted.lstrip("-").isdecimal():
+        raise OptionError(
+            text("there is no row {row}", row=wanted),
+            text(
+                "{first} to {last}: the data have {count} samples", first=sample_name(first), last=sample_name(last), count=len(identifiers)
+            ),
+            text("for example --row {name}", name=first.removeprefix("row ")),
+        )
+    raise OptionError(
+        text("there is no sample {name!r}", name=wanted), text("the name of a sample of the data"), did_you_mean(wanted, list(identifiers))
+    )
+
+
+def _row_of_words(run: Run, preprocessing: Any, words: str) -> pl.DataFrame:
+    """A table of one row that holds the text."""
+    columns = list(preprocessing.columns.items()) if isinstance(preprocessing, TablePreprocessing) else []
+    prose = [name for name, column in columns if column.kind == "text"]
+    if not prose:
+        raise OptionError(
+            text("the run {path} has not learnt from texts", path=str(run.directory)),
+            text("a row of its table, or a file with rows") if columns else text("an image, or a sample of its data"),
+            text("for example --row 1"),
+        )
+    if len(columns) > 1:
+        raise OptionError(
+            text("the run {path} has learnt from {count} columns, not from {name!r} alone", path=str(run.directory), count=len(columns),
+                 name=prose[0]),
+            text("a value for each of the columns: {names}", names=[name for name, _ in columns][:20]),
+            text("put the row into a file and explain that, with --row 1"),
+        )  # fmt: skip
+    return pl.DataFrame({prose[0]: [words]})
+
+
+def _part_of(prepared: Any, identifier: str) -> str | None:
+    place = list(prepared.ledger.identifiers).index(identifier)
+    return next((name for name in PARTS if len(getattr(prepared, name)) and place in np.asarray(getattr(prepared, name).indices)), None)
+
+
+def _actual(run: Run, chosen: Any) -> str | None:
+    if chosen.targets is None:
+        return None
+    value = np.asarray(chosen.targets).reshape(-1)
+    return run.task.classes[int(value[0])] if run.task.kind == "classification" else ", ".join(f"{number:.6g}" for number in value.tolist())
+
+
+def _background(run: Run, prepared: Any, notes: list[Text], seed: int) -> Tensor | None:
+    """Training samples as the network gets them, drawn once for all."""
+    if prepared is None:
+        try:
+            prepared = run._prepare_again(None, None)
+        except DataError as error:
+            notes.append(text("the training data cannot be read again ({reason}): {what}", reason=error.got,
+                              what=text("what is absent is taken to be zero, the mean after standardisation")))  # fmt: skip
+            return None
+    if not getattr(prepared.train, "ordered", True):
+        return torch.cat([inputs for inputs, _ in prepared.train.batches(BACKGROUND)])[:BACKGROUND]
+    generator = torch.Generator().manual_seed(seed)
+    order = torch.randperm(len(prepared.train), generator=generator)[:BACKGROUND]
+    return torch.cat([inputs for inputs, _ in prepared.train.batches(BACKGROUND, order)])
+
+
+def _target_of(run: Run, target: str | None, outputs: Tensor, notes: list[Text]) -> tuple[int | None, str]:
+    """The output that is explained and its name."""
+    names = list(run.task.classes if run.task.kind == "classification" else run.task.targets)
+    if target is not None:
+        if target not in names:
+            raise OptionError(text("there is no class {name!r}", name=target) if run.task.kind == "classification"
+                              else text("there is no target {name!r}", name=target),
+                              text("one of: {names}", names=names[:20]), did_you_mean(target, names))  # fmt: skip
+        return (names.index(target) if outputs.shape[1] > 1 else None), target
+    if run.task.kind == "classification":
+        number = int(outputs[0].argmax())
+        return number, names[number]
+    if len(names) > 1:
+        notes.append(text("of {count} targets the first is explained; another: --target NAME", count=len(names)))
+    return (0 if outputs.shape[1] > 1 else None), names[0]
+
+
+# -- tables ------------------------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Feature:
+    """What one input of the network belongs to."""
+
+    column: str
+    term: str | None = None  # of a text
+
+
+def _players(preprocessing: Any, chosen: Any, inputs: Tensor) -> tuple[Tensor | None, list[_Feature] | None]:
+    """(F,) the player of each input: a column as a whole; in texts each term that stands in this one, and all that do not together."""
+    if not isinstance(preprocessing, TablePreprocessing):
+        return None, None
+    labels: list[_Feature] = []
+    for name, encoding in preprocessing.encodings.items():
+        terms = encoding.terms if isinstance(encoding, TextEncoding) else [None] * len(encoding.features)
+        labels += [_Feature(name, term) for term in terms]
+    numbers: dict[tuple[str, str | None], int] = {}
+    player = [
+        numbers.setdefault((label.column, label.term if label.term is not None and bool(value) else None), len(numbers))
+        for label, value in zip(labels, inputs[0].tolist(), strict=True)
+    ]
+    return torch.tensor(player), labels
+
+
+def _table_parts(explanation: Explanation, preprocessing: TablePreprocessing, chosen: Any, labels: list[_Feature]) -> list[Part]:
+    """The columns with their values before preprocessing; texts word by word."""
+    given: list[Any] = [explanation.attributions, *explanation.interval]
+    numbers = [np.asarray(item.detach().cpu().double())[0] for item in given]
+
+    def total(entries: np.ndarray) -> list[float]:
+        return [float(item[entries].sum()) for item in numbers]
+
+    names = list(dict.fromkeys(label.column for label in labels))
+    places = {name: np.asarray([place for place, label in enumerate(labels) if label.column == name]) for name in names}
+    sums = np.asarray([total(places[name]) for name in names])
+    shown = tuple(_shown(chosen.inputs[name][0]) for name in names)
+    parts: list[Part] = []
+    for name in names:
+        if not isinstance(preprocessing.encodings[name], TextEncoding) or chosen.inputs[name][0] is None:
+            continue
+        of_term = {labels[place].term: total(np.asarray([place])) for place in places[name]}
+        pieces, spread = spread_over_words(
+            str(chosen.inputs[name][0]), {term: value for term, value in of_term.items() if term is not None}
+        )
+        parts.append(Part("words", *spread, names=pieces))
+    if len(names) > 1 or not parts:
+        parts.insert(0, Part("columns", *(sums[:, place] for place in range(3)), names=tuple(names), shown=shown))
+    return parts
+
+
+def spread_over_words(words: str, of_term: dict[str, list[float]]) -> tuple[tuple[str, ...], list[np.ndarray]]:
+    """A text cut into words, characters and what stands between them, and for each of these its share of the numbers of its terms: a term
+    that stands in several places is shared equally between them, a pair of characters between the two."""
+    pieces = tuple(_PIECES.findall(words))
+    lowered = [piece.lower() for piece in pieces]
+    where: dict[str, list[tuple[int, ...]]] = {}
+    for place, piece in enumerate(lowered):
+        where.setdefault(piece, []).append((place,))
+        following = lowered[place + 1] if place + 1 < len(lowered) else ""
+        if _LETTER.fullmatch(piece) and _LETTER.fullmatch(following):
+            where.setdefault(piece + following, []).append((place, place + 1))
+    spread = np.zeros((3, len(pieces)))
+    for term, numbers in of_term.items():
+        found = where.get(term, [])
+        for places in found:
+            spread[:, list(places)] += np.asarray(numbers)[:, None] / len(found) / len(places)
+    return pieces, list(spread)
+
+
+def _shown(value: Any) -> str:
+    """A value as the user wrote it."""
+    if value is None:
+        return "–"
+    return f"{value:g}" if isinstance(value, float) else str(value)

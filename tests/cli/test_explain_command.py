@@ -1,0 +1,156 @@
+"""`pellucid explain`: a row, a text and an image of runs, in the user's own terms."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from cli.conftest import Called
+from pellucid.cli import main
+
+OPTIONS = ["--network-option", "hidden=8", "--no-baselines", "--no-report", "--language", "en"]
+
+
+def trained(folder: Path, source: str, *options: str) -> str:
+    assert main.run(["fit", source, *options, *OPTIONS, "--directory", str(folder / "runs")]) == 0
+    return str(next(path for path in (folder / "runs").iterdir() if path.is_dir()))
+
+
+@pytest.fixture(scope="module")
+def people(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
+    """A table whose answer is given by the city, and a little by the age."""
+    folder, generator = tmp_path_factory.mktemp("people"), random.Random(0)
+    lines = ["年龄,城市,answer"]
+    for _ in range(120):
+        age, city = generator.randint(18, 80), generator.choice(["Paris", "北京", "Lima", "Oslo"])
+        lines.append(f"{age},{city},{'yes' if (city in ('Paris', '北京')) else 'no'}")
+    path = folder / "people.csv"
+    path.write_text("\n".join(lines), encoding="utf-8")
+    return trained(folder, str(path), "--target", "answer", "--epochs", "30"), path
+
+
+@pytest.fixture(scope="module")
+def reviews(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Texts, of which two words decide."""
+    folder, generator = tmp_path_factory.mktemp("reviews"), random.Random(0)
+    filling = ["the", "film", "was", "a", "story", "about", "people", "in", "town"]
+    lines = ["review,opinion"]
+    for _ in range(200):
+        words, good = generator.choices(filling, k=9), generator.random() < 0.5
+        words.insert(generator.randrange(9), "great" if good else "awful")
+        lines.append(f"{' '.join(words)},{'positive' if good else 'negative'}")
+    path = folder / "reviews.csv"
+    path.write_text("\n".join(lines), encoding="utf-8")
+    return trained(folder, str(path), "--target", "opinion", "--epochs", "8")
+
+
+@pytest.fixture(scope="module")
+def digits(tmp_path_factory: pytest.TempPathFactory) -> str:
+    folder = tmp_path_factory.mktemp("digits")
+    assert main.run(["fit", "digits", "--epochs", "1", "--no-baselines", "--no-report", "--directory", str(folder / "runs")]) == 0
+    return str(next(path for path in (folder / "runs").iterdir() if path.is_dir()))
+
+
+def test_a_row_in_its_own_columns_and_values(call: Callable[..., Called], people: tuple[str, Path]) -> None:
+    """One-hot columns are one column again, and the column that decides stands first."""
+    run, path = people
+    row = path.read_text(encoding="utf-8").splitlines()[17].split(",")
+    code, out, _ = call("explain", run, "--row", "17", "--json")
+    answer = json.loads(out)
+    (part,) = answer["parts"]
+    assert code == 0
+    assert (answer["sample"], answer["actual"], answer["explained"]) == ("row 17", row[2], answer["answer"])
+    assert dict(zip(part["names"], part["values"], strict=True)) == {"年龄": row[0], "城市": row[1]}
+    by_name = dict(zip(part["names"], part["attributions"], strict=True))
+    assert by_name["城市"] > 3 * abs(by_name["年龄"])
+    assert answer["certificate"] is None
+
+
+@pytest.mark.parametrize("method", ["shapley", "integrated_gradients"])
+def test_the_columns_add_up_to_what_the_answer_changes(call: Callable[..., Called], people: tuple[str, Path], method: str) -> None:
+    """Whether a method gives a number a column or one an entry: no column is counted twice. The reference is one point."""
+    run, _ = people
+    _, out, _ = call("explain", run, "--row", "3", "--method", method, "--baseline", "mean", "--json")
+    _, other, _ = call("explain", run, "--row", "3", "--method", "integrated_gradients", "--baseline", "mean", "--json")
+    ours, theirs = (sum(json.loads(said)["parts"][0]["attributions"]) for said in (out, other))
+    assert ours == pytest.approx(theirs, rel=0.02)
+
+
+def test_a_class_by_its_name(call: Callable[..., Called], people: tuple[str, Path]) -> None:
+    run, path = people
+    said = [json.loads(call("explain", run, str(path), "--row", "4", "--target", name, "--json")[1]) for name in ("yes", "no")]
+    assert [answer["explained"] for answer in said] == ["yes", "no"]
+    assert said[0]["parts"][0]["attributions"][1] * said[1]["parts"][0]["attributions"][1] < 0
+
+
+def test_words(call: Callable[..., Called], reviews: str) -> None:
+    code, out, _ = call("explain", reviews, "--text", "Not a great film about awful towns", "--target", "positive", "--language", "en")
+    assert code == 0
+    lines = [line for line in out.splitlines() if "|" in line]
+    assert "raises positive" in lines[0]
+    assert {lines[1].split()[0], lines[2].split()[0]} == {"great", "awful"}
+    assert "towns" not in "".join(lines)  # no word that the network knows
+    assert "--certify" in out
+
+
+def test_an_image_as_a_page_in_both_languages(call: Callable[..., Called], digits: str, tmp_path: Path) -> None:
+    picture, page = tmp_path / "数字.png", tmp_path / "页面.html"
+    Image.new("L", (8, 8), 0).save(picture)
+    code, out, _ = call("explain", digits, str(picture), "--output", str(page), "--method", "saliency", "--even-if-untrusted")
+    written = page.read_text(encoding="utf-8")
+    assert code == 0
+    assert "数字.png" in out
+    assert "Trust:" in out
+    assert 'src="data:image/png' in written
+    assert "http://" not in written
+    assert "https://" not in written
+
+
+def test_a_picture(call: Callable[..., Called], people: tuple[str, Path], tmp_path: Path) -> None:
+    run, _ = people
+    code, _, _ = call("explain", run, "--row", "2", "--output", str(tmp_path / "row.png"), "--even-if-untrusted")
+    assert code == 0
+    with Image.open(tmp_path / "row.png") as picture:
+        assert picture.width > 300
+
+
+BAD = {
+    "a row outside": (["--row", "900"], "row 1 to row 120"),
+    "nothing asked": ([], "nothing to explain"),
+    "several rows": (["{table}"], "--row 1"),
+    "a text of a table": (["--text", "hello"], "has not learnt from texts"),
+    "a text and a row": (["--text", "hello", "--row", "1"], "one sample"),
+    "an unknown method": (["--row", "1", "--method", "shaply"], "did you mean 'shapley'"),
+    "an unknown class": (["--row", "1", "--target", "yess"], "did you mean 'yes'"),
+    "a file of another kind": (["--row", "1", "--output", "page.pdf"], ".html"),
+    "no such file": (["missing.csv", "--row", "1"], "missing.csv"),
+    "a method that cannot be applied": (["--row", "1", "--method", "grad_cam"], "integrated_gradients"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_refused(call: Callable[..., Called], people: tuple[str, Path], name: str) -> None:
+    run, path = people
+    arguments, words = BAD[name]
+    code, _, err = call("explain", run, *(argument.format(table=path) for argument in arguments), "--language", "en")
+    assert code == 2
+    assert words in err.replace("\n  ", " ")
+
+
+def test_a_file_that_is_no_image(call: Callable[..., Called], digits: str, tmp_path: Path) -> None:
+    (tmp_path / "no.png").write_text("no image")
+    code, _, err = call("explain", digits, str(tmp_path / "no.png"), "--language", "en")
+    assert code == 2
+    assert "no.png" in err
+    assert "What to do" in err
+
+
+def test_no_run(call: Callable[..., Called], tmp_path: Path) -> None:
+    code, _, err = call("explain", str(tmp_path), "--row", "1", "--language", "en")
+    assert code == 2
+    assert "run" in err
