@@ -16,6 +16,7 @@ from torch import Tensor
 
 from pellucid.core.errors import DataError, OptionError, did_you_mean
 from pellucid.core.language import Text, text
+from pellucid.explanation.players import time_axis
 from pellucid.explanation.subject import Subject
 
 KINDS = ("zero", "mean", "blur", "noise", "samples")
@@ -54,7 +55,7 @@ class Reference:
         if not isinstance(baseline, str):
             return _given(subject, baseline)
         if baseline == "auto":
-            baseline = "zero" if background is None else "samples" if subject.kind in ("table", "mixed") else "mean"
+            baseline = _automatic(subject, background is not None)
         if baseline not in KINDS:
             raise OptionError(text("baseline is {baseline!r}", baseline=baseline), text("one of {names}, or a tensor", names=list(KINDS)),
                               did_you_mean(baseline, KINDS))  # fmt: skip
@@ -75,6 +76,18 @@ class Reference:
         return cls(baseline, values, _stated(subject, baseline, background is not None), own)
 
 
+def _automatic(subject: Subject, background: bool) -> str:
+    """Tables against samples; images against their own blurred copies; everything else against a mean.
+
+    Images: of patches planted on four grounds (noise, smooth, boxes, dark on light; plain and residual network, 60 images each) integrated
+    gradients met 88 to 100 % against zero and against the image's own mean, and 92 to 100 % against its blurred copy.
+    The mean of one row of a table is nothing: there it is zero.
+    """
+    if subject.kind in ("table", "mixed"):
+        return "samples" if background else "zero"
+    return "blur" if subject.kind in ("image", "volume") else "mean"
+
+
 def _made(subject: Subject, index: int, kind: str, background: tuple[Tensor, ...] | None, generator: torch.Generator) -> Tensor:
     """(1, ...) or (N, ...) one input's reference."""
     inputs = subject.inputs[index]
@@ -87,6 +100,8 @@ def _made(subject: Subject, index: int, kind: str, background: tuple[Tensor, ...
         if background is not None:
             return background[index].mean(0, keepdim=True)
         axes = tuple(range(2, inputs.dim())) if inputs.dim() > 2 else tuple(range(inputs.dim()))[1:]
+        if inputs.dim() == 3:
+            axes = (1 + time_axis(subject, (inputs.shape[1], inputs.shape[2])),)
         return inputs.mean(axes, keepdim=True).expand_as(inputs).clone() if axes else inputs.clone()
     if kind == "noise":
         source = inputs if background is None else background[index]

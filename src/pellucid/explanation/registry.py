@@ -74,6 +74,12 @@ def _needs_attention(subject: Subject) -> Text | None:
     return obstacle(subject)
 
 
+def _needs_rules(subject: Subject) -> Text | None:
+    from pellucid.explanation.methods.deeplift import obstacle
+
+    return obstacle(subject)
+
+
 def _needs_continuous(subject: Subject) -> Text | None:
     return None if all(subject.continuous) else text("an input consists of integers")
 
@@ -81,6 +87,7 @@ def _needs_continuous(subject: Subject) -> Text | None:
 NEEDS: dict[str, Callable[[Subject], Text | None]] = {
     "gradient": _needs_gradient,
     "layer": _needs_layer,
+    "rules": _needs_rules,
     "attention": _needs_attention,
     "continuous": _needs_continuous,
 }

@@ -64,6 +64,7 @@ class Subject:
     differentiable: Text | None  # None, or why no gradient reaches the inputs
     random: bool  # the network draws random numbers in evaluation mode
     dropouts: int  # calls of dropout that are left on
+    writes: bool  # the network writes into its inputs
     batch_size: int
     notes: list[Text] = field(default_factory=list)
     tell: Tell = field(default=lambda done, total: None)
@@ -74,6 +75,7 @@ class Subject:
     _started: float = field(default_factory=time.perf_counter)
 
     @classmethod
+    @torch.inference_mode(False)
     def of(cls, model: nn.Module, inputs: Any, target: Any = None, *, batch_size: int | None = None, tell: Tell | None = None) -> Subject:
         """Check a network, its inputs and the target, and look at one pass.
 
@@ -93,9 +95,14 @@ class Subject:
             )
         given, keywords = tensors_of(inputs)
         notes: list[Text] = []
-        with torch.inference_mode(False):
-            given = tuple(tensor.clone() if tensor.is_inference() else tensor.detach() for tensor in given)
-            twin = shared_copy(model, notes).eval()
+        given = tuple(tensor.clone() if tensor.is_inference() else tensor.detach() for tensor in given)
+        if any(nn.parameter.is_lazy(tensor) for tensor in (*model.parameters(), *model.buffers())):
+            raise ModelError(
+                text("the network has a lazy layer whose shape is not known yet"),
+                text("a network that has seen data once"),
+                text("call the network once on these inputs, then explain it"),
+            )
+        twin = shared_copy(model, notes).eval()
         if model.training:
             notes.append(text("the network was in training mode: it is explained in evaluation mode, and yours stays as it was"))
         made = cls(
@@ -112,6 +119,7 @@ class Subject:
             differentiable=None,
             random=False,
             dropouts=0,
+            writes=False,
             batch_size=batch_size or 1,
             notes=notes,
             original=model,
@@ -167,6 +175,7 @@ class Subject:
 
     # -- evaluating ------------------------------------------------------------------------------------------------------------------
 
+    @torch.inference_mode(False)  # also where the user works in it: its tensors refuse every gradient
     def outputs(self, inputs: Sequence[Tensor]) -> Tensor:
         """(n, K) the outputs of n samples, without gradient."""
 
@@ -176,6 +185,7 @@ class Subject:
 
         return torch.cat(self.batched(len(inputs[0]), run))
 
+    @torch.inference_mode(False)
     def values(self, inputs: Sequence[Tensor], target: Tensor | None = None) -> Tensor:
         """(n,) the chosen output of n samples, without gradient; `target` (n,) defaults to this subject's, where n is N."""
         target = self.target_for(len(inputs[0]), target)
@@ -187,6 +197,7 @@ class Subject:
 
         return torch.cat(self.batched(len(inputs[0]), run))
 
+    @torch.inference_mode(False)
     def points(self, inputs: Sequence[Tensor]) -> tuple[Tensor, ...]:
         """The floating-point inputs, then what each embedding makes of the integer inputs, (n, ..., D)."""
         own = tuple(tensor for tensor, continuous in zip(inputs, self.continuous, strict=True) if continuous)
@@ -195,7 +206,7 @@ class Subject:
 
         def run(rows: slice) -> tuple[Tensor, ...]:
             with self.surrounded(gradient=False):
-                own_rows = tuple(tensor[rows] for tensor in inputs)
+                own_rows = tuple(tensor[rows].clone() for tensor in inputs)
                 met = self._met(own_rows)
                 self._run_in(own_rows, met)
                 return tuple(place.output for place in met.places)
@@ -203,6 +214,7 @@ class Subject:
         pieces = self.batched(len(inputs[0]), run)
         return own + tuple(torch.cat(parts) for parts in zip(*pieces, strict=True))
 
+    @torch.inference_mode(False)
     def values_at(self, points: Sequence[Tensor], inputs: Sequence[Tensor], target: Tensor | None = None) -> Tensor:
         """(n,) the chosen output where the points take these values; `inputs` give what is no point."""
         target = self.target_for(len(points[0]), target)
@@ -214,6 +226,7 @@ class Subject:
 
         return torch.cat(self.batched(len(points[0]), run))
 
+    @torch.inference_mode(False)
     def gradients_at(
         self, points: Sequence[Tensor], inputs: Sequence[Tensor], target: Tensor | None = None
     ) -> tuple[Tensor, tuple[Tensor, ...]]:
@@ -222,8 +235,8 @@ class Subject:
         Raises:
             ModelError: no gradient reaches the inputs.
         """
-        target = self.target_for(len(points[0]), target)
         self.require_gradients()
+        target = self.target_for(len(points[0]), target)
 
         def run(rows: slice) -> tuple[Tensor, tuple[Tensor, ...]]:
             with self.surrounded(gradient=True):
@@ -297,15 +310,16 @@ class Subject:
                     text("count from 0"),
                 )
             target = int(np.ravel_multi_index([i % size for i, size in zip(indices, self.output_shape, strict=True)], self.output_shape))
-        wanted = torch.as_tensor(target)
-        if (
-            wanted.is_floating_point()
-            or wanted.dtype == torch.bool
-            or wanted.dim() > 1
-            or (wanted.dim() == 1 and len(wanted) != self.samples)
-        ):
+        try:
+            wanted = torch.as_tensor(target)
+        except (TypeError, ValueError, RuntimeError):
+            wanted = None
+        if wanted is None or wanted.is_floating_point() or wanted.dtype == torch.bool or tuple(wanted.shape) not in ((), (self.samples,)):
+            got = text("target is {target!r}", target=target) if wanted is None else text(
+                "target has shape {shape} and dtype {dtype}", shape=str(tuple(wanted.shape)), dtype=str(wanted.dtype)
+            )  # fmt: skip
             raise OptionError(
-                text("target has shape {shape} and dtype {dtype}", shape=str(tuple(wanted.shape)), dtype=str(wanted.dtype)),
+                got,
                 text("an integer, or one integer for each of the {samples} samples", samples=self.samples),
                 text("give the index of the output to explain, or nothing for each sample's largest output"),
             )
@@ -347,26 +361,14 @@ class Subject:
     # -- passes ----------------------------------------------------------------------------------------------------------------------
 
     def _look(self, batch_size: int | None) -> None:
-        """One pass over the first samples: shapes, embeddings, randomness, gradients, memory; see the errors."""
+        """Passes over the first two samples: shapes, embeddings, randomness, gradients, memory; see the errors."""
         first = tuple(tensor[:2] for tensor in self.inputs)
         n = len(first[0])
-        kept: dict[int, int] = {}
-
-        def pack(tensor: Tensor) -> Tensor:
-            storage = tensor.untyped_storage()
-            kept[storage.data_ptr()] = storage.nbytes()
-            return tensor
-
-        weights = {parameter.untyped_storage().data_ptr() for parameter in self.model.parameters() if parameter.device.type != "meta"}
+        own = tuple(tensor.clone() for tensor in first)
+        met = self._met(own)
         try:
-            with self.surrounded(gradient=True), torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-                leaves = tuple(t.detach().clone().requires_grad_() if t.is_floating_point() else t for t in first)
-                met = self._met(leaves)
-                with met:
-                    result = self._call(leaves)
-                output = output_of(result)
-                inputs = [x for x in leaves if x.requires_grad] + [place.output for place in met.places]
-                reached = self._reached(output, leaves)
+            with self.surrounded(gradient=False), met:
+                output = output_of(self._call(own))
         except (ModelError, DataError):
             raise
         except Exception as error:
@@ -379,53 +381,53 @@ class Subject:
             )
         self.output_shape = tuple(output.shape[1:])
         self.classes = math.prod(self.output_shape)
-        self.places = tuple(met.places)
-        self.differentiable, self.dropouts = reached, met.dropouts
+        self.places, self.dropouts = tuple(met.places), met.dropouts
+        self.writes = any(tensor._version for tensor in own)
         if met.lost:
+            names = sorted(set(met.lost))
+            self.notes.append(text("indices of {names} are computed from the inputs in a way that was not followed", names=names))
+        if self.dropouts:
             self.notes.append(
-                text("indices of {names} are computed from the inputs in a way that was not followed", names=sorted(set(met.lost)))
+                text("the network drops at random in evaluation mode (dropout left on): one draw is explained, the same for all samples")
             )
-        if not inputs:
-            self.differentiable = text("all inputs are integers that reach no embedding")
-        self._look_at_chance(first, met)
-        size = sum(number for pointer, number in kept.items() if pointer not in weights)
-        size += 4 * sum(tensor.numel() * tensor.element_size() for tensor in leaves) + output.numel() * output.element_size()
+        self._look_at_chance(first)
+        points = tuple(x for x in first if x.is_floating_point()) + tuple(place.output for place in met.places)
+        self.differentiable, size = self._look_back(points, first)
+        size += 4 * sum(x.numel() * x.element_size() for x in (*first, *points)) + output.numel() * output.element_size()
         self.batch_size = batch_size or max(1, min(_LARGEST_BATCH, int(self._budget() * n / max(size, 1))))
 
-    def _reached(self, output: Tensor, leaves: Sequence[Tensor]) -> Text | None:
-        """None where a gradient reaches some point, else why not. Embedding outputs are no leaves here: a second pass asks them."""
-        if not output.is_floating_point():
-            return text("the network's output is of type {dtype}, which has no gradient", dtype=str(output.dtype))
-        met = self._met(leaves)
-        with met:
-            self._call(leaves)
-        points = [x for x in leaves if x.requires_grad] + [place.output.detach().requires_grad_() for place in met.places]
+    def _look_back(self, points: tuple[Tensor, ...], inputs: tuple[Tensor, ...]) -> tuple[Text | None, int]:
+        """None where a gradient reaches some point, else why not; and how many bytes the pass kept for it, weights left out."""
         if not points:
-            return None
-        again = self._met(leaves, points[len(points) - len(met.places) :] if met.places else None)
-        with again:
-            result = output_of(self._call(leaves))
-        if not result.requires_grad:
-            return text("no gradient reaches the inputs: the network detaches them, rounds, or leaves PyTorch")
-        try:
-            slopes = torch.autograd.grad(result.sum(), points, allow_unused=True)
-        except RuntimeError as error:
-            return text("PyTorch cannot differentiate the network: {error}", error=str(error).split("\n")[0])
-        if all(slope is None for slope in slopes):
-            return text("no gradient reaches the inputs: the network detaches them, rounds, or leaves PyTorch")
-        return None
+            return text("all inputs are integers that reach no embedding"), 0
+        kept: dict[int, int] = {}
 
-    def _look_at_chance(self, first: tuple[Tensor, ...], met: Pass) -> None:
+        def pack(tensor: Tensor) -> Tensor:
+            storage = tensor.untyped_storage()
+            kept[storage.data_ptr()] = storage.nbytes()
+            return tensor
+
+        detached = text("no gradient reaches the inputs: the network detaches them, rounds, or leaves PyTorch")
+        try:
+            with self.surrounded(gradient=True), torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+                leaves = tuple(point.detach().requires_grad_() for point in points)
+                output = self.run_points(leaves, inputs)
+                if not output.requires_grad:
+                    return detached, 0
+                slopes = torch.autograd.grad(output.sum(), leaves, allow_unused=True)
+        except RuntimeError as error:
+            return text("PyTorch cannot differentiate the network: {error}", error=str(error).split("\n")[0]), 0
+        weights = {tensor.untyped_storage().data_ptr() for tensor in (*self.model.parameters(), *self.model.buffers())}
+        size = sum(number for pointer, number in kept.items() if pointer not in weights)
+        return (detached if all(slope is None for slope in slopes) else None), size
+
+    def _look_at_chance(self, first: tuple[Tensor, ...]) -> None:
         """Random draws in evaluation mode, and samples that influence each other."""
         with self.surrounded(gradient=False, seed=1):
             one = self._run(first)
         with self.surrounded(gradient=False, seed=2):
             two = self._run(first)
         self.random = not close(one, two)
-        if met.dropouts:
-            self.notes.append(
-                text("the network drops at random in evaluation mode (dropout left on): one draw is explained, the same for all samples")
-            )
         if self.random:
             self.notes.append(text("the network draws random numbers in evaluation mode: every pass starts from the same seed"))
             return
@@ -461,7 +463,6 @@ class Subject:
     def surrounded(self, gradient: bool, seed: int = 0) -> Generator[None]:
         """What holds around every pass, and is put back after it."""
         with ExitStack() as around:
-            around.enter_context(torch.inference_mode(False))
             around.enter_context(torch.set_grad_enabled(gradient))
             around.enter_context(random_state_kept({self.device}, seed))
             around.enter_context(run_eagerly())
@@ -477,7 +478,7 @@ class Subject:
 
     def _run(self, inputs: tuple[Tensor, ...]) -> Tensor:
         """(n, K) with whatever gradient the surroundings record."""
-        return self._run_in(inputs, self._met(()))
+        return self._run_in(tuple(x.clone() for x in inputs) if self.writes else inputs, self._met(()))
 
     def _run_in(self, inputs: tuple[Tensor, ...], met: Pass) -> Tensor:
         self._forward += len(inputs[0])

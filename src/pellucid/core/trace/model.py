@@ -66,7 +66,9 @@ def shared_copy(model: nn.Module, notes: list[Text]) -> nn.Module:
         if buffer.is_inference():
             owner, _, key = name.rpartition(".")
             twin.get_submodule(owner)._buffers[key] = buffer.clone()
-    return twin.requires_grad_(False)
+    for parameter in (weight for weight in twin.parameters() if weight.is_leaf):  # those of TorchScript need not be
+        parameter.requires_grad = False
+    return twin
 
 
 def _unwrapped(model: nn.Module) -> nn.Module:

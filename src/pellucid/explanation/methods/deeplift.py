@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from pellucid.core.errors import ModelError
-from pellucid.core.language import text
+from pellucid.core.language import Text, text
 from pellucid.explanation.methods.multipliers import Rules, Untreated
 from pellucid.explanation.players import Players
 from pellucid.explanation.reference import Reference
@@ -18,7 +18,7 @@ from pellucid.explanation.registry import Attributed, applicable, method
 from pellucid.explanation.subject import Subject, Tell
 
 
-@method("deeplift", family="gradient", needs=("gradient",))
+@method("deeplift", family="gradient", needs=("gradient", "rules"))
 def deeplift(
     subject: Subject, *, reference: Reference, players: Players, generator: torch.Generator, samples: int | None, tell: Tell
 ) -> Attributed:
@@ -65,3 +65,17 @@ def deeplift(
     scale = change.abs().clamp(min=1e-3 * float(subject.value.abs().max()) + 1e-12)
     mean = [part.reshape(n, r, *part.shape[1:]).mean(1) for part in found]
     return Attributed(subject.gathered(mean), gap=float(((total - change).abs() / scale).max()))
+
+
+def obstacle(subject: Subject) -> Text | None:
+    """Which operation has no rule; None where all of them have one. The first sample is compared with itself."""
+    first, rules = tuple(tensor[:1] for tensor in subject.inputs), Rules()
+    points = subject.points(first)
+    try:
+        with subject.surrounded(gradient=True):
+            for _ in range(2):
+                subject.run_points(tuple(point.detach().requires_grad_() for point in points), first, meet=rules.meet)
+                rules.second()
+    except Untreated as error:
+        return text("DeepLIFT has no rule for the operation {name}", name=error.name)
+    return None
