@@ -1,7 +1,7 @@
 """The certificate of an explanation: the published tests of its faithfulness, and how far to trust it, with the reasons in words.
 
-"none"     maps that cannot know the network predict the output's changes as well (see faithfulness.infidelity), or the map explains
-           less than a sixteenth of what an additive map can explain: it says nothing that could be relied on
+"none"     maps that cannot know the network predict the output's changes as well (see faithfulness.infidelity) and the map explains less
+           than four fifths of what an additive map can explain, or less than a sixteenth: it says nothing that could be relied on
 "high"     it predicts them better than chance, explains at least half of what can be explained, is specific to this input and this class,
            says more than the input by itself, and no other test fails; deletion, insertion, places and inputs are corrected together (Holm)
 "limited"  in between; the reasons say what failed or could not be tested
@@ -21,7 +21,7 @@ from pellucid.core.records import Record
 from pellucid.explanation.faithfulness.agreement import agreement_scores
 from pellucid.explanation.faithfulness.completeness import CLAIMED, completeness_score
 from pellucid.explanation.faithfulness.deletion_insertion import deletion_insertion, own_sets
-from pellucid.explanation.faithfulness.infidelity import LOW, infidelity_score, share_explained
+from pellucid.explanation.faithfulness.infidelity import LOW, NEARLY, infidelity_score, share_explained
 from pellucid.explanation.faithfulness.multiplicity import holm
 from pellucid.explanation.faithfulness.randomisation import randomisation_score
 from pellucid.explanation.faithfulness.reference_influence import reference_scores
@@ -254,7 +254,7 @@ def judged(scores: list[FaithfulnessScore], *, networks: bool) -> tuple[str, tup
     by_name = {score.name: score for score in scores}
     infidelity, share = by_name["infidelity"], by_name["share_explained"]
     value = float(share.value or 0.0)
-    if not infidelity.passed:
+    if not infidelity.passed and value < NEARLY:
         return "none", (text("it predicts the output's changes no better than a map that knows nothing of the network: {why} (p = {p:.2g})",
                              why=infidelity.note or "", p=infidelity.p_value),)  # fmt: skip
     if value < LOW:
@@ -266,6 +266,10 @@ def judged(scores: list[FaithfulnessScore], *, networks: bool) -> tuple[str, tup
         "it predicts the output's changes better than maps that know nothing of the network (p = {p:.2g}) and explains {share:.0%} of what "
         "a map can explain", p=infidelity.p_value, share=min(1.0, value),
     )  # fmt: skip
+    if not infidelity.passed:
+        said = text("it explains {share:.0%} of what a map can explain, but with so few features and samples chance could do it too: {why} "
+                    "(p = {p:.2g})", share=min(1.0, value), why=infidelity.note or "", p=infidelity.p_value)  # fmt: skip
+        return "limited", (said, *reasons)
     return ("limited" if reasons else "high"), (said, *reasons)
 
 

@@ -70,8 +70,11 @@ class Removals:
 
     @cached_property
     def additive(self) -> Tensor:
-        """(N, P) the additive map that fits the changes best (ridge regression)."""
-        return _ridge(self.indicators, self.changes[0], self._penalty)
+        """(N, P) the additive map that fits the changes best (ridge regression); what all features share is fitted across sizes."""
+        found = _ridge(self.indicators, self.changes[0], self._penalty)
+        left = self.full[:, :1] - self.outputs[..., 0] - found @ self.removed.double().T
+        size = self.sizes.double()
+        return found + (left * size).sum(1, keepdim=True) / (size**2).sum()
 
     @cached_property
     def _halves(self) -> tuple[Tensor, Tensor]:

@@ -1,0 +1,216 @@
+"""Each score against numbers worked out by hand, or against its definition written again, slower."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+import torch
+from scipy.stats import spearmanr
+
+from pellucid.explanation.faithfulness.agreement import agreement_scores
+from pellucid.explanation.faithfulness.completeness import completeness, completeness_score
+from pellucid.explanation.faithfulness.deletion_insertion import deletion_insertion, descending, own_sets
+from pellucid.explanation.faithfulness.infidelity import infidelity, infidelity_score, share_explained
+from pellucid.explanation.faithfulness.multiplicity import holm
+from pellucid.explanation.faithfulness.removals import Removals, beginnings, random_orders, steps
+from pellucid.explanation.faithfulness.score import mean_of, rank_correlation, tail
+from pellucid.explanation.faithfulness.sensitivity import max_sensitivity
+from pellucid.explanation.faithfulness.specificity import beyond_the_input, class_specificity, input_specificity
+from pellucid.explanation.players import Players
+
+
+def drawn(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def table_of(contributions: torch.Tensor, orders: torch.Tensor | None = None) -> Removals:
+    """Outputs that are sums of the present features' contributions (N, C, P)."""
+    orders = random_orders(contributions.shape[2], drawn()) if orders is None else orders
+    removed = beginnings(orders).flatten(0, 1)
+    outputs = torch.einsum("mp,ncp->nmc", (~removed).double(), contributions.double())
+    return Removals(removed, outputs, contributions.sum(2).double(), orders)
+
+
+def test_infidelity_by_hand():
+    """Map (1, 0), sets {1} and {2} that change the output by 3 and 1: the best scale is 3, what is left (0 + 1) / 2 of (9 + 1) / 2."""
+    maps, changes, absent = torch.tensor([[1.0, 0.0]]), torch.tensor([[3.0, 1.0]]), torch.eye(2)
+    assert infidelity(maps, changes, absent).tolist() == pytest.approx([0.1])
+    assert infidelity(-maps, changes, absent).tolist() == [1.0]  # upside down: no scale >= 0 helps
+    assert infidelity(torch.zeros(1, 2), changes, absent).tolist() == [1.0]
+
+
+def test_infidelity_is_the_least_over_scales():
+    maps, changes, absent = torch.randn(3, 5), torch.randn(3, 40), (torch.rand(5, 40) < 0.5).double()
+    scales = torch.linspace(0, 3, 3001).double()
+    predicted = maps.double() @ absent
+    tried = ((scales[:, None, None] * predicted - changes) ** 2).mean(2) / (changes.double() ** 2).mean(1)
+    assert infidelity(maps, changes, absent).tolist() == pytest.approx(tried.amin(0).tolist(), abs=1e-5)
+
+
+def test_holm_by_hand():
+    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert holm([0.9, 0.8]) == [1.0, 1.0]
+    assert holm([]) == []
+
+
+def test_completeness_by_hand():
+    gaps = completeness(torch.tensor([3.0, 4.0, 1.0]), torch.tensor([4.0, 4.0, 0.0]).double(), torch.tensor([4.0, 4.0, 10.0]).double())
+    assert gaps.tolist() == pytest.approx([0.25, 0.0, 100.0])  # a change of 0 counts as a thousandth of the output
+    one = torch.ones(2)
+    assert completeness_score(one, one.double(), one.double(), claimed=True).passed is True
+    assert completeness_score(2 * one, one.double(), one.double(), claimed=True).passed is False
+    assert completeness_score(2 * one, one.double(), one.double(), claimed=False).passed is None
+
+
+def test_max_sensitivity_by_hand():
+    maps = torch.tensor([[3.0, 4.0], [0.0, 0.0]])
+    moved = torch.tensor([[[3.0, 5.0], [0.0, 0.0]], [[0.0, 4.0], [0.0, 0.0]]])
+    assert max_sensitivity(maps, moved).tolist() == pytest.approx([0.6, 0.0])
+
+
+def test_rank_correlation_is_spearmans():
+    one, other = torch.randint(0, 4, (6, 15)).double(), torch.randn(6, 15).double()  # ties in one of them
+    expected = [float(spearmanr(a, b).statistic) for a, b in zip(one.numpy(), other.numpy(), strict=True)]
+    assert rank_correlation(one, other).tolist() == pytest.approx(expected)
+    assert rank_correlation(torch.ones(1, 4), torch.randn(1, 4)).tolist() == [0.0]
+
+
+def test_tail_counts_the_observed_value_itself():
+    assert tail(torch.arange(9.0), 100.0) == 0.1
+    assert tail(torch.ones(9), 1.0) == 1.0  # ties count against the map
+
+
+def test_mean_of_one_sample_has_no_interval():
+    assert mean_of(torch.tensor([2.0])) == (2.0, None, (2.0,))
+    value, interval, _ = mean_of(torch.tensor([1.0, 3.0]))
+    assert value == 2.0
+    assert interval is not None
+    assert (interval.low, interval.high) == pytest.approx((2 - 12.7062, 2 + 12.7062), abs=1e-3)  # Student's t with one degree of freedom
+
+
+def test_deletion_and_insertion_by_hand():
+    """f = 3 a + 2 b + c. Along a, b, c the output is 3, then 1: mean 2; over all orders the mean is 3 and their standard deviation 0.7746.
+
+    Insertion gives 3, then 5: mean 4. All six orders are the random ones.
+    """
+    orders = torch.tensor([(0, 1, 2), (0, 2, 1), (1, 0, 2), (2, 1, 0), (1, 2, 0), (2, 0, 1)])
+    table = table_of(torch.tensor([[[3.0, 2.0, 1.0]]]), orders)
+    maps = torch.tensor([[30.0, 20.0, 10.0]])
+    removed = own_sets(maps, drawn())
+    own = table.full[:, :1] - removed.double() @ torch.tensor([3.0, 2.0, 1.0]).double()
+    assert own.tolist() == [[3.0, 1.0, 3.0, 5.0]]
+    deletion, insertion = deletion_insertion(own, table)
+    assert deletion.value == pytest.approx(1 / 0.7746, abs=1e-3)
+    assert insertion.value == pytest.approx(1 / 0.7746, abs=1e-3)
+    upside_down, _ = deletion_insertion(6 - own[:, [1, 0, 3, 2]], table)
+    assert upside_down.value == pytest.approx(-1 / 0.7746, abs=1e-3)
+    assert not upside_down.passed
+
+
+def test_order_of_equal_attributions_is_drawn():
+    assert descending(torch.tensor([[1.0, 3.0, 2.0]]), drawn()).tolist() == [[1, 2, 0]]
+    first = {int(descending(torch.ones(1, 4), drawn(seed))[0, 0]) for seed in range(30)}
+    assert first == {0, 1, 2, 3}
+
+
+@pytest.mark.parametrize("count", [2, 3, 9, 10, 11, 16, 63, 64])
+def test_reversed_orders_give_the_complements(count: int):
+    sizes = steps(count)
+    assert sizes.tolist() == (count - sizes.flip(0)).tolist()
+    assert sizes.unique().tolist() == sizes.tolist()
+    orders = random_orders(count, drawn())
+    sets = beginnings(orders)
+    half = len(orders) // 2
+    assert torch.equal(sets[:half], ~sets[half:].flip(1))
+    assert torch.equal(sets.sum(2), sizes.expand(len(orders), -1))
+
+
+def test_the_true_map_of_an_additive_function_explains_all_of_it():
+    contributions = torch.randn(3, 1, 12)
+    table = table_of(contributions)
+    assert table.explained(contributions[:, 0]).tolist() == pytest.approx([1.0] * 3)
+    assert table.attainable.tolist() == pytest.approx([1.0] * 3, abs=0.01)
+    score = share_explained(contributions[:, 0], table)
+    assert score.value == pytest.approx(1.0, abs=0.02)
+    assert score.passed
+    assert share_explained(-contributions[:, 0], table).value == pytest.approx(-1.0, abs=0.02)
+    assert torch.allclose(table.additive, contributions[:, 0].double(), atol=0.05)
+    assert table.explained(torch.ones(3, 12)).abs().max() < 1e-9  # among sets of one size a constant map predicts nothing
+
+
+@pytest.mark.parametrize("count", [2, 3, 20])
+def test_infidelity_tells_the_true_map_from_others(count: int):
+    contributions = torch.randn(8, 1, count)
+    table = table_of(contributions)
+    right = infidelity_score(contributions[:, 0], table, None, drawn())
+    assert right.passed
+    assert right.value == pytest.approx(0.0, abs=1e-6)
+    wrong = infidelity_score(-contributions[:, 0], table, None, drawn())
+    assert not wrong.passed
+    assert wrong.value == pytest.approx(1.0)
+    scrambled = contributions[:, 0].expand(39, -1, -1)  # networks that forgot all and explain as well
+    assert not infidelity_score(contributions[:, 0], table, scrambled, drawn()).passed
+
+
+def test_random_maps_are_taken_for_faithful_no_more_often_than_said():
+    """Under the null every p-value p has probability <= p: of 200 maps of single samples at most 5 % plus chance (99.9 %: 21)."""
+    table = table_of(torch.randn(1, 1, 20).exp())
+    passed = sum(bool(infidelity_score(torch.randn(1, 20), table, None, drawn(seed)).passed) for seed in range(200))
+    assert passed <= 21
+
+
+def test_class_specificity_by_hand():
+    """Two outputs that are each other's negative: the map explains one with correlation 1, the other with -1."""
+    contributions = torch.randn(4, 1, 10)
+    table = table_of(torch.cat([contributions, -contributions], 1))
+    assert class_specificity(contributions[:, 0], table).value == pytest.approx(2.0)
+    assert class_specificity(-contributions[:, 0], table).passed is False
+    assert class_specificity(contributions[:, 0], table_of(contributions)).passed is None
+
+
+def test_input_specificity_knows_maps_that_changed_places():
+    contributions = torch.randn(6, 1, 15)
+    table, maps = table_of(contributions), contributions[:, 0]
+
+    def others(of: torch.Tensor) -> torch.Tensor:
+        return torch.stack([torch.cat([of[:i], of[i + 1 :]]) for i in range(len(of))])
+
+    right = input_specificity(maps, table, others(maps), drawn())
+    assert right.value == 1.0
+    assert right.passed
+    assert not input_specificity(maps.roll(1, 0), table, others(maps.roll(1, 0)), drawn()).passed
+    assert input_specificity(maps[:1], table_of(contributions[:1]), torch.zeros(1, 0, 15), drawn()).value is None
+
+
+def test_single_sample_is_compared_with_all_its_neighbours():
+    contributions = torch.randn(1, 1, 15)
+    score = input_specificity(contributions[:, 0], table_of(contributions), torch.randn(1, 39, 15), drawn())
+    assert score.p_value == pytest.approx(1 / 40)
+
+
+def test_beyond_the_input_by_hand():
+    contributions = torch.randn(2, 1, 10)
+    table = table_of(contributions)
+    assert beyond_the_input(contributions[:, 0], table, torch.ones(1, 2, 10)).value == pytest.approx(0.0, abs=1e-6)
+    assert beyond_the_input(torch.ones(2, 10), table, torch.ones(1, 2, 10)).value == pytest.approx(1.0)
+    same = beyond_the_input(contributions[:, 0] + 0.5, table, contributions[None, :, 0] + torch.randn(2, 10))
+    assert same.passed
+
+
+def test_agreement_is_a_rank_correlation_and_says_where():
+    maps = torch.arange(10.0).expand(2, -1)
+    other = maps.clone()
+    other[:, 9] = -50.0
+    players = Players(10, (torch.arange(10),), "columns", tuple("abcdefghij"))  # type: ignore[arg-type]
+    same, differs = agreement_scores(maps, {"one": maps, "two": other}, players, drawn())
+    assert same.value == pytest.approx(1.0)
+    assert same.passed
+    assert differs.value == pytest.approx(float(spearmanr(maps[0], other[0]).statistic))
+    assert "j" in str(differs.note)
+
+
+def test_all_sets_of_few_features_are_compared_with_each_other():
+    """Two features: among sets of one size there are two; sizes stay in, so that equal contributions can be told from unequal ones."""
+    table = table_of(torch.tensor([[[2.0, 1.0]]]), torch.tensor(list(itertools.permutations(range(2)))))
+    assert table.explained(torch.tensor([[2.0, 1.0]])).item() == pytest.approx(1.0)
