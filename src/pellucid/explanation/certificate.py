@@ -1,7 +1,8 @@
 """The certificate of an explanation: the published tests of its faithfulness, and how far to trust it, with the reasons in words.
 
-"none"     maps that cannot know the network predict the output's changes as well (see faithfulness.infidelity) and the map explains less
-           than four fifths of what an additive map can explain, or less than a sixteenth: it says nothing that could be relied on
+"none"     maps that cannot know the network predict the output's changes as well (see faithfulness.infidelity), or the map explains
+           less than a sixteenth of what an additive map can explain: it says nothing that could be relied on; of fewer than six features,
+           with which chance comes near to any map, only where it also explains less than four fifths
 "high"     it predicts them better than chance, explains at least half of what can be explained, is specific to this input and this class,
            says more than the input by itself, and no other test fails; deletion, insertion, places and inputs are corrected together (Holm)
 "limited"  in between; the reasons say what failed or could not be tested
@@ -26,7 +27,7 @@ from pellucid.explanation.faithfulness.multiplicity import holm
 from pellucid.explanation.faithfulness.randomisation import randomisation_score
 from pellucid.explanation.faithfulness.reference_influence import reference_scores
 from pellucid.explanation.faithfulness.relatives import Relatives, path_maps, scrambled_maps
-from pellucid.explanation.faithfulness.removals import Removals, measured, without
+from pellucid.explanation.faithfulness.removals import FEW, Removals, measured, without
 from pellucid.explanation.faithfulness.score import FaithfulnessScore
 from pellucid.explanation.faithfulness.sensitivity import sensitivity_score
 from pellucid.explanation.faithfulness.specificity import (
@@ -120,7 +121,7 @@ class Tests:
             *self._references(maps),
         ]
         scores = _holm(found)
-        trust, reasons = judged(scores, networks=self.subject.differentiable is None)
+        trust, reasons = judged(scores, networks=self.subject.differentiable is None, few=self.tested.count < FEW)
         return Certificate(
             trust=trust, reasons=reasons, scores=tuple(scores), samples=self.subject.samples, compute=self.relatives.spent(),
             correction=text("beating every kind of map that cannot know the network is one test at 5 %; the p-values of {names} are "
@@ -249,12 +250,15 @@ class Tests:
         return [*found, *agreement_scores(maps[: some.samples], dict(list(others.items())[:2]), self.tested, self._draws())]
 
 
-def judged(scores: list[FaithfulnessScore], *, networks: bool) -> tuple[str, tuple[Text, ...]]:
-    """The trust that the scores allow, and why; `networks`: maps of scrambled networks were among those to beat."""
+def judged(scores: list[FaithfulnessScore], *, networks: bool, few: bool) -> tuple[str, tuple[Text, ...]]:
+    """The trust that the scores allow, and why.
+
+    `networks`: maps of scrambled networks were among those to beat. `few`: there are so few features that chance comes near to any map.
+    """
     by_name = {score.name: score for score in scores}
     infidelity, share = by_name["infidelity"], by_name["share_explained"]
     value = float(share.value or 0.0)
-    if not infidelity.passed and value < NEARLY:
+    if not infidelity.passed and not (few and value >= NEARLY):
         return "none", (text("it predicts the output's changes no better than a map that knows nothing of the network: {why} (p = {p:.2g})",
                              why=infidelity.note or "", p=infidelity.p_value),)  # fmt: skip
     if value < LOW:
@@ -278,12 +282,13 @@ def _failed(score: FaithfulnessScore) -> Text | None:
     if score.name == "input_specificity" and score.value is None:
         return text("whether it is specific to this input was not tested: give data=, inputs of the same kind, or more samples")
     p_value = score.p_value if score.adjusted_p_value is None else score.adjusted_p_value
-    if score.passed is not False:
+    passed = score.passed
+    if score.name == "infidelity":  # its own level of 5 % decides between "none" and "limited", the corrected one allows "high"
+        passed = p_value is not None and p_value <= 0.05
+    if passed is not False:
         return None
     return {
-        "infidelity": text(
-            "after the correction for several tests it is not clear that it predicts better than chance (p = {p:.2g})", p=p_value
-        ),
+        "infidelity": text("after the correction for several tests chance may predict as well (p = {p:.2g})", p=p_value),
         "share_explained": text("it explains less than half of what a map can explain: {share:.0%}", share=score.value),
         "deletion": text("taking its most important features away lowers the output no faster than chance (p = {p:.2g})", p=p_value),
         "insertion": text("giving its most important features first raises the output no faster than chance (p = {p:.2g})", p=p_value),
