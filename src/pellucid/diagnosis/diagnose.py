@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import sys
 import time
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -182,7 +183,10 @@ class _Diagnosing:
         """Time a stage. What fails in it is said, and the other stages go on."""
         began = time.perf_counter()
         try:
-            yield
+            with warnings.catch_warnings():
+                if name != "dynamic":  # what the user's code warns of is told by their own training, once
+                    warnings.simplefilter("ignore")
+                yield
         except Exception as error:
             self.left_out.append(
                 text("{stage} could not be looked at: {error}", stage=called, error=f"{type(error).__name__}: {error}".splitlines()[0])
@@ -204,7 +208,9 @@ class _Diagnosing:
         """What is wrong with the experiment itself; None where it runs. A factory that does not keep its word ends the diagnosis."""
         began = time.perf_counter()
         try:
-            self.experiment.check()
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                self.experiment.check()
         except ModelError as error:
             if error.__cause__ is None:
                 raise
@@ -302,6 +308,7 @@ class _Diagnosing:
             Trials.of(self.experiment, seconds=left, found=tuple(borne_out(joined(self.found))), tell=self.tell) if left > 0 else None
         )
         if self.trials is None:
+            self.found.extend(self.mixed())
             self.left_out.append(
                 text(
                     "controlled experiments: the budget of {budget} leaves {left} for them, too little for two trainings",
@@ -312,6 +319,14 @@ class _Diagnosing:
             return
         self.left_out.extend(self.trials.left_out)
         self.look(Trials, self.trials)
+
+    def mixed(self) -> list[Finding]:
+        """Samples that influence each other, which some forward passes of eight samples show: the one experiment that always fits."""
+        from pellucid.diagnosis.controlled.batch_checks import mixing
+        from pellucid.diagnosis.symptoms.controlled import mixed_samples
+
+        with self.experiment.seeded(self.seed):
+            return mixed_samples(mixing(self.experiment, 0.0).get("dependence"))
 
     def look(self, kind: type[Any], evidence: Any) -> None:
         """Every symptom that reads this kind of evidence; one of another package that fails is reported and does not stop the others.

@@ -12,6 +12,7 @@ from pellucid.core.language import Text, text
 from pellucid.core.page import both, head_of_page, write_page
 from pellucid.core.records import Finding, Verification
 from pellucid.core.wording import counted, duration
+from pellucid.diagnosis.evidence import bounds, called, gauge
 from pellucid.diagnosis.watch.drawing import number
 from pellucid.diagnosis.watch.report import MARKS, observed_curves, style
 
@@ -28,6 +29,7 @@ LEVELS = {"fault": text("fault"), "advice": text("advice"), "good": text("good")
 FINDINGS, NOTHING = text("Findings"), text("Nothing wrong has been found.")
 LEFT_OUT = text("Not looked at")
 SHOWN = 6  # numbers of evidence in a terminal
+WORDS_EXPECTED = {"finite": text("finite"), "none": text("none"), "all": text("all"), "more than one": text("more than one")}
 APART = ("consequences", "also_established_by", "expected")  # evidence with a place of its own
 
 
@@ -164,21 +166,42 @@ def _finding(finding: Finding, proof: Verification | None) -> str:
 
 
 def _evidence(finding: Finding) -> str:
-    """The numbers, and beside them what they should be."""
+    """The numbers, beside them what they should be, and a small picture of both."""
     expected = cast("Mapping[str, Any]", finding.evidence.get("expected") or {})
     rows = [
-        (name, _shown(value), str(expected.get(name, "")))
+        (name, _shown(value), str(expected.get(name, "")), gauge(float(value), str(expected.get(name, ""))) if _is_number(value) else "")
         for name, value in finding.evidence.items()
         if name not in APART and _shown(value)
     ]
-    rows += [(name, "–", str(value)) for name, value in expected.items() if name not in finding.evidence]
+    rows += [(name, "–", str(value), "") for name, value in expected.items() if name not in finding.evidence]
     if not rows:
         return ""
-    heads = "".join(f"<th>{both(head)}</th>" for head in (text("evidence"), text("value"), text("expected")))
+    heads = "".join(f"<th>{both(head)}</th>" for head in (text("evidence"), text("value"), text("should be")))
     body = "".join(
-        f"<tr><td><code>{escape(name)}</code></td><td>{value}</td><td>{escape(wanted)}</td></tr>" for name, value, wanted in rows
+        f'<tr><td title="{escape(name)}">{both(called(name))}</td><td>{value}</td><td>{both(_wanted(wanted))}</td><td>{picture}</td></tr>'
+        for name, value, wanted, picture in rows
     )
-    return f'<div class="table"><table><tr>{heads}</tr>{body}</table></div>'
+    return f'<div class="table"><table><tr>{heads}<th></th></tr>{body}</table></div>'
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _wanted(said: str) -> Text | str:
+    """What is expected, with its few words in both languages."""
+    if said.startswith("about ") and " " not in said.removeprefix("about "):
+        return text("about {value}", value=said.removeprefix("about "))
+    if " to " in said and bounds(said) is not None:
+        low, _, rest = said.partition(" to ")
+        high, _, best = rest.partition(", best about ")
+        if " " not in high:
+            return (
+                text("{low} to {high}, best about {best}", low=low, high=high, best=best)
+                if best
+                else text("{low} to {high}", low=low, high=high)
+            )
+    return WORDS_EXPECTED.get(said, said)
 
 
 def _shown(value: Any) -> str:

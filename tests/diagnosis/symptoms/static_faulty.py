@@ -400,9 +400,36 @@ FAULTY: dict[str, dict[str, Case]] = {
             loss=F.cross_entropy, data=series(lambda: classes(3)), where="read", optimizer=sgd(0.1),
         ),
     },
+    "over_regularised": {
+        **{
+            f"{name} with a weight decay of {decay:g}": Case(
+                model=mlp(4), loss=F.cross_entropy, data=table(classes), where="weight_decay",
+                optimizer=lambda model, make=make, decay=decay: make(model.parameters(), 0.01, weight_decay=decay),
+            )
+            for name, make, decay in (("SGD", torch.optim.SGD, 1.0), ("Adam", torch.optim.Adam, 0.3), ("AdamW", torch.optim.AdamW, 10.0))
+        },
+        "dropout of 95 %": Case(
+            model=net(linear(10, 24), nn.ReLU, lambda: nn.Dropout(0.95), linear(24, 4)), loss=F.cross_entropy, data=table(classes),
+            where="2",
+        ),
+    },
+    "lr_too_high": {
+        f"{make.__name__} at {rate:g}": Case(
+            model=mlp(4), loss=F.cross_entropy, data=table(classes), where="learning_rate",
+            optimizer=lambda model, make=make, rate=rate: make(model.parameters(), rate),
+        )
+        for make, rate in ((torch.optim.Adam, 0.1), (torch.optim.AdamW, 1.0), (torch.optim.NAdam, 0.3), (torch.optim.Adamax, 0.5))
+    },
+    "capacity": {
+        f"{units} unit for {count} classes": Case(
+            model=net(linear(10, 16), nn.ReLU, linear(16, units), curve, linear(units, count)), loss=F.cross_entropy,
+            data=table(lambda count=count: classes(count)), where="2",
+        )
+        for units, count, curve in ((1, 4, nn.ReLU), (1, 3, nn.Tanh), (2, 6, nn.ReLU), (1, 8, nn.GELU))
+    },
     "unowned_parameters": {
         "layers in a list": Case(
-            model=module(lambda m, x: m.b(F.relu(m.layers[1](F.relu(m.layers[0](x))))), 
+            model=module(lambda m, x: m.b(F.relu(m.layers[1](F.relu(m.layers[0](x))))),
                          layers=lambda: [nn.Linear(10, 16), nn.Linear(16, 16)],
                          b=linear(16, 4)),
             loss=F.cross_entropy, data=table(classes), where="layers[0].weight",

@@ -522,4 +522,8 @@ HEALTHY: dict[str, Case] = {
         model=module(lambda m, x: F.linear(x, m.a + 0.1 * torch.randn(4, 10)), a=parameter(4, 10, scale=0.3)),
         loss=F.cross_entropy, data=table(classes),
     ),
+    "a linear autoencoder of tied weights": Case(
+        model=module(lambda m, x: F.linear(F.linear(x, m.a), m.a.t()), a=parameter(7, 10, scale=0.3)),
+        loss=F.mse_loss, data=lambda: (torch.randn(N, 10),) * 2,
+    ),
 }  # fmt: skip

@@ -55,7 +55,7 @@ def checked(experiment: Experiment, seconds: float) -> BatchChecks:
     notes: list[Text] = []
     found: dict[str, Any] = {}
     ends = time.perf_counter() + seconds
-    checks: tuple[Callable[[Experiment, float], dict[str, Any]], ...] = (_dependence, _gradient, _by_heart)
+    checks: tuple[Callable[[Experiment, float], dict[str, Any]], ...] = (mixing, _gradient, _by_heart)
     for check in checks:
         if time.perf_counter() > ends:
             notes.append(text("no time was left to look closely at one batch"))
@@ -179,7 +179,7 @@ def _slope(loss: Callable[[], Tensor], parameter: Tensor, direction: Tensor, h: 
     return (above - below) / (2 * h)
 
 
-def _dependence(experiment: Experiment, ends: float) -> dict[str, Any]:
+def mixing(experiment: Experiment, ends: float) -> dict[str, Any]:
     """Whether a sample's output changes when the others in its batch do: in evaluation mode it must not."""
     model, _ = experiment.build(0)
     model.eval()

@@ -72,6 +72,7 @@ class Part:
     size: int  # samples in the whole part
     kind: str
     ordered: bool  # neighbours in `rows` are neighbours in the user's data
+    single: bool = True  # the inputs are one tensor: what is not found in it is not in the others
     whole: tuple[Tensor, Tensor] | None = field(default=None, repr=False)  # inputs and targets of all samples, where they lie in memory
 
     @cached_property
@@ -176,6 +177,7 @@ class Contents:
     entered: str = ""  # that layer's name
     entry_kind: str = ""  # "linear", "convolution", "recurrent", "attention", "embedding"
     outputs: Tensor | None = None  # the network's first answers to that batch
+    refused: bool = False  # the loss fails on these answers and targets
     silent: tuple[float, ...] = ()  # target values whose samples get no gradient from the loss
     parameters: int = 0
     shuffle: bool = True
@@ -268,7 +270,16 @@ def _part(experiment: Experiment, name: str) -> Part | None:
     one, other = first_tensor(inputs).detach().cpu(), first_tensor(targets).detach().cpu()
     if len(one) != len(other) or other.dim() == 0:
         raise ValueError(f"{len(one)} inputs and {len(other)} targets")
-    return Part(inputs=one, outputs=other, rows=rows[: len(one)], size=size, kind=kind_of(one), ordered=ordered, whole=whole)
+    return Part(
+        inputs=one,
+        outputs=other,
+        rows=rows[: len(one)],
+        size=size,
+        kind=kind_of(one),
+        ordered=ordered,
+        single=isinstance(inputs, Tensor),
+        whole=whole,
+    )
 
 
 def _fetchable(data: Any) -> int:
@@ -314,7 +325,12 @@ def _use(experiment: Experiment) -> dict[str, Any]:
     inputs, targets = experiment.first_batch(0)
     size = len(first_tensor(targets))
     inputs, targets = (mapped(lambda t: t[:SAMPLES] if t.dim() and len(t) == size else t, one) for one in (inputs, targets))
-    traced = trace(model, inputs, targets, experiment.loss, training=True, seed=0)
+    try:
+        traced = trace(model, inputs, targets, experiment.loss, training=True, seed=0)
+    except Exception:
+        answers = trace(model, inputs, training=True, seed=0)  # the model alone, or what it raises
+        mine = references(answers.outputs)
+        return {"parameters": parameters, "refused": True, "outputs": answers.tensor(mine[0]) if len(mine) == 1 else None}
     flow = Flow(traced)
     first = next((layer for layer in flow.layers), None)
     given = [flow.tensor(reference).reshape(-1).double() for reference in references(traced.targets)]

@@ -193,7 +193,22 @@ def _fitting(experiment: Experiment) -> Scoring:
         return Scoring("accuracy", 2, values=(low, high))
     if several_outputs:
         return Scoring("loss")  # a variational autoencoder's reconstruction may be raw scores: only its loss knows
+    if outputs is not None and _of_logarithms(experiment.loss, outputs, few):
+        return Scoring("loss")
     return Scoring("r2" if outputs is None or outputs.numel() == few.numel() else "loss")
+
+
+def _of_logarithms(loss: Callable[[Any, Any], Any], outputs: Tensor, targets: Tensor) -> bool:
+    """Whether the loss takes outputs as logarithms of the targets, as a Poisson regression does: their R2 would say nothing."""
+    if outputs.numel() != targets.numel() or not bool((targets >= 0).all()) or not bool((targets > 0).any()):
+        return False
+    values = targets.to(outputs.dtype)
+    least = float(values[values > 0].min()) / 2
+    try:
+        same, logarithms = (float(loss(answer.reshape(outputs.shape), targets)) for answer in (values, values.clamp_min(least).log()))
+    except Exception:  # a loss that wants more than outputs and targets
+        return False
+    return logarithms < same
 
 
 def _answer(experiment: Experiment) -> tuple[bool, Any]:

@@ -78,6 +78,7 @@ class Program:
     same: frozenset[str] = frozenset()  # parameters that the factory gives the same values under another seed: loaded or set, not drawn
     optimizer: str = ""  # its class's name
     rate: float | None = None  # its first learning rate
+    decay: float = 0.0  # its largest weight decay
     own_step: bool = False
     evaluates: bool = False  # the factory gives the model in evaluation mode
     step_modes: tuple[bool, ...] = ()  # of the user's own step: whether each pass with gradients ran in training mode
@@ -148,6 +149,7 @@ def _seen(experiment: Experiment, seed: int) -> Program:
         "owned": frozenset(name for name, parameter in names.items() if id(parameter) in owned),
         "optimizer": type(optimizer).__name__,
         "rate": _number(optimizer.param_groups[0].get("lr")),
+        "decay": max((_number(group.get("weight_decay")) or 0.0 for group in optimizer.param_groups), default=0.0),
         "own_step": experiment.step is not None,
         "evaluates": not model.training,
         "targets": targets_of(experiment),

@@ -349,7 +349,11 @@ def not_learnt_by_heart(trials: Trials) -> list[Finding]:
 @symptom("leaky_batch", reads=Trials)
 def leaky_batch(trials: Trials) -> list[Finding]:
     """A sample's output changes when the other samples of its batch do, in evaluation mode."""
-    dependence = trials.batch.dependence
+    return mixed_samples(trials.batch.dependence)
+
+
+def mixed_samples(dependence: float | None) -> list[Finding]:
+    """The finding that samples influence each other, by how much an output changes, over the outputs' spread."""
     if dependence is None or dependence < TOUCHED:
         return []
     return _established(

@@ -27,6 +27,7 @@ SMALL_TARGET = 0.01
 TAIL = 0.05  # share of the samples that are the largest residuals
 SCALED_MAD = 1.4826  # times the median absolute deviation: the standard deviation of a normal distribution
 CHANCE = 200  # samples from which "nothing is found" says something
+EXACT = 0.05  # of the targets' deviation, that a probe leaves where targets are a function of the inputs, as in an autoencoder
 LEAST_OUTLIERS = 40  # samples before the tails of their residuals are spoken of
 
 
@@ -250,6 +251,8 @@ def _residuals(train: Part, targets: Tensor) -> tuple[Tensor, Tensor]:
     if probed is not None and train.values is not None and train.values.shape == targets.shape:
         _, places, predicted = probed
         residuals = targets[places] - predicted.double()
+        if float(residuals.std()) < EXACT * float(targets.std()):
+            return targets, train.rows  # they are computed from the inputs: what is left is rounding
         if float(residuals.abs().median()) < float((targets[places] - targets[places].median(0).values).abs().median()):
             return residuals, train.rows[places]
     return targets, train.rows
@@ -274,7 +277,7 @@ def uninformative_input(seen: Contents) -> list[Finding]:
             remedy=text("follow one sample from its source to the network, and see where its content is lost"),
         )
     told = told_by_probe(train)
-    if told is None or len(train.inputs) < CHANCE or told[0] > told[1] + 2 * told[2]:
+    if told is None or not train.single or len(train.inputs) < CHANCE or told[0] > told[1] + 2 * told[2]:
         return []
     score, blind, error = told
     return established(

@@ -37,6 +37,8 @@ def label_encoding(seen: Contents) -> list[Finding]:
             found = _outside(term, train) or _rows_without_class(term, train)
             if found:
                 return found
+    if seen.refused:
+        return _refused(seen, train)
     return _silent_classes(seen, train) or _classes_as_values(seen, train) or _parts_encoded_apart(seen)
 
 
@@ -70,6 +72,31 @@ def _outside(term: Term, train: Part) -> list[Finding]:
         evidence={"low": low, "high": high, "loss": term.kind},
         expected={"targets": str(wanted)},
         change=change,
+    )  # fmt: skip
+
+
+def _refused(seen: Contents, train: Part) -> list[Finding]:
+    """Whole numbers beyond the network's outputs, where the loss fails on them: classes are counted from 1, or outputs are too few."""
+    outputs, known = seen.outputs, train.targets
+    if outputs is None or outputs.dim() != 2 or outputs.shape[1] < 2 or not known.whole or train.outputs.numel() != len(train.outputs):
+        return []
+    inside = train.outputs[train.outputs != IGNORED]
+    low, high, last = int(inside.min()), int(inside.max()), outputs.shape[1] - 1
+    if low >= 0 and high <= last:
+        return []
+    counted = high - low <= last  # the classes are as many as the outputs, and only numbered otherwise
+    wanted = text("class indices from 0 to {last}", last=last)
+    return _finding(
+        "label_encoding" if counted else "wrong_output_units",
+        text("The targets lie between {low} and {high}, and a network with {outputs} outputs takes {wanted}.", low=low, high=high,
+             outputs=last + 1, wanted=wanted),
+        text("encode the targets as the loss takes them: {wanted}", wanted=wanted)
+        if counted
+        else text("give the network {classes} outputs", classes=high + 1),
+        confidence=0.95,
+        evidence={"low": low, "high": high, "outputs": last + 1},
+        expected={"low": "0", "high": f"<= {last}"},
+        change=Change(kind="targets_from_zero") if counted else None,
     )  # fmt: skip
 
 

@@ -335,7 +335,7 @@ def _contained(part: Part, places: Tensor, wanted: Tensor) -> bool:
 def _own_order(seen: Contents) -> list[Finding]:
     """Inputs say nothing about the training targets, but much about the test targets."""
     train, test = seen.train, seen.test
-    if train is None or test is None:
+    if train is None or test is None or not train.single:
         return []
     here, there = told_by_probe(train), told_by_probe(test)
     if here is None or there is None or len(train.inputs) < LEAST or train.categorical != test.categorical:

@@ -103,7 +103,11 @@ def missing_activation(program: Program) -> list[Finding]:
 def _on_purpose(program: Program, first: Layer, second: Layer) -> bool:
     before, middle = _widths(program, first)
     _, after = _widths(program, second)
-    if middle and middle <= NARROW * min(before, after):
+    if first.kind == second.kind == "linear":  # by what goes in and comes out: a weight may be used turned round
+        before, middle = program.flow.tensor(first.data).shape[-1], program.flow.tensor(first.output).shape[-1]
+        after = program.flow.tensor(second.output).shape[-1]
+    tied = bool(set(first.weights) & set(second.weights))  # a linear autoencoder: there and back by the same weights
+    if middle and (middle <= NARROW * min(before, after) or (tied and middle < min(before, after))):
         return True
     for layer in (first, second):
         if layer.kind == "convolution" and argument(layer.operation, 6, "groups", 1) not in (1, None):
