@@ -15,7 +15,10 @@ if TYPE_CHECKING:  # what the lazy names are, for type checkers and editors
     from pellucid.diagnosis.diagnose import diagnose
     from pellucid.diagnosis.experiments.experiment import Experiment
     from pellucid.diagnosis.watch.watcher import watch
+    from pellucid.explanation.certify import certify
     from pellucid.explanation.explain import explain
+    from pellucid.explanation.features.features import features
+    from pellucid.explanation.importance import importance
     from pellucid.training.estimators import NetworkClassifier, NetworkRegressor
     from pellucid.training.fit import fit
     from pellucid.training.run import Run, load
@@ -33,7 +36,10 @@ _HOME = {  # public name -> the module it lives in
     "watch": "pellucid.diagnosis.watch.watcher",
     "Experiment": "pellucid.diagnosis.experiments.experiment",
     "diagnose": "pellucid.diagnosis.diagnose",
+    "certify": "pellucid.explanation.certify",
     "explain": "pellucid.explanation.explain",
+    "importance": "pellucid.explanation.importance",
+    "features": "pellucid.explanation.features.features",
     "errors": "pellucid.core.errors",
 }
 __all__ = [
@@ -41,12 +47,15 @@ __all__ = [
     "NetworkClassifier",
     "NetworkRegressor",
     "Run",
+    "certify",
     "check_rule",
     "derive",
     "diagnose",
     "errors",
     "explain",
+    "features",
     "fit",
+    "importance",
     "load",
     "watch",
 ]
