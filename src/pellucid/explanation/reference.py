@@ -51,7 +51,7 @@ class Reference:
             DataError: a baseline or background of another shape or type than the inputs.
         """
         generator = generator or torch.Generator().manual_seed(0)
-        background = None if data is None else _like_inputs(subject, data, text("the background (data)"))
+        background = None if data is None else like_inputs(subject, data, text("the background (data)"))
         if not isinstance(baseline, str):
             return _given(subject, baseline)
         if baseline == "auto":
@@ -145,12 +145,12 @@ def _given(subject: Subject, baseline: Any) -> Reference:
     if isinstance(baseline, (int, float)) and not isinstance(baseline, bool):
         values = tuple(torch.full_like(tensor[:1], baseline) for tensor in subject.inputs)
         return Reference("given", values, text("{value} in every entry", value=baseline))
-    values = _like_inputs(subject, baseline, text("the baseline"))
+    values = like_inputs(subject, baseline, text("the baseline"))
     own = len(values[0]) == subject.samples > 1
     return Reference("given", values, text("the reference that was given"), own)
 
 
-def _like_inputs(subject: Subject, given: Any, what: Text) -> tuple[Tensor, ...]:
+def like_inputs(subject: Subject, given: Any, what: Text) -> tuple[Tensor, ...]:
     """Tensors (R, ...) of the shape and type of the inputs; one sample without its sample axis is taken too."""
     parts: list[Any]
     if isinstance(given, dict) and subject.keywords is not None:

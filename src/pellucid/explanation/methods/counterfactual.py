@@ -22,7 +22,7 @@ from pellucid.core.errors import DataError, OptionError
 from pellucid.core.language import Text, text
 from pellucid.core.records import Record
 from pellucid.explanation.explain import reporter
-from pellucid.explanation.reference import _like_inputs
+from pellucid.explanation.reference import like_inputs
 from pellucid.explanation.subject import Subject
 
 PER_COLUMN = 0.25  # what changing another column costs, in the same units as the way: two columns are taken where they save that much
@@ -99,7 +99,7 @@ def counterfactuals(
             text("columns in 0 to {last}, {count} names or none, at least one column", last=M - 1, count=M),
             text("count columns from 0"),
         )
-    background = _like_inputs(subject, data, text("the background (data)"))[0]
+    background = like_inputs(subject, data, text("the background (data)"))[0]
     search = _Search(subject, background, threshold, frozenset(fixed), most_columns)
     found = list[Counterfactual]()
     for i in range(subject.samples):
