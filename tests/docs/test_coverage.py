@@ -77,6 +77,7 @@ def answer_of(row: Row, capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
         table = [float(number) for number in re.findall(r"(\d\.\d+)$", done.stdout, flags=re.MULTILINE)]
         error = re.search(r"largest gradient error (\d\.\de-\d+)", done.stdout)
         loss = re.search(r"final loss (\d\.\d+)", done.stdout)
+        share = re.search(r"columns that decide: (\d\.\d+)", done.stdout)
         losses = re.search(r"(\d+) losses equal bit for bit", done.stdout)
         equal = re.search(r"all (\d+) tensors equal .*: True", done.stdout)
         return {
@@ -86,6 +87,7 @@ def answer_of(row: Row, capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
             "losses": int(losses[1]) if losses else None,
             "gradient_error": float(error[1]) if error else None,
             "final_loss": float(loss[1]) if loss else None,
+            "share": float(share[1]) if share else None,
         }
     from pellucid.cli.main import run
 
@@ -113,6 +115,7 @@ def measured(answer: dict[str, Any], name: str) -> Any:
 
 
 SLOW = (
+    "python examples/explain_a_prediction.py",
     "pellucid fit digits",  # the demonstration itself
     "python examples/compare_optimizers.py",
     "python examples/own_network.py",

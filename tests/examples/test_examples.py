@@ -20,12 +20,13 @@ SAID = {  # script -> a line of its output; the number in it must be at least th
     "cifar10_classic.py": (r"test accuracy (\d\.\d+)", 0.2),
     "watch_your_loop.py": (r"final loss \d+\.\d+ with the mistake, (\d\.\d+) without; then 0 findings", 0.0),
     "diagnose_your_training.py": (r"test accuracy (\d\.\d+) with the remedies of all faults", 0.85),
+    "explain_what_is_learnt.py": (r"best layer: (\d\.\d+)", 0.9),
     "fit_your_arrays.py": (r"test accuracy (\d\.\d+), 95 % interval \[\d\.\d+, \d\.\d+\]", 0.85),
 }
 WATCHED = {f"watch_{framework}.py" for framework in ("lightning", "skorch", "transformers", "keras")}  # by test_frameworks.py
 ARGUMENTS = {"cifar10_classic.py": ("--epochs", "1", "--samples", "4000")}
 NEEDS_DATA = {"cifar10_classic.py"}
-SLOW = {"cifar10_classic.py", "fit_your_arrays.py", "diagnose_your_training.py", "grid_search.py"}
+SLOW = {"explain_what_is_learnt.py", "cifar10_classic.py", "fit_your_arrays.py", "diagnose_your_training.py", "grid_search.py"}
 
 
 def test_every_script_is_tested_and_short() -> None:
@@ -51,4 +52,4 @@ def test_script(name: str, tmp_path: Path) -> None:
     found = re.search(pattern, done.stdout)
     assert found, done.stdout
     assert float(found[1]) >= least
-    assert {path.name for path in tmp_path.iterdir()} <= {"runs", "watch.html", "diagnosis.html"}
+    assert {path.name for path in tmp_path.iterdir()} <= {"runs", "watch.html", "diagnosis.html", "features.html"}
