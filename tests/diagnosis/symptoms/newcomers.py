@@ -399,3 +399,45 @@ faulty("values far beyond the number type", "nan", "", "scale inputs")(
 def huge(generator: torch.Generator) -> tuple[Tensor, Tensor]:
     inputs, targets = values()(generator)
     return inputs, targets * 1e25
+
+
+# -- losses that are written out -------------------------------------------------------------------------------------------------------
+
+
+def weighed(scores: Tensor, targets: Tensor) -> Tensor:
+    """The sum over the classes of target times log-probability: minus the cross-entropy."""
+    return (F.one_hot(targets, 3).float() * F.log_softmax(scores, 1)).sum(1).mean()
+
+
+@healthy("cross-entropy written out")
+def _written_out() -> Found:
+    model = mlp(10, 32, 3)()
+    return train(model, adam(model), batches(table()), lambda scores, targets: -weighed(scores, targets))
+
+
+@faulty("cross-entropy written out without its minus sign", "flipped_gradient", "loss", "minus sign")
+def _without_its_minus() -> Found:
+    model = mlp(10, 32, 3)()
+    return train(model, adam(model), batches(table()), weighed)
+
+
+@healthy("focal loss")
+def _focal() -> Found:
+    def focal(scores: Tensor, targets: Tensor) -> Tensor:
+        chosen = F.log_softmax(scores, 1).gather(1, targets[:, None])
+        return -((1 - chosen.exp()) ** 2 * chosen).mean()
+
+    model = mlp(10, 32, 3)()
+    return train(model, adam(model), batches(table()), focal)
+
+
+@faulty("log of a softmax over the batch", "softmax_wrong_axis", "loss", "dim=1")
+def _over_the_batch() -> Found:
+    model = mlp(10, 32, 3, last=lambda: nn.Softmax(0))()
+    return train(model, adam(model), batches(table()), lambda shares, targets: F.nll_loss(torch.log(shares + 1e-8), targets))
+
+
+@faulty("tanh before targets far outside", "wrong_output_activation", "output", "tanh")
+def _tanh_before_prices() -> Found:
+    model = mlp(8, 32, 1, last=nn.Tanh)()
+    return train(model, adam(model), batches(values(scale=10.0)), F.mse_loss)
