@@ -126,6 +126,16 @@ def test_a_budget_too_small_says_what_it_left_out() -> None:
     assert any(note.startswith("controlled experiments: the budget of 0.1 s leaves") for note in said)
 
 
+def test_numbers_are_shown_with_their_words_and_what_they_should_be() -> None:
+    from pellucid.diagnosis.evidence import bounds, gauge
+
+    assert [bounds(said) for said in ("< 0.1", "> 2e-3", "0.02 to 20, best about 1", "about 1", "0", "finite")] == [
+        (None, 0.1), (2e-3, None), (0.02, 20.0), (0.5, 2.0), (0.0, 0.0), None
+    ]  # fmt: skip
+    assert "#b3402e" in gauge(203.0, "0.02 to 20") != gauge(2.0, "0.02 to 20")
+    assert gauge(float("nan"), "< 1") == gauge(1.0, "finite") == ""
+
+
 def test_progress_is_told_to_who_asks(capsys: pytest.CaptureFixture[str]) -> None:
     told: list[str] = []
     diagnose(experiment(), budget="2s", tell=lambda said: told.append(str(said)))
@@ -166,6 +176,31 @@ def test_a_nan_at_once() -> None:
     found = diagnose(experiment(train=(broken, Y), test=None), budget="2s")
     assert found[0].level == "fault"
     assert any("nan" in (finding.symptom, *(one["symptom"] for one in finding.evidence.get("consequences", ()))) for finding in found)
+
+
+def test_inputs_that_are_no_numbers_are_the_only_thing_told() -> None:
+    holes = X[:400].clone()
+    holes[::7, 2] = float("nan")
+    found = diagnose(experiment(train=(holes, Y[:400]), test=None), budget="2s")
+    assert [(finding.symptom, finding.level) for finding in found if finding.level == "fault"] == [("nan", "fault")]
+    assert "input" in (found[0].where or "")
+
+
+def test_class_numbers_that_the_loss_refuses_are_told_in_its_error() -> None:
+    with pytest.raises(ModelError, match="class indices from 0 to 2"):
+        diagnose(experiment(train=(X[:400], Y[:400] + 1), test=None), budget="2s")
+
+
+@pytest.mark.slow
+def test_wrong_labels_are_named_by_the_users_own_network() -> None:
+    drawn = torch.Generator().manual_seed(5)
+    wrong = torch.randperm(400, generator=drawn)[:60]
+    labels = Y[:400].clone()
+    labels[wrong] = (labels[wrong] + 1) % 3
+    found = diagnose(experiment(0.05, train=(X[:400], labels), epochs=15), budget="12s")
+    mine = next(finding for finding in found if finding.symptom == "noisy_labels")
+    assert mine.established_by == "controlled"
+    assert len(set(mine.evidence["samples"]) & set(wrong.tolist())) > 30
 
 
 def test_an_error_in_the_middle_of_a_training_is_a_finding() -> None:
@@ -348,7 +383,7 @@ def test_every_file_of_symptoms_is_listed_under_what_it_reads() -> None:
     from pellucid.diagnosis import registry
 
     folder = Path(registry.__file__).parent / "symptoms"
-    assert sorted(name for names in registry.OURS.values() for name in names) == sorted(
+    assert sorted({name for names in registry.OURS.values() for name in names}) == sorted(
         path.stem for path in folder.glob("*.py") if path.stem != "__init__"
     )
     loaded = (

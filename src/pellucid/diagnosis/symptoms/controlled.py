@@ -354,7 +354,7 @@ def leaky_batch(trials: Trials) -> list[Finding]:
 
 def mixed_samples(dependence: float | None) -> list[Finding]:
     """The finding that samples influence each other, by how much an output changes, over the outputs' spread."""
-    if dependence is None or dependence < TOUCHED:
+    if dependence is None or not TOUCHED <= dependence < math.inf:  # NaN tells nothing
         return []
     return _established(
         "leaky_batch",

@@ -277,7 +277,7 @@ def uninformative_input(seen: Contents) -> list[Finding]:
             remedy=text("follow one sample from its source to the network, and see where its content is lost"),
         )
     told = told_by_probe(train)
-    if told is None or not train.single or len(train.inputs) < CHANCE or told[0] > told[1] + 2 * told[2]:
+    if told is None or not train.single or not train.columns.finite or len(train.inputs) < CHANCE or told[0] > told[1] + 2 * told[2]:
         return []
     score, blind, error = told
     return established(

@@ -205,6 +205,8 @@ def _born_broken(program: Program) -> Iterator[Finding]:
     broken = [name for name, gradient in program.gradients.items() if not bool(gradient.isfinite().all())]
     if program.loss is not None and math.isfinite(program.loss) and not broken:
         return
+    if not all(_finite(one.tensor) for one in program.trace.values if one.leaf and one.kind in ("input", "target")):
+        return  # the data are broken, which the training shows
     for operation in program.trace.operations:
         results = [program.flow.tensor(one) for one in operation.results() if one.value in program.flow.of_loss]
         taken = [program.flow.tensor(one) for one in operation.inputs()]
