@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import math
 from pathlib import Path
@@ -14,6 +15,7 @@ from torch import Tensor, nn
 
 from pellucid.core.language import use_language
 from pellucid.diagnosis.dynamic.observations import Look, Observations
+from pellucid.diagnosis.watch import dozing, loss_graph
 from pellucid.diagnosis.watch.fingerprints import BatchOrder, Fingerprints
 from pellucid.diagnosis.watch.history import BLOCKS, ROWS, LossCourse, Row, Rows
 from pellucid.diagnosis.watch.noise_scale import NoiseScale
@@ -372,3 +374,93 @@ def test_short_steps_are_seen_in_stretches_and_none_is_lost() -> None:
     assert len(seen.loss.values) == 512
     assert None not in seen.loss.values
     assert seen.gradients.uncleared == 0
+
+
+class Rooted(nn.Module):
+    """Takes square roots, at 0 too once it breaks: the loss stays finite, its gradient does not."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.last, self.breaks = nn.Linear(4, 8), nn.Linear(8, 1), False
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        squares = self.first(inputs).square()
+        return self.last(torch.sqrt(0 * squares if self.breaks else squares + 1.0))
+
+
+@pytest.mark.parametrize("breaks", [False, True])
+def test_between_stretches_evaluations_and_the_birth_of_nan_are_seen(breaks: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dozing, "SHORT", 0.0)
+    monkeypatch.setattr(dozing, "LIGHT", math.inf)
+    monkeypatch.setattr(dozing, "AWAKE", 0)
+    monkeypatch.setattr("pellucid.diagnosis.watch.recorder.ALWAYS", 8)
+    torch.manual_seed(0)
+    model, data = Rooted(), torch.randn(16, 4)
+    twin = copy.deepcopy(model)
+    with Watcher(model, announce=False) as watcher:
+        optimizer = torch.optim.SGD(model.parameters(), 1e-3)
+        sampling = watcher._recorder.sampling
+        monkeypatch.setattr(sampling, "looked", lambda step, _: setattr(sampling, "next", 2 * step + 1))
+        for step in range(200):
+            if step == 190:
+                assert watcher._recorder.asleep
+                with torch.no_grad():
+                    model(data)
+            model.breaks = breaks and step >= 190
+            optimizer.zero_grad()
+            model(data).square().mean().backward()
+            optimizer.step()
+        seen = watcher.observations
+    optimizer = torch.optim.SGD(twin.parameters(), 1e-3)
+    for step in range(200):
+        twin.breaks = breaks and step >= 190
+        optimizer.zero_grad()
+        twin(data).square().mean().backward()
+        optimizer.step()
+    assert all(torch.equal(a.nan_to_num(7), b.nan_to_num(7)) for a, b in zip(model.parameters(), twin.parameters(), strict=True))
+    assert (seen.modes.evaluation_forwards, seen.modes.evaluation_in_train) == (1, 1)
+    assert seen.steps == 200
+    born = seen.nonfinite
+    assert (born is None) is not breaks
+    if born is not None:
+        assert (born.step, born.where, born.operation) == (190, "backward", "sqrt")
+
+
+def written_out(name: str) -> Tensor:
+    torch.manual_seed(0)
+    scores, labels = nn.Linear(4, 3)(torch.randn(8, 4)), torch.arange(8) % 3
+    chosen, log_shares = F.one_hot(labels, 3).float(), F.log_softmax(scores, 1)
+    ways: dict[str, Any] = {
+        "weighted, minus first": lambda: -(chosen * log_shares).sum(1).mean(),
+        "weighted, minus inside": lambda: (-(chosen * log_shares).sum(1)).mean(),
+        "weighted, no minus": lambda: (chosen * log_shares).sum(1).mean(),
+        "gathered": lambda: -log_shares.gather(1, labels[:, None]).mean(),
+        "probabilities": lambda: -(chosen * (scores.softmax(1) + 1e-8).log()).sum(1).mean(),
+        "two classes": lambda: -(chosen * scores.sigmoid().log() + (1 - chosen) * (1 - scores.sigmoid()).log()).mean(),
+        "a policy's": lambda: -(log_shares.gather(1, labels[:, None])[:, 0] * torch.randn(8)).mean(),
+    }
+    return ways[name]()
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "negated"),
+    [
+        ("weighted, minus first", "cross_entropy", False),
+        ("weighted, minus inside", "cross_entropy", False),
+        ("weighted, no minus", "cross_entropy", True),
+        ("gathered", "cross_entropy", False),
+        ("probabilities", "nll_loss", False),
+        ("two classes", "binary_cross_entropy", False),
+        ("a policy's", None, False),
+    ],
+)
+def test_a_loss_that_is_written_out_is_recognised(name: str, kind: str | None, negated: bool) -> None:
+    graph = loss_graph.read(written_out(name))
+    assert (graph.kind, graph.negated) == (kind, negated)
+
+
+def test_a_loss_that_the_model_gives_beside_its_scores_is_recognised() -> None:
+    scores = nn.Linear(4, 3)(torch.randn(8, 4))
+    loss = F.cross_entropy(scores, torch.arange(8) % 3)
+    graph = loss_graph.read(loss / 2, [loss.grad_fn, scores.grad_fn])
+    assert (graph.kind, graph.factor, graph.targets) == ("cross_entropy", 0.5, "classes")

@@ -105,14 +105,20 @@ class Attachment:
         self.wake()
 
     def wake(self) -> None:
-        if self._handle is None and self._hook.recorder is not None:
+        if self._hook.recorder is None or self._listener is self.recorder:
+            return
+        self._hook.recorder = self.recorder
+        if self._handle is None:
             self._handle = self._model.register_forward_pre_hook(self._hook, with_kwargs=True)
-            _put(self.recorder, self._listener)
-            self._listener = self.recorder
+        _put(self.recorder, self._listener)
+        self._listener = self.recorder
 
-    def sleep(self, deputy: Listener) -> None:
-        """From now on backward passes and ends of steps go to the deputy, and nothing else to anybody."""
-        self._unhook()
+    def sleep(self, deputy: Listener, called: Recorder | None = None) -> None:
+        """From now on backward passes and ends of steps go to the deputy, calls of the model to `called`, and nothing else to anybody."""
+        if called is None:
+            self._unhook()
+        else:
+            self._hook.recorder = called
         _put(deputy, self._listener)
         self._listener = deputy
 

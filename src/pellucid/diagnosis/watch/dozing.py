@@ -15,7 +15,8 @@ from pellucid.diagnosis.watch import looking
 if TYPE_CHECKING:
     from pellucid.diagnosis.watch.recorder import Recorder
 
-SHORT = 0.003  # seconds of a step below which its events show: they take 30 to 50 us
+SHORT = 0.003  # seconds of a step below which all its events show: they take 30 to 50 us,
+LIGHT = 0.03  # and 200 to 400 us after longer ones, when what they run through has left the caches: then those that cost little stay
 ALWAYS = 512  # first steps, which are all watched
 STRETCH, AWAKE = 512, 32  # then so many out of so many
 TOGETHER = 64  # steps handed over together
@@ -23,20 +24,23 @@ clock = time.perf_counter
 
 
 class Doze:
-    """Stands in the recorder's place while it sleeps: neither the model's calls nor the beginning of an optimizer's step are seen.
+    """Stands in the recorder's place while it sleeps: the beginning of an optimizer's step is not seen, nor are the model's calls.
 
-    It is as lean as can be. What it has seen is handed over now and then, and at the latest when the recorder wakes: before a look, at a
-    new stretch, and where a step is not like those before.
+    Where steps are not that short, calls and the gradient after each backward pass are seen: modes, evaluations, the batch in which a NaN
+    was born. It is as lean as can be. What it has seen is handed over now and then, and at the latest when the recorder wakes: before a
+    look, at a new stretch, and where a step is not like those before.
     """
 
     wants_beginnings = False
 
     def __init__(self, recorder: Recorder) -> None:
         self.recorder = recorder
+        self.transformed = False
         self._passes = self._calls = 1  # backward passes, and calls of the model, in one step
         self._optimizer: Callable[[], torch.optim.Optimizer | None] = lambda: None
         self._host = True  # where losses are
         self._raw = True  # nothing multiplies them
+        self._light = False  # calls and gradients are seen
         self._met = 0  # backward passes in this step
         self._steps = self._enough = 0  # since the latest handing over; at how many it is due
         self._losses: list[float] = []
@@ -45,7 +49,7 @@ class Doze:
     def consider(self) -> None:
         """After an update: sleep, where the steps are short and all alike?"""
         recorder, step = self.recorder, self.recorder.step
-        if step % STRETCH < AWAKE or step + 2 >= recorder.sampling.next or recorder.sampling.step_seconds >= SHORT:
+        if step % STRETCH < AWAKE or step + 2 >= recorder.sampling.next or recorder.sampling.step_seconds >= LIGHT:
             return
         if recorder.attachment is None or not recorder.stepping or not recorder.forwards or recorder.loss_module is not None:
             return
@@ -63,12 +67,18 @@ class Doze:
             self._plan()
             recorder.asleep = True
             recorder.spent.updated_at = None
-            recorder.attachment.sleep(self)
+            self._light = recorder.sampling.step_seconds >= SHORT
+            recorder.attachment.sleep(self, self if self._light else None)
+
+    def forward(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        self.recorder.called(args, kwargs)
 
     def backward_begins(self, tensors: Any) -> None:
         timed = not self._steps & 15
         start = clock() if timed else 0.0
         self._met += 1
+        if self._light:
+            self.recorder.top = getattr(tensors, "grad_fn", None)
         if self._host:
             try:
                 value = tensors.item() if self._raw else self.recorder.unscaled(tensors)
@@ -83,7 +93,15 @@ class Doze:
             self._own += 16 * (clock() - start)
 
     def backward_ends(self) -> None:
-        pass
+        recorder = self.recorder
+        if not self._light:
+            return
+        recorder.modes.training_in_eval += not recorder.window.training
+        if recorder.nonfinite is None and self._raw and recorder.window.batch is not None and not recorder.probe.finite():
+            self.count()
+            looking.locate_in_gradients(recorder)
+            self._plan()  # an alarm may have been given
+        recorder.top = None
 
     def step_begins(self, optimizer: torch.optim.Optimizer, closure: bool) -> None:
         pass
@@ -92,6 +110,7 @@ class Doze:
         if self._met == self._passes and optimizer is self._optimizer():
             self._met = 0
             self._steps += 1
+            self.recorder.window.batch = None
             if self._steps >= self._enough:
                 start = clock()
                 self._hand_over()

@@ -150,6 +150,20 @@ class Recorder:
             self._evaluates(now, window)
         self.sampling.own += clock() - now
 
+    def called(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """The model is called while only little is seen."""
+        window = self.window
+        if not torch.is_grad_enabled():
+            if self._evaluating_since is None:
+                self.doze.count()
+            return self._evaluates(clock(), window)
+        if self._evaluating_since is not None:
+            self._evaluation_ends(clock())
+            window.evaluated = False
+        self.modes.training += 1
+        window.training, window.batch = self.model.training, (args, kwargs)
+        return None
+
     def _evaluates(self, now: float, window: Window) -> None:
         modes = self.modes
         modes.evaluation += 1
@@ -420,7 +434,7 @@ class Recorder:
             yield text("the model is compiled: activations are not seen, gradients and weights are")
         if self.backwards and not self.forwards and not self.compiled:
             yield text("the model itself is never called: batches and modes are not seen")
-        if self.transformed:
+        if self.transformed or self.doze.transformed:
             yield text("inside transforms of torch.func (vmap, grad) the model's calls are not seen")
         if self.backwards and self.loss_facts.kind is None and self.loss_module is None:
             yield text("which loss this is cannot be told from its graph; name it: watch(model, loss=module)")

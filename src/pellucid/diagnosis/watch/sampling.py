@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-SHARE = 0.0075  # of the time of training that looks may take; seeing the steps between takes the other part of what we promise
+SHARE = 0.005  # of the time of training that looks may take; seeing the steps between takes the other part of what we promise
 EARLY = 32  # steps: the 1st, 2nd, 4th, ... 32nd are always looked at
 JUDGED = (1, 7, 15, 31)  # of these looks, at which mistakes of a program show: judged whatever it costs
 CLOSEST = 10  # steps between looks that are due
@@ -40,10 +40,12 @@ class Sampling:
         return self.own / max(elapsed - self.own, 1e-9)
 
     def stepped(self, seconds: float) -> None:
-        """An ordinary step took so long, ourselves not counted."""
-        if self.step_seconds:
-            seconds = min(seconds, 4 * self.step_seconds)  # a pause of the machine is no measure of steps
-        self.step_seconds += (seconds - self.step_seconds) * (0.02 if self.step_seconds else 1.0)
+        """An ordinary step took so long, ourselves not counted.
+
+        What is kept is about what the fastest tenth of them take: on a busy machine the others wait for their turn.
+        """
+        pace = 1.0 if not self.step_seconds else 0.1 if seconds < self.step_seconds else 0.01
+        self.step_seconds += (min(seconds, 2 * (self.step_seconds or seconds)) - self.step_seconds) * pace
 
     def looked(self, step: int, seconds: float) -> None:
         """The look at `step` has cost `seconds`: when is the next due?"""
