@@ -14,7 +14,7 @@ from pellucid.core.errors import OptionError
 from pellucid.core.language import Text, text
 from pellucid.core.page import both, head_of_page, write_page
 from pellucid.explanation.drawing import colours
-from pellucid.explanation.drawing.page import number, style
+from pellucid.explanation.drawing.page import heading, number, style
 
 if TYPE_CHECKING:
     from pellucid.explanation.features.features import Features
@@ -80,7 +80,7 @@ def _kernels(features: Features) -> Iterator[str]:
     if kernels is None or kernels.ndim != 4 or min(kernels.shape[2:]) < 2:
         return
     array = kernels.double().cpu().numpy()
-    yield f"<h2>{both(text('Kernels'))}</h2>"
+    yield heading(text("Kernels"))
     if array.shape[1] in (1, 3):
         yield _soft(
             text("Each picture is one unit's weights: red above zero, blue below; weights on colour images have their own colours.")
@@ -107,7 +107,7 @@ def _units(features: Features, units: Sequence[int], names: Sequence[str] | None
     """For each unit the inputs that excite it most; of images also the input that was made for it."""
     first = features.inputs[0]
     as_images = first.ndim == 4 and first.is_floating_point() and first.shape[1] in (1, 3)
-    yield f"<h2>{both(text('What excites a unit'))}</h2>"
+    yield heading(text("What excites a unit"))
     said = text("The inputs with the highest activation, the strongest first; below each its number and its activation.")
     made = None
     if as_images and maximised:
@@ -141,7 +141,7 @@ def _input_in_words(given: Tensor, names: Sequence[str] | None) -> str:
 def _maps(features: Features, units: Sequence[int]) -> Iterator[str]:
     maps = features.maps
     if maps.ndim == 4 and min(maps.shape[2:]) > 1:
-        yield f"<h2>{both(text('Feature maps of the first inputs'))}</h2>"
+        yield heading(text("Feature maps of the first inputs"))
         first = features.inputs[0]
         for sample in range(min(3, len(maps))):
             tiles = [_tile(colours.as_picture(first[sample].cpu().numpy()), f"{sample}")] if first.ndim == 4 else []
@@ -150,7 +150,7 @@ def _maps(features: Features, units: Sequence[int]) -> Iterator[str]:
                 tiles.append(_tile(colours.signed(values, float(np.abs(values).max())), f"{unit}"))
             yield _unit(text("input {number}", number=sample), f'<div class="tiles">{"".join(tiles)}</div>')
     elif maps.ndim == 3 and maps.shape[2] > 1:
-        yield f"<h2>{both(text('State over time'))}</h2>"
+        yield heading(text("State over time"))
         yield _soft(text("Units from top to bottom, time steps from left to right; red above zero, blue below."))
         for sample in range(min(3, len(maps))):
             values = maps[sample].double().cpu().numpy()
@@ -166,7 +166,7 @@ def _attention(features: Features, names: Sequence[str] | None) -> Iterator[str]
             return
     else:
         weights = features.attention
-    yield f"<h2>{both(text('Attention of the first input'))}</h2>"
+    yield heading(text("Attention of the first input"))
     said = text("A row is a step that looks, a column a step that is looked at; dark is much. First the mean of the heads, then each head.")
     yield _soft(said)
     first = features.inputs[0]
@@ -199,7 +199,7 @@ def alignment_table(weights: Tensor, columns: Sequence[str], rows: Sequence[str]
 
 
 def _probes(probes: Probes) -> Iterator[str]:
-    yield f"<h2>{both(text('What a linear model reads off each layer'))}</h2>"
+    yield heading(text("What a linear model reads off each layer"))
     metric = {"accuracy": text("accuracy"), "R2": text("R2")}[probes.metric]
     said = text(
         "{metric} on {samples} held-out samples of linear models fitted on {learnt} others; always the same answer: {chance}.",

@@ -110,11 +110,16 @@ def write(
     for sample in samples[:SAMPLES_SHOWN]:
         parts += _sample(explanation, sample, len(samples) > 1, drawn)
     if len(samples) > SAMPLES_SHOWN:
-        parts.append(f"<p class=soft>{both(text('{count} more samples are not shown', count=len(samples) - SAMPLES_SHOWN))}</p>")
+        left = text("{count} more samples are not shown", count=len(samples) - SAMPLES_SHOWN)
+        parts.append(f'<p class="soft">{both(left)}</p>')
     parts += certificate_section(explanation.certificate)
     parts += _made(explanation, notes)
     parts.append("</div>")
     return write_page(path, title, "".join(parts), style())
+
+
+def heading(title: Text) -> str:
+    return f"<h2>{both(title)}</h2>"
 
 
 def style() -> str:
@@ -152,10 +157,12 @@ def legend(largest: float, explained: Text | str | None, *, unsigned: bool, clip
     low = "0" if unsigned else f"−{number(largest)}"
     what = explained if explained is not None else text("the output")
     if unsigned:
-        words = f"<span>{both(text('matters little'))}</span><span>{both(text('matters for {output}', output=what))}</span>"
+        ends = (text("matters little"), text("matters for {output}", output=what))
     else:
-        words = f"<span>{both(text('lowers {output}', output=what))}</span><span>{both(text('raises {output}', output=what))}</span>"
-    note = f'<p class="soft">{both(text("What is stronger than the end of the scale has its colour."))}</p>' if clipped else ""
+        ends = (text("lowers {output}", output=what), text("raises {output}", output=what))
+    words = "".join(f"<span>{both(end)}</span>" for end in ends)
+    beyond = text("What is stronger than the end of the scale has its colour.")
+    note = f'<p class="soft">{both(beyond)}</p>' if clipped else ""
     return (
         f'<div class="legend"><div class="words">{words}</div><div class="scale" style="background:linear-gradient(to right, {bar})"></div>'
         f'<div class="words"><span>{low}</span>{"" if unsigned else "<span>0</span>"}<span>{number(largest)}</span></div></div>{note}'
@@ -239,7 +246,8 @@ def _words(part: Part, sample: Sample, explanation: Explanation) -> Iterator[str
         for place in order
     )
     whole = f'<div class="table"><table class="columns"><tr>{titles}</tr>{bars}</table></div>'
-    yield f"<details><summary>{both(text('the words that count most'))}</summary>{whole}</details>"
+    summary = text("the words that count most")
+    yield f"<details><summary>{both(summary)}</summary>{whole}</details>"
 
 
 def _steps(part: Part, sample: Sample, explanation: Explanation) -> Iterator[str]:
@@ -255,7 +263,8 @@ def _steps(part: Part, sample: Sample, explanation: Explanation) -> Iterator[str
             inside = "".join(drawings[first:last])
             rest = text("{count} channels that count less", count=last - first)
             yield inside if first == 0 else f"<details><summary>{both(rest)}</summary>{inside}</details>"
-    yield f'<p class="soft times"><span>0</span><span>{both(text("time step"))}</span><span>{steps - 1}</span></p>'
+    along = text("time step")
+    yield f'<p class="soft times"><span>0</span><span>{both(along)}</span><span>{steps - 1}</span></p>'
 
 
 def _series(part: Part, channel: int, largest: float) -> str:
@@ -289,7 +298,7 @@ _DRAWN = {"pixels": _pixels, "columns": _columns, "words": _words, "steps": _ste
 def certificate_section(certificate: Certificate) -> Iterator[str]:
     """The certificate: trust, reasons, every score beside what it should be."""
     trust = certificate.trust
-    yield f"<h2>{both(text('Certificate of the explanation'))}</h2>"
+    yield heading(text("Certificate of the explanation"))
     reasons = "".join(f"<li>{both(reason)}</li>" for reason in certificate.reasons)
     said = text("Trust: {trust}", trust=TRUST.get(trust, trust))
     yield f'<div class="finding {TRUST_CLASS.get(trust, "advice")}"><p><strong>{both(said)}</strong></p><ul>{reasons}</ul></div>'
@@ -334,7 +343,7 @@ def facts_of(explanation: Explanation) -> Iterator[Text]:
 
 
 def _made(explanation: Explanation, notes: Sequence[Text]) -> Iterator[str]:
-    yield f"<h2>{both(text('How it was made'))}</h2><ul>"
+    yield heading(text("How it was made")) + "<ul>"
     for said in (*facts_of(explanation), *explanation.notes, *notes):
         yield f"<li>{both(said)}</li>"
     yield "</ul>"
