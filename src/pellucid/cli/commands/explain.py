@@ -66,7 +66,7 @@ def _show(session: Session, explained: Explained, certified: bool, even_if_untru
     from pellucid.explanation.drawing.page import TRUST, facts_of
 
     out, sample = session.out, explained.sample
-    out.prose(f"{sample.title}: {sample.answer}", "bold")
+    out.prose(str(text("{identifier}: {reason}", identifier=sample.title, reason=sample.answer)), "bold")
     out.line("")
     untrusted = certified and explained.explanation.certificate.trust == "none" and not even_if_untrusted
     if not untrusted:

@@ -303,7 +303,7 @@ def certificate_section(certificate: Certificate) -> Iterator[str]:
     said = text("Trust: {trust}", trust=TRUST.get(trust, trust))
     yield f'<div class="finding {TRUST_CLASS.get(trust, "advice")}"><p><strong>{both(said)}</strong></p><ul>{reasons}</ul></div>'
     if certificate.scores:
-        heads = (text("test"), text("result"), text("95 % interval"), text("expected"), text("passed"), text("source"))
+        heads = (text("what is tested"), text("result"), text("95 % interval"), text("what it should be"), text("passed"), text("source"))
         titles = "".join(f"<th{' class=n' if 0 < place < 3 else ''}>{both(title)}</th>" for place, title in enumerate(heads))
         rows = "".join(_score(score) for score in certificate.scores)
         yield f'<div class="table"><table class="scores"><tr>{titles}</tr>{rows}</table></div>'
