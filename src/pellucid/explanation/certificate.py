@@ -96,7 +96,7 @@ class Tests:
     def __init__(self, subject: Subject, reference: Reference, players: Players, *, seed: int = 0, data: Any = None) -> None:
         self.seed, self.data, self.players = seed, data, players
         self.rows: Tensor | None = None
-        self._scrambled: dict[bool, Tensor] = {}
+        self._scrambled: dict[bool, Tensor | None] = {}
         self.relatives = Relatives(subject)
         if subject.samples > SAMPLES:
             rows = torch.randperm(subject.samples, generator=self._draws())[:SAMPLES].sort().values
@@ -121,7 +121,7 @@ class Tests:
             *self._references(maps),
         ]
         scores = _holm(found)
-        trust, reasons = judged(scores, networks=self.subject.differentiable is None, few=self.tested.count < FEW)
+        trust, reasons = judged(scores, networks=self._networks(magnitude) is not None, few=self.tested.count < FEW)
         return Certificate(
             trust=trust, reasons=reasons, scores=tuple(scores), samples=self.subject.samples, compute=self.relatives.spent(),
             correction=text("beating every kind of map that cannot know the network is one test at 5 %; the p-values of {names} are "
@@ -265,7 +265,7 @@ def judged(scores: list[FaithfulnessScore], *, networks: bool, few: bool) -> tup
         return "none", (text("it explains {share:.1%} of what a map can explain of the output's changes: next to nothing", share=value),)
     reasons = [reason for score in scores if (reason := _failed(score)) is not None]
     if not networks:
-        reasons.append(text("maps of networks with scrambled weights were not compared: the network cannot be differentiated"))
+        reasons.append(text("maps of networks with scrambled weights were not compared: the network has no gradients"))
     said = text(
         "it predicts the output's changes better than maps that know nothing of the network (p = {p:.2g}) and explains {share:.0%} of what "
         "a map can explain", p=infidelity.p_value, share=min(1.0, value),

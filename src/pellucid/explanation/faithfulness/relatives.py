@@ -78,8 +78,13 @@ def path_maps(subject: Subject, reference: Reference, players: Players, *, steps
     return players.summed([part.abs() for part in parts] if magnitude else parts).double().cpu()
 
 
-def scrambled_maps(relatives: Relatives, reference: Reference, players: Players, *, magnitude: bool, generator: torch.Generator) -> Tensor:
-    """(K, N, P) gradient x (input - reference) of networks with scrambled weights; those that overflow are left out."""
+def scrambled_maps(
+    relatives: Relatives, reference: Reference, players: Players, *, magnitude: bool, generator: torch.Generator
+) -> Tensor | None:
+    """(K, N, P) gradient x (input - reference) of networks with scrambled weights; those that overflow or are flat are left out.
+
+    None where none is left: a network that rounds, say, has gradients that are zero everywhere.
+    """
     subject = relatives.subject
     size = sum(parameter.numel() for parameter in subject.model.parameters())
     found: list[Tensor] = []
@@ -87,4 +92,5 @@ def scrambled_maps(relatives: Relatives, reference: Reference, players: Players,
         other = relatives.with_network(scrambled(subject.model, generator))
         found.append(path_maps(other, reference, players, steps=1, magnitude=magnitude))
         other.model = subject.model  # the copy's memory is given back
-    return torch.stack([maps for maps in found if bool(torch.isfinite(maps).all())] or [torch.zeros_like(found[0])])
+    usable = [maps for maps in found if bool(torch.isfinite(maps).all()) and bool(maps.any())]
+    return torch.stack(usable) if usable else None

@@ -1,0 +1,218 @@
+"""Certificates of right and wrong maps on small networks whose truth is known, and what a certificate may not do."""
+
+from __future__ import annotations
+
+import copy
+from functools import cache
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import pellucid
+from pellucid.core.language import use_language
+from pellucid.explanation.certificate import Certificate
+from pellucid.explanation.faithfulness.relatives import Relatives, path_maps, scrambled
+from pellucid.explanation.players import Players
+from pellucid.explanation.reference import Reference
+from pellucid.explanation.subject import Subject
+
+
+class Curved(nn.Module):
+    """f_k(x) = sum_j w_kj (x_j + 0.1 x_j^2): additive, so that its right map from zero is known."""
+
+    def __init__(self, features: int, outputs: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(outputs, features, generator=torch.Generator().manual_seed(1)))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return (x + 0.1 * x**2) @ self.weight.T
+
+    def right(self, x: Tensor, target: Tensor) -> Tensor:
+        return self.weight[target].detach() * (x + 0.1 * x**2)
+
+
+@cache
+def samples(n: int = 6, features: int = 16) -> Tensor:
+    return torch.randn(n, features, generator=torch.Generator().manual_seed(2))
+
+
+TARGET = torch.tensor([0, 1, 2, 0, 1, 2])
+
+
+def wrong(model: Curved, kind: str) -> Tensor:
+    x = samples()
+    right = model.right(x, TARGET)
+    return {
+        "random": torch.randn(x.shape, generator=torch.Generator().manual_seed(5)),
+        "inverted": -right,
+        "constant": torch.ones_like(x),
+        "another class": model.right(x, (TARGET + 1) % 3),
+        "another input": right.roll(1, 0),
+        "the input": x,
+        "scrambled": scrambled(model, torch.Generator().manual_seed(7)).get_parameter("weight")[TARGET] * x,
+    }[kind]
+
+
+def test_the_right_map_is_trusted():
+    model = Curved(16, 3)
+    certificate = pellucid.certify(model, samples(), model.right(samples(), TARGET), TARGET)
+    assert certificate.trust == "high", str(certificate)
+    assert certificate.score("share_explained").value == pytest.approx(1.0, abs=0.01)
+    assert certificate.score("completeness").value == pytest.approx(0.0, abs=1e-4)
+    assert certificate.score("sensitivity").value is None  # the method is not known
+    assert len(certificate.score("infidelity").samples) == 6
+    assert certificate.compute.forward > 0
+
+
+@pytest.mark.parametrize("kind", ["random", "inverted", "constant", "another class", "scrambled"])
+def test_wrong_maps_are_not_trusted_at_all(kind: str):
+    model = Curved(16, 3)
+    assert pellucid.certify(model, samples(), wrong(model, kind), TARGET).trust == "none"
+
+
+@pytest.mark.parametrize("kind", ["another input", "the input"])
+def test_wrong_maps_are_never_trusted_highly(kind: str):
+    model = Curved(16, 3)
+    certificate = pellucid.certify(model, samples(), wrong(model, kind), TARGET)
+    assert certificate.trust in ("limited", "none")
+    assert certificate.reasons
+
+
+def test_explanations_have_their_certificate():
+    model = Curved(16, 3)
+    certificate = pellucid.explain(model, samples(), TARGET, method="integrated_gradients").certificate
+    assert certificate.trust == "high", str(certificate)
+    assert certificate.score("completeness").passed
+    assert certificate.score("sensitivity").passed
+    assert certificate.score("parameter_randomisation").passed
+    assert {score.name for score in certificate.scores} >= {"agreement_feature_ablation", "agreement_surrogate", "reference_mean"}
+
+
+def test_one_sample_needs_others_to_be_specific():
+    model = Curved(16, 3)
+    x, target = samples()[:1], TARGET[:1]
+    alone = pellucid.certify(model, x, model.right(x, target), target)
+    assert alone.trust == "limited"
+    assert any("data=" in str(reason) for reason in alone.reasons)
+    background = torch.randn(60, 16, generator=torch.Generator().manual_seed(3))
+    assert pellucid.certify(model, x, model.right(x, target), target, data=background, baseline="zero").trust == "high"
+
+
+def test_one_output_is_certified_without_classes():
+    model = Curved(16, 1)
+    x = samples()
+    certificate = pellucid.certify(model, x, model.right(x, torch.zeros(6, dtype=torch.long)))
+    assert certificate.trust == "high"
+    assert certificate.score("class_specificity").value is None
+    assert pellucid.certify(model, x, -model.right(x, torch.zeros(6, dtype=torch.long))).trust == "none"
+
+
+def test_same_seed_same_certificate_and_the_network_is_untouched():
+    model = nn.Sequential(nn.Linear(16, 12), nn.BatchNorm1d(12), nn.ReLU(), nn.Dropout(0.5), nn.Linear(12, 3)).train()
+    before, state = copy.deepcopy(model.state_dict()), torch.get_rng_state()
+    maps = torch.randn(6, 16, generator=torch.Generator().manual_seed(5))
+    one, two = (pellucid.certify(model, samples(), maps, TARGET, seed=3) for _ in range(2))
+    assert [score.value for score in one.scores] == [score.value for score in two.scores]
+    assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
+    assert model.training
+    assert all(parameter.grad is None and parameter.requires_grad for parameter in model.parameters())
+    assert torch.equal(torch.get_rng_state(), state)
+    assert not any(module._forward_hooks for module in model.modules())
+
+
+def test_networks_without_gradients_are_limited():
+    class Steps(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            weight = torch.randn(16, 2, generator=torch.Generator().manual_seed(1))
+            return ((x * 8).round() / 8) @ weight
+
+    x = samples()
+    explanation = pellucid.explain(Steps(), x, 0, method="shapley")
+    assert explanation.certificate.trust == "limited"
+    assert any("no gradients" in str(reason) for reason in explanation.certificate.reasons)
+
+
+def test_one_feature_cannot_be_tested():
+    certificate = pellucid.certify(Curved(1, 2), torch.ones(4, 1), torch.ones(4, 1), 0)
+    assert certificate.trust == "none"
+    assert certificate.scores == ()
+
+
+def test_many_samples_and_many_features_are_tested_in_part():
+    model = Curved(150, 2)
+    x = samples(70, 150)
+    target = torch.zeros(70, dtype=torch.long)
+    certificate = pellucid.certify(model, x, model.right(x, target), target)
+    assert certificate.samples == 64
+    assert certificate.trust == "high", str(certificate)
+
+
+class Words(nn.Module):
+    """The sum of the words' own contributions, from an embedding that a recurrent layer reads."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embedding, self.gru, self.head = nn.Embedding(30, 8, padding_idx=0), nn.GRU(8, 8, batch_first=True), nn.Linear(8, 2)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        return self.head(self.gru(self.embedding(tokens))[0].sum(1))
+
+
+def test_tokens_are_certified():
+    torch.manual_seed(4)
+    tokens = torch.randint(1, 30, (6, 10))
+    certificate = pellucid.explain(Words(), tokens, 1, method="shapley").certificate
+    assert certificate.trust in ("high", "limited")
+    assert certificate.score("infidelity").passed
+    assert pellucid.certify(Words(), tokens, torch.randn(6, 10, generator=torch.Generator().manual_seed(9)), 1).trust == "none"
+
+
+def test_several_inputs_are_certified():
+    class Two(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.left, self.right = nn.Linear(6, 2), nn.Linear(8, 2)
+
+        def forward(self, a: Tensor, b: Tensor) -> Tensor:
+            return self.left(a) + self.right(b)
+
+    model, a, b = Two(), samples(6, 6), samples(6, 8)
+    maps = (model.left.weight[0].detach() * a, model.right.weight[0].detach() * b)
+    assert pellucid.certify(model, (a, b), maps, 0).score("share_explained").value == pytest.approx(1.0, abs=0.01)
+    assert pellucid.certify(model, (a, b), tuple(-part for part in maps), 0).trust == "none"
+
+
+def test_certificates_are_records_in_both_languages():
+    model = Curved(16, 3)
+    certificate = pellucid.certify(model, samples(), model.right(samples(), TARGET), TARGET)
+    again = Certificate.from_dict(certificate.to_dict())
+    assert again.trust == certificate.trust
+    assert [score.value for score in again.scores] == [score.value for score in certificate.scores]
+    assert str(certificate).startswith("trust: high")
+    with use_language("zh"):
+        assert "高" in str(certificate)
+
+
+@pytest.mark.parametrize("kwargs", [{}, {"bidirectional": True}])
+def test_scrambled_weights_keep_their_values_and_leave_the_network_alone(kwargs: dict[str, bool]):
+    model = nn.LSTM(4, 5, batch_first=True, **kwargs)
+    before = [parameter.clone() for parameter in model.parameters()]
+    twin = scrambled(model, torch.Generator().manual_seed(0))
+    for own, old, new in zip(model.parameters(), before, twin.parameters(), strict=True):
+        assert torch.equal(own, old)
+        assert torch.equal(old.flatten().sort().values, new.flatten().sort().values)
+        assert not torch.equal(old, new)
+
+
+def test_gradient_maps_of_a_linear_network_are_its_closed_form():
+    model = nn.Linear(5, 3)
+    x, target = samples(4, 5), torch.tensor([0, 1, 2, 0])
+    subject = Subject.of(model, x, target)
+    reference, players = Reference.of(subject, 0.5), Players.of(subject)
+    for steps in (1, 4):
+        maps = path_maps(subject, reference, players, steps=steps)
+        assert torch.allclose(maps.float(), model.weight[target].detach() * (x - 0.5), atol=1e-6)
+    assert (path_maps(subject, reference, players, steps=1, magnitude=True) >= 0).all()
+    other = Relatives(subject).with_samples([2 * x], target)
+    assert torch.allclose(path_maps(other, reference, players, steps=1).float(), model.weight[target].detach() * (2 * x - 0.5), atol=1e-6)
