@@ -29,15 +29,16 @@ def infidelity(maps: Tensor, changes: Tensor, absent: Tensor) -> Tensor:
 
 
 def infidelity_score(maps: Tensor, table: Removals, scrambled: Tensor | None, generator: torch.Generator) -> FaithfulnessScore:
-    """Infidelity among sets of one size, against three kinds of maps that cannot know the network, all of which must be beaten.
+    """Infidelity among sets of one size, against maps that cannot know the network, all kinds of which must be beaten.
 
-    The same values in random places (Gaussian values where there are fewer than six features), the same sizes with random signs (where the
-    map has signs), and maps of the network with scrambled weights, `scrambled` (K, N, P). A draw is common to all samples, so that what
+    The same values in random places (Gaussian values where there are fewer than six features), and maps of the network with scrambled
+    weights, `scrambled` (K, N, P); where there are none, the same sizes with random signs (a harder test for maps in which one or two
+    features are nearly all: half of the random signs leave one feature as it is). A draw is common to all samples, so that what
     maps share by their position alone counts once. Beating all of them is one test, the largest p-value (Berger 1982, intersection-union).
     """
     observed = table.explained(maps)
     p_values = {"places": tail(_drawn(maps, table, generator), float(observed.mean()))}
-    if bool((maps < 0).any()) and maps.shape[1] >= FEW:
+    if scrambled is None and bool((maps < 0).any()) and maps.shape[1] >= FEW:
         signs = torch.randint(0, 2, (DRAWS, 1, maps.shape[1]), generator=generator) * 2 - 1
         p_values["signs"] = tail(table.explained(maps * signs).mean(1), float(observed.mean()))
     if scrambled is not None:
