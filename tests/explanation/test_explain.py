@@ -44,9 +44,16 @@ def test_auto_without_gradients_and_without_rules() -> None:
         def forward(self, x: Tensor) -> Tensor:
             return x.flatten(1).sort(1).values[:, -3:]
 
-    found = explain(Sorting(), image())
-    assert found.method == "integrated_gradients"
-    assert any("no rule" in str(note) for note in found.notes)
+    class Branching(nn.Module):
+        """A leaky ReLU by hand: DeepLIFT has no rule where input and reference lie on different sides."""
+
+        def forward(self, x: Tensor) -> Tensor:
+            return torch.where(x > 0, x, 0.1 * x).flatten(1)[:, :3]
+
+    for model in (Sorting(), Branching()):
+        found = explain(model, image(), 1)
+        assert found.method == "integrated_gradients"
+        assert any("no rule" in str(note) for note in found.notes)
 
 
 def test_the_record() -> None:

@@ -20,10 +20,11 @@ from pellucid.core.wording import duration
 from pellucid.explanation.explanation import Evidence, Explanation
 from pellucid.explanation.players import Players
 from pellucid.explanation.reference import Reference
-from pellucid.explanation.registry import Method, applicable, find_method
+from pellucid.explanation.registry import Attributed, Method, applicable, find_method
 from pellucid.explanation.subject import Subject, Tell
 
 _TELL_SECONDS = 1.0
+_NO_RULE = text("an image has many pixels, and DeepLIFT has no rule for some operation of this network")
 
 
 @torch.inference_mode(False)
@@ -73,9 +74,18 @@ def explain(
     reference = Reference.of(subject, baseline, data, generator)
     players = Players.of(subject, features)
     more = {} if layer is None else {"layer": layer}
-    attributed = chosen.function(
-        subject, reference=reference, players=players, generator=generator, samples=samples, tell=subject.tell, **more
-    )
+
+    def applied(made: Method) -> Attributed:
+        return made.function(subject, reference=reference, players=players, generator=generator, samples=samples, tell=subject.tell, **more)
+
+    try:
+        attributed = applied(chosen)
+    except ModelError:
+        if method != "auto" or chosen.name != "deeplift":
+            raise
+        chosen, notes = find_method("integrated_gradients"), []  # a rule can be missing on these samples only: see multipliers
+        notes.append(_because(chosen.name, _NO_RULE))
+        attributed = applied(chosen)
 
     def given(parts: tuple[Tensor, ...]) -> Any:
         return parts[0] if subject.single else parts
@@ -112,14 +122,18 @@ def _automatic(subject: Subject, notes: list[Text]) -> Method:
     elif kind in ("image", "volume") and find_method("deeplift").obstacle(subject) is None:
         name, why = "deeplift", text("on images it found what decides as often as integrated gradients did, in a tenth of the time")
     elif kind in ("image", "volume"):
-        name, why = "integrated_gradients", text("an image has many pixels, and DeepLIFT has no rule for some operation of this network")
+        name, why = "integrated_gradients", _NO_RULE
     else:
         name, why = (
             "integrated_gradients",
             text("the contributions add up to the change of the output, which is checked"),
         )
-    notes.append(text("method: {name}, because {why}", name=name, why=why))
+    notes.append(_because(name, why))
     return find_method(name)
+
+
+def _because(name: str, why: Text) -> Text:
+    return text("method: {name}, because {why}", name=name, why=why)
 
 
 def checked_seed(seed: Any) -> int:
