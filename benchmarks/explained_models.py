@@ -181,7 +181,7 @@ def planted_series(seed: int) -> Case:
     return case(SeriesNetwork(2, 3), X[:2000], y[:2000], X[2000:], y[2000:], epochs=15)
 
 
-def cifar10(folder: Path, seed: int, epochs: int = 6) -> Case:
+def cifar10(folder: Path, seed: int, epochs: int = 4) -> Case:
     """A small CNN with batch normalisation on 20,000 images."""
 
     def images(name: str) -> np.ndarray:

@@ -68,7 +68,7 @@ class Certificate(Record):
         return next(score for score in self.scores if score.name == name)
 
     def __str__(self) -> str:
-        words = {"high": text("high"), "limited": text("limited"), "none": text("none")}
+        words = {"high": text("high"), "limited": text("limited"), "none": text("none, do not rely on it")}
         return "\n".join([str(text("trust: {level}", level=words[self.trust])), *(f"- {reason}" for reason in self.reasons)])
 
 
