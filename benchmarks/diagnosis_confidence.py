@@ -4,9 +4,10 @@
 
 Reads results of `diagnosis.py`, those of the part for tuning only, healthy programs included. For findings of one establishment (static,
 data, dynamic, controlled) and one level, stated confidence is mapped to the share that is right by isotonic regression (pool adjacent
-violators), in blocks of at least 12 findings (8, where there are no more); a block's share is (right + 1) / (findings + 2), so that no
-small block is called sure. What is right is what `diagnosis.py` counts: a label of the program or what follows from it. Prints the table,
-and the calibration error as stated, with the table, and with tables that were made without the program's own base program.
+violators), in blocks of at least 12 observations (8, where there are no more); a block's share is (right + 1) / (observations + 2), so that
+no small block is called sure. The same name told of twenty variants of one base program is one observation, not twenty: it comes from the
+same data. What is right is what `diagnosis.py` counts: a label of the program or what follows from it. Prints the table, and the
+calibration error as stated, with the table, and with tables that were made without the program's own base program.
 """
 
 from __future__ import annotations
@@ -22,13 +23,13 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from diagnosis_measures import names
+from diagnosis_measures import names, told_name
 from measurement import RESULTS
 
 from diagnosis import labels
 
-LEAST = 12  # findings in a block
-FEWEST = 8  # findings of one establishment and level: with fewer they keep what they state
+LEAST = 12  # observations in a block
+FEWEST = 8  # observations of one establishment and level: with fewer they keep what they state
 Table = dict[tuple[str, str], list[tuple[float, float]]]
 
 
@@ -45,15 +46,15 @@ def findings_of(path: Path) -> list[dict[str, Any]]:
         group = parts[1] if result["kind"] == "fault" or parts[0] == "twin" else result["name"]
         found[result["kind"], result["name"]] = [
             {"key": (finding["established_by"], finding["level"]), "stated": finding.get("stated", finding["confidence"]),
-             "right": bool(names(finding) & allowed), "group": group}
+             "right": bool(names(finding) & allowed), "group": group, "name": told_name(finding)}
             for finding in result["findings"]
         ]  # fmt: skip
     return [finding for several in found.values() for finding in several]
 
 
-def isotonic(pairs: Sequence[tuple[float, bool]]) -> list[tuple[float, float]]:
+def isotonic(pairs: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
     """Knots (stated, share that is right), both rising: blocks of `LEAST` by stated confidence, neighbours pooled until the shares rise."""
-    blocks: list[list[tuple[float, bool]]] = []
+    blocks: list[list[tuple[float, float]]] = []
     for pair in sorted(pairs):
         if blocks and (len(blocks[-1]) < LEAST or pair[0] == blocks[-1][-1][0]):
             blocks[-1].append(pair)
@@ -61,7 +62,7 @@ def isotonic(pairs: Sequence[tuple[float, bool]]) -> list[tuple[float, float]]:
             blocks.append([pair])
     if len(blocks) > 1 and len(blocks[-1]) < LEAST:
         blocks[-2:] = [blocks[-2] + blocks[-1]]
-    pooled: list[list[tuple[float, bool]]] = []
+    pooled: list[list[tuple[float, float]]] = []
     for block in blocks:
         pooled.append(block)
         while len(pooled) > 1 and share(pooled[-2]) >= share(pooled[-1]):
@@ -69,14 +70,17 @@ def isotonic(pairs: Sequence[tuple[float, bool]]) -> list[tuple[float, float]]:
     return [(round(fmean(stated for stated, _ in block), 2), round(share(block), 2)) for block in pooled]
 
 
-def share(block: Sequence[tuple[float, bool]]) -> float:
+def share(block: Sequence[tuple[float, float]]) -> float:
     return (sum(right for _, right in block) + 1) / (len(block) + 2)
 
 
 def fitted(findings: Sequence[dict[str, Any]]) -> Table:
-    groups: dict[tuple[str, str], list[tuple[float, bool]]] = defaultdict(list)
+    observed: dict[tuple[Any, ...], list[dict[str, Any]]] = defaultdict(list)
     for finding in findings:
-        groups[finding["key"]].append((finding["stated"], finding["right"]))
+        observed[finding["key"], finding["group"], finding["name"]].append(finding)
+    groups: dict[tuple[str, str], list[tuple[float, float]]] = defaultdict(list)
+    for (key, *_), same in observed.items():
+        groups[key].append((fmean(one["stated"] for one in same), fmean(one["right"] for one in same)))
     return {key: isotonic(pairs) for key, pairs in sorted(groups.items()) if len(pairs) >= FEWEST}
 
 

@@ -14,13 +14,13 @@ from pellucid.core.records import Finding
 # (established by, level) -> (stated confidence, share that was right), both rising
 OBSERVED: Mapping[tuple[str, str], Sequence[tuple[float, float]]] = {
     ("controlled", "advice"): ((0.78, 0.27),),
-    ("controlled", "fault"): ((0.85, 0.9),),
-    ("data", "advice"): ((0.62, 0.84),),
-    ("data", "fault"): ((0.91, 0.95),),
-    ("dynamic", "advice"): ((0.91, 0.35),),
+    ("controlled", "fault"): ((0.85, 0.89),),
+    ("data", "advice"): ((0.6, 0.65),),
+    ("data", "fault"): ((0.9, 0.94),),
+    ("dynamic", "advice"): ((0.89, 0.39),),
     ("dynamic", "fault"): ((0.92, 0.86), (0.98, 0.94)),
-    ("static", "advice"): ((0.57, 0.45),),
-    ("static", "fault"): ((0.92, 0.95),),
+    ("static", "advice"): ((0.56, 0.45),),
+    ("static", "fault"): ((0.92, 0.94),),
 }
 
 
