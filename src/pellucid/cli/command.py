@@ -180,7 +180,7 @@ class Group(click.Group):
     def format_help(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         columns = formatter.width
         lines = wrap(str(text("Pellucid: train a neural network on your own data, and see through it.")), columns)
-        lines += [usage(self, ctx), "", _heading(text("Commands"))]
+        lines += [usage(self, ctx), _heading(text("Commands"))]  # all of it fits a terminal of 24 lines
         for name in COMMANDS:
             command = self.get_command(ctx, name)
             assert command is not None
