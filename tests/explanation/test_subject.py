@@ -115,12 +115,12 @@ def test_weights_are_shared_and_their_change_is_seen() -> None:
     subject = Subject.of(model, tabular())
     assert {p.data_ptr() for p in subject.model.parameters()} == {p.data_ptr() for p in model.parameters()}
     assert not subject.weights_changed()
-    torch.optim.SGD(model.parameters(), 0.1)
     with torch.no_grad():
         model.first.weight.add_(1.0)
     assert subject.weights_changed()
 
 
+@pytest.mark.slow  # loading the compiler takes seconds
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # torch.compile's own
 def test_compiled_networks_run_as_plain_python() -> None:
     model = seeded(ReusedReLU)
