@@ -17,7 +17,8 @@ from pellucid.core.errors import InputError, OptionError, did_you_mean
 from pellucid.core.language import Text, language, text
 
 EMBEDDED = ("digits", "iris", "wine", "breast-cancer", "diabetes", "cifar10", "mnist", "fashion-mnist")
-COMMANDS = ("fit", "predict", "evaluate", "runs", "resume", "report", "data", "derive", "diagnose", "explain")  # a file of the same name in commands/
+# a file of the same name in commands/
+COMMANDS = ("fit", "predict", "evaluate", "runs", "resume", "report", "data", "derive", "diagnose", "explain")
 
 _LEFT = 31  # columns of the option names in --help
 
