@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from pellucid.core.errors import DataError, ModelError
+from pellucid.core.errors import DataError, ModelError, OptionError
 from pellucid.core.language import Text, text
 from pellucid.core.trace.records import tensors
 
@@ -100,3 +100,70 @@ def out_of_memory(error: BaseException) -> bool:
         or "out of memory" in message
         or "can't allocate memory" in message
     )
+
+
+def target_of(target: Any, predictions: Tensor, output_shape: tuple[int, ...]) -> Tensor | None:
+    """The chosen output of each of the N samples as indices (N,) into the K outputs; None where there is one number.
+
+    Raises:
+        OptionError: out of range, of another length, or no integers.
+    """
+    if target is None:
+        if predictions.shape[1] == 1:
+            return None
+        if len(output_shape) > 1:
+            raise OptionError(
+                text("a sample's output has shape {shape}", shape=str(output_shape)),
+                text("target: which of its numbers to explain"),
+                text("give a tuple of {axes} indices, such as target={example}", axes=len(output_shape),
+                     example=str((0,) * len(output_shape))),
+            )  # fmt: skip
+        return predictions.argmax(1)
+    if isinstance(target, tuple) and len(output_shape) > 1 and len(cast("tuple[int]", target)) == len(output_shape):
+        indices = cast("tuple[int, ...]", target)
+        inside = all(isinstance(cast("Any", i), int) and -size <= i < size for i, size in zip(indices, output_shape, strict=True))
+        if not inside:
+            raise OptionError(
+                text("target is {target}", target=str(indices)),
+                text("indices into an output of shape {shape}", shape=str(output_shape)),
+                text("count from 0"),
+            )
+        target = int(np.ravel_multi_index([i % size for i, size in zip(indices, output_shape, strict=True)], output_shape))
+    try:
+        wanted = torch.as_tensor(target)
+    except (TypeError, ValueError, RuntimeError):
+        wanted = None
+    if wanted is None or wanted.is_floating_point() or wanted.dtype == torch.bool or tuple(wanted.shape) not in ((), (len(predictions),)):
+        got = text("target is {target!r}", target=target) if wanted is None else text(
+            "target has shape {shape} and dtype {dtype}", shape=str(tuple(wanted.shape)), dtype=str(wanted.dtype)
+        )  # fmt: skip
+        raise OptionError(
+            got,
+            text("an integer, or one integer for each of the {samples} samples", samples=len(predictions)),
+            text("give the index of the output to explain, or nothing for each sample's largest output"),
+        )
+    wanted = wanted.to(predictions.device, torch.long).expand(len(predictions)).contiguous()
+    if int(wanted.min()) < 0 or int(wanted.max()) >= predictions.shape[1]:
+        bad = next(int(value) for value in wanted if not 0 <= int(value) < predictions.shape[1])
+        raise OptionError(
+            text("target is {target}", target=bad),
+            text("0 to {last}: the network has {classes} outputs", last=predictions.shape[1] - 1, classes=predictions.shape[1])
+            if predictions.shape[1] > 1 else text("0 or nothing: the network has one output"),
+            text("classes are counted from 0"),
+        )  # fmt: skip
+    return wanted
+
+
+def check_predictions(predictions: Tensor, inputs: Sequence[Tensor]) -> None:
+    """Raise a ModelError where an output (N, K) is not finite."""
+    bad = ~torch.isfinite(predictions)
+    if bool(bad.any()):
+        rows = bad.any(1).nonzero()[:, 0].tolist()
+        unclean = any(not bool(torch.isfinite(x).all()) for x in inputs if x.is_floating_point())
+        raise ModelError(
+            text("the network's output is NaN or infinite for {count} of {samples} samples, first for sample {first}",
+                 count=len(rows), samples=len(predictions), first=rows[0]),
+            text("finite outputs: there is nothing to explain in NaN"),
+            text("the inputs contain NaN or infinite values: fill them in or leave these samples out") if unclean
+            else text("the inputs are finite: look for the layer that overflows, with pellucid.watch or torch.autograd.detect_anomaly"),
+        )  # fmt: skip

@@ -25,12 +25,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from pellucid.core.errors import DataError, MemoryShortage, ModelError, OptionError
+from pellucid.core.errors import DataError, MemoryShortage, ModelError
 from pellucid.core.language import Text, text
 from pellucid.core.memory import available_memory_bytes
 from pellucid.core.records import Record
 from pellucid.core.trace.model import random_state_kept, run_eagerly, shared_copy
-from pellucid.explanation.checks import close, out_of_memory, output_of, refused, tensors_of
+from pellucid.explanation.checks import check_predictions, close, out_of_memory, output_of, refused, target_of, tensors_of
 from pellucid.explanation.passes import Pass, Place
 
 Tell = Callable[[int, int], None]  # done, of how many
@@ -129,8 +129,8 @@ class Subject:
             made.tell = tell
         made._look(batch_size)
         made.predictions = made.outputs(given)
-        made._check_predictions()
-        made.target = made.checked_target(target)
+        check_predictions(made.predictions, given)
+        made.target = target_of(target, made.predictions, made.output_shape)
         made._forward = made._backward = 0  # looking is not explaining
         return made
 
@@ -282,70 +282,6 @@ class Subject:
                 text("a network that can be differentiated with respect to its inputs"),
                 text('use a method that only evaluates the network: method="occlusion", "shapley", "lime" or "feature_ablation"'),
             )
-
-    def checked_target(self, target: Any) -> Tensor | None:
-        """The chosen output of each of the N samples as indices (N,) into the K outputs; None where there is one number.
-
-        Raises:
-            OptionError: out of range, of another length, or no integers.
-        """
-        if target is None:
-            if self.classes == 1:
-                return None
-            if len(self.output_shape) > 1:
-                raise OptionError(
-                    text("a sample's output has shape {shape}", shape=str(self.output_shape)),
-                    text("target: which of its numbers to explain"),
-                    text("give a tuple of {axes} indices, such as target={example}", axes=len(self.output_shape),
-                         example=str((0,) * len(self.output_shape))),
-                )  # fmt: skip
-            return self.predictions.argmax(1)
-        if isinstance(target, tuple) and len(self.output_shape) > 1 and len(cast("tuple[int]", target)) == len(self.output_shape):
-            indices = cast("tuple[int, ...]", target)
-            inside = all(isinstance(cast("Any", i), int) and -size <= i < size for i, size in zip(indices, self.output_shape, strict=True))
-            if not inside:
-                raise OptionError(
-                    text("target is {target}", target=str(indices)),
-                    text("indices into an output of shape {shape}", shape=str(self.output_shape)),
-                    text("count from 0"),
-                )
-            target = int(np.ravel_multi_index([i % size for i, size in zip(indices, self.output_shape, strict=True)], self.output_shape))
-        try:
-            wanted = torch.as_tensor(target)
-        except (TypeError, ValueError, RuntimeError):
-            wanted = None
-        if wanted is None or wanted.is_floating_point() or wanted.dtype == torch.bool or tuple(wanted.shape) not in ((), (self.samples,)):
-            got = text("target is {target!r}", target=target) if wanted is None else text(
-                "target has shape {shape} and dtype {dtype}", shape=str(tuple(wanted.shape)), dtype=str(wanted.dtype)
-            )  # fmt: skip
-            raise OptionError(
-                got,
-                text("an integer, or one integer for each of the {samples} samples", samples=self.samples),
-                text("give the index of the output to explain, or nothing for each sample's largest output"),
-            )
-        wanted = wanted.to(self.predictions.device, torch.long).expand(self.samples).contiguous()
-        if int(wanted.min()) < 0 or int(wanted.max()) >= self.classes:
-            bad = next(int(value) for value in wanted if not 0 <= int(value) < self.classes)
-            raise OptionError(
-                text("target is {target}", target=bad),
-                text("0 to {last}: the network has {classes} outputs", last=self.classes - 1, classes=self.classes)
-                if self.classes > 1 else text("0 or nothing: the network has one output"),
-                text("classes are counted from 0"),
-            )  # fmt: skip
-        return wanted
-
-    def _check_predictions(self) -> None:
-        bad = ~torch.isfinite(self.predictions)
-        if bool(bad.any()):
-            rows = bad.any(1).nonzero()[:, 0].tolist()
-            unclean = any(not bool(torch.isfinite(x).all()) for x in self.inputs if x.is_floating_point())
-            raise ModelError(
-                text("the network's output is NaN or infinite for {count} of {samples} samples, first for sample {first}",
-                     count=len(rows), samples=self.samples, first=rows[0]),
-                text("finite outputs: there is nothing to explain in NaN"),
-                text("the inputs contain NaN or infinite values: fill them in or leave these samples out") if unclean
-                else text("the inputs are finite: look for the layer that overflows, with pellucid.watch or torch.autograd.detect_anomaly"),
-            )  # fmt: skip
 
     def target_for(self, n: int, target: Tensor | None) -> Tensor | None:
         if target is not None or self.target is None:
