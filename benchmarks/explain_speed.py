@@ -3,7 +3,7 @@
     python benchmarks/explain_speed.py [--rounds 3] [--threads 1] [--only shapley]
 
     Shapley      200 rows, 30 columns, a background of 100: ours with its default sample size. SHAP's Kernel and Permutation explainers are
-                 given more coalitions, doubling, until their error is no larger than ours or they have taken 15 times as long; on 5 rows,
+                 given more coalitions, doubling, until their error is no larger than ours or they have taken 15 times as long; on 10 rows,
                  their time scaled to 200. Error: the mean distance from the values of a long run of ours (2000 pairs of orders).
     integrated   2 images, the residual CNN of derive_cost.py: ours, whose steps follow the completeness gap, beside Captum with as many
                  steps as it takes to reach our error (from the values of 256 steps), among 8, 16, 32, 50 (its default) and 100.
@@ -40,7 +40,7 @@ from pellucid.explanation.players import Players
 from pellucid.explanation.reference import Reference
 from pellucid.explanation.subject import Subject
 
-ROWS, SCALED_ROWS = 200, 5
+ROWS, SCALED_ROWS = 200, 10
 
 
 def timed(work: Callable[[], Any]) -> Callable[[], float]:

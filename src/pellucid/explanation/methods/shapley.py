@@ -21,7 +21,7 @@ from pellucid.explanation.registry import Attributed, method
 from pellucid.explanation.subject import Subject, Tell
 
 MOST_ENUMERATED = 12  # players: 4096 coalitions
-PILOT_REFERENCES = 16  # two pairs of orders with each
+PILOT_REFERENCES = 8  # two pairs of orders with each
 AIM = 0.05  # of a sample's largest value: the half width of its widest interval that the size of the sample is chosen for
 FEWEST_PAIRS, MOST_PAIRS = 32, 512
 
@@ -117,7 +117,7 @@ def sampled(game: Game, generator: torch.Generator, pairs: int | None = None) ->
     pilot = None
     if pairs is None or pairs < 2 * R:  # else every reference is met equally often: nothing to be found out
         first = drawn_references(game, min(R, PILOT_REFERENCES), generator)
-        raw = contributions(game, first, max(2, FEWEST_PAIRS // first.shape[1]), generator)
+        raw = contributions(game, first, max(2, FEWEST_PAIRS // 2 // first.shape[1]), generator)
         slope = _slope(control.gather(1, first), raw.mean(2))  # (samples, M)
         pilot = corrected(raw, first)
     clusters, each = _split(_enough(pilot, R) if pairs is None and pilot is not None else pairs or FEWEST_PAIRS, R)
@@ -161,7 +161,8 @@ def _enough(pilot: Tensor, references: int) -> int:
         if 2 * variance.amax(1).sqrt().mean() <= aim:
             break
         n = min(MOST_PAIRS, math.ceil(n * 1.2))
-    return n
+    # beyond half of what it takes to meet every reference twice, that is the better bargain: the references' variance is gone at once
+    return max(n, 2 * references) if references < n else n
 
 
 def _estimate(pairs: Tensor, pilot: Tensor, references: int, noise: Tensor) -> Estimate:
