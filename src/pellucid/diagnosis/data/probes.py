@@ -29,6 +29,7 @@ SPECTRUM = 32  # bins of a sequence's spectrum, per channel
 CHANNELS = 8  # whose spectra are looked at
 PENALTIES = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)  # ridge penalties per sample, of features of variance 1
 LARGEST = 8.0  # standard deviations at which an input is clipped
+OWN = 1 - 1e-9  # share of its own prediction that a row may make; with more features than rows it is 1 - 1e-4 and that is told exactly
 
 
 class Probe:
@@ -52,7 +53,7 @@ class Probe:
         values, self._vectors = torch.linalg.eigh(gram)
         self._rotated = self.features.double() @ self._vectors  # (N, D)
         self._shrunk = [1 / (values.clamp_min(0) + penalty * len(inputs)) for penalty in PENALTIES]
-        self._leverages = [(self._rotated.square() @ shrunk).clamp(max=0.999) for shrunk in self._shrunk]
+        self._leverages = [(self._rotated.square() @ shrunk).clamp(max=OWN) for shrunk in self._shrunk]
 
     def left_out(self, targets: Tensor, *, remember: bool = True) -> Tensor:
         """Predictions (N, M) for targets (N, M): of each row by the fit to all other rows, at the penalty that predicts best so.
