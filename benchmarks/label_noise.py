@@ -9,7 +9,9 @@ published out-of-sample probabilities; how many are among the first 54 (15) that
 
 cifar10n: labels that people gave to CIFAR-10's training images (Wei and others 2022). The default network for small photographs, made
 narrower, is cross-validated on some of the images with these labels; the area under the ROC curve says how well the probability of the
-given label separates wrong from right ones. Aim: at least 0.90. A few minutes on two free cores.
+given label separates wrong from right ones. Aim: at least 0.90; it is met with all images:
+
+    python benchmarks/label_noise.py --samples 50000 --epochs 3 --filters 64 128 128 --noise aggre
 """
 
 from __future__ import annotations
