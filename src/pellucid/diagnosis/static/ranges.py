@@ -6,6 +6,7 @@ follows whether an output can reach its target and whether a logarithm can meet 
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -51,6 +52,9 @@ FIXED = {
     "rnn_tanh_cell": (-1.0, 1.0), "gru": (-1.0, 1.0), "gru_cell": (-1.0, 1.0), "rrelu": (-INF, INF), "prelu": (-INF, INF),
     "sigmoid_focal_loss": (0.0, INF),
 }  # fmt: skip
+LOSSES = frozenset({
+    "cross_entropy", "mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss", "binary_cross_entropy", "binary_cross_entropy_with_logits",
+})  # fmt: skip
 UNIT = frozenset({"normalize"})
 WEIGHTED = frozenset({
     "linear", "conv1d", "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d", "matmul", "rmatmul", "mm",
@@ -144,13 +148,19 @@ class Ranges:
         found = seen_range(tensor)
         return Range(found.low, found.high, kind in ("buffer", "constant"))
 
-    def _argument(self, item: Any) -> Range | None:
-        """A number or a reference as a range."""
+    def _argument(self, item: Any, kind: torch.dtype = torch.float64) -> Range | None:
+        """A number, as an operation on values of this type has it, or a reference as a range."""
         if isinstance(item, Reference):
             return self[item]
         if isinstance(item, (int, float)) and not isinstance(item, bool):
-            return Range(float(item), float(item), True)
+            number = rounded(item, kind)
+            return Range(number, number, True)
         return None
+
+    def _kind(self, inputs: list[Reference]) -> torch.dtype:
+        """The type of floating-point numbers in which an operation on these values computes."""
+        kinds = [self.trace.tensor(one).dtype for one in inputs if self.trace.tensor(one).is_floating_point()]
+        return functools.reduce(torch.promote_types, kinds) if kinds else torch.float64
 
     def _of(self, operation: Operation, place: int) -> Range:
         """The range of the operation's result number `place`."""
@@ -163,6 +173,8 @@ class Ranges:
             return Range(-1.0, 1.0, True) if (place < 2 and name == "lstm") or place == 0 else ANYTHING
         if name in LEARNT:
             return ANYTHING
+        if name in LOSSES:
+            return Range(0.0, INF)
         if name in WEIGHTED:
             return self._weighted(inputs, taken)
         if not taken:
@@ -208,7 +220,9 @@ class Ranges:
     def _monotone(self, operation: Operation, taken: Range) -> Range:
         ends = torch.tensor([taken.low, taken.high], dtype=torch.float64)
         first = operation.inputs()[0]
-        args, kwargs = mapped((operation.args, dict(operation.kwargs)), Reference, lambda r: ends if r == first else self.trace.tensor(r))
+        kind = self._kind([first])
+        args, kwargs = mapped((operation.args, dict(operation.kwargs)), float, lambda number: rounded(number, kind))
+        args, kwargs = mapped((args, kwargs), Reference, lambda r: ends if r == first else self.trace.tensor(r))
         try:
             with torch.no_grad():
                 low, high = (float(end) for end in _evaluated(operation.function, args, kwargs, ends))
@@ -222,7 +236,8 @@ class Ranges:
 
     def _arithmetic(self, operation: Operation, inputs: list[Reference]) -> Range | None:
         name = operation.name
-        sides = [side for item in (*operation.args, *operation.kwargs.values()) if (side := self._argument(item)) is not None]
+        kind = self._kind(inputs)
+        sides = [side for item in (*operation.args, *operation.kwargs.values()) if (side := self._argument(item, kind)) is not None]
         if name in ("square", "abs") or (name in ("pow", "mul") and _is_square(operation)):
             reach = max(abs(sides[0].low), abs(sides[0].high))
             return Range(0.0, reach if name == "abs" else reach * reach, sides[0].reached)
@@ -307,6 +322,11 @@ def seen_range(tensor: Tensor) -> Range:
     values = tensor.detach().double()
     low, high = float(values.min()), float(values.max())
     return Range(low, high) if math.isfinite(low + high) else UNKNOWN
+
+
+def rounded(number: float, kind: torch.dtype) -> float:
+    """A number as a tensor of this type holds it: 1 - 1e-8 is 1 in float32, and 1e-8 is 0 in float16."""
+    return float(torch.tensor(float(number), dtype=kind))
 
 
 def _is_square(operation: Operation) -> bool:

@@ -155,6 +155,7 @@ def _classes_as_values(seen: Contents, train: Part) -> list[Finding]:
     low, high = train.targets.low, train.targets.high
     if low not in (0, 1) or high - low + 1 != count or float(labels.bincount().min()) < 0.2 * len(labels) / count:
         return []  # counts and grades are seldom equally frequent; codes of classes start at 0 or 1
+    outputs = seen.outputs.shape[1] if seen.outputs is not None and seen.outputs.dim() == 2 else 1
     places = train.chosen(2000)
     order = confused_neighbours(Probe(train.inputs[places], train.kind).left_out(indicator(labels[places], count)), labels[places])
     unordered = order is not None and order < NEIGHBOURS
@@ -167,7 +168,7 @@ def _classes_as_values(seen: Contents, train: Part) -> list[Finding]:
         confidence=0.8 if unordered else 0.5,
         evidence={"classes": count, "confusions_of_neighbours": order if order is not None else "unknown"},
         expected={"confusions_of_neighbours": f"> {NEIGHBOURS:g} times chance where the numbers are amounts"},
-        change=Change(kind="targets_as_classes"),
+        change=Change(kind="targets_as_classes") if outputs >= count else None,  # one output cannot be made to tell classes apart
     )  # fmt: skip
 
 

@@ -32,6 +32,7 @@ DEEP = 3  # saturating layers: two of them are learnt by Adam, given some epochs
 # 0.03 (0.82 / 0.09), 0.1 (0.92 / 0.20), 3 (0.86 / 0.94), 5 (0.76 / 0.89), 16 (0.39 / 0.12).
 LARGE, SMALL = 2.5, 0.2
 FAINT, LOST = 2e-3, 3e-4  # the product of the small gains: an advice, a fault
+ROUNDING = 1e-6  # of the largest gradient: what is left of sums that are 0, ten times float32's precision
 LOUD = 8.0  # root mean square of the last layer's first output over that of the inputs; 13 at a gain of 3
 
 
@@ -293,6 +294,7 @@ def _equal_units(program: Program) -> Iterator[Finding]:
     """All units of a layer start equal and get equal gradients: they stay equal. A last layer of zeros gets different ones and is fine."""
     layers = [layer for layer in program.layers if layer.kind in ("linear", "convolution", "recurrent")]
     constant = [layer for layer in layers if (w := _weight(program, layer)) is not None and bool((w == w.reshape(-1)[0]).all())]
+    largest = max((float(gradient.abs().max()) for gradient in program.gradients.values() if gradient.numel()), default=0.0)
     for place, layer in enumerate(layers):
         weight = _weight(program, layer)
         if weight is None or layer.weights[0] not in program.trainable:
@@ -302,9 +304,9 @@ def _equal_units(program: Program) -> Iterator[Finding]:
             continue
         gradient = program.gradients.get(layer.weights[0])
         hidden = any(later.data.value != layer.data.value for later in layers[place + 1 :])
-        still = gradient is None or not bool(gradient.any())
+        still = gradient is None or float(gradient.abs().max()) <= ROUNDING * largest
         same = gradient is not None and _equal_along(gradient, axis, 1e-4)
-        if not (same or still or (hidden and len(constant) > 1 and layer in constant)) or not hidden:
+        if not (same or still) or not hidden:
             continue
         if still and not any(layer is one for one in constant):
             continue

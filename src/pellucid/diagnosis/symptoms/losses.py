@@ -67,7 +67,8 @@ def _values_loss(program: Program, comparison: Comparison, wanted: Targets) -> I
         if comparison.target.value in program.flow.targets:
             yield _advised(program, comparison, wanted)
         return
-    if classes is None or classes.classes < 3 or seen.numel() > seen.shape[0]:
+    spread_out = seen.dim() == 2 and bool((seen == seen[:, :1]).all())  # the class number, once for each output
+    if classes is None or classes.classes < 3 or (seen.numel() > seen.shape[0] and not spread_out):
         return
     outputs = output.shape[1] if output.dim() > 1 else 1
     several = outputs > 1
@@ -196,7 +197,9 @@ def unstable_loss(program: Program) -> list[Finding]:
     """
     if not program.traced or program.loss is None:
         return []
-    found = [*_born_broken(program), *_unguarded_logarithms(program), *_unguarded_exponentials(program)]
+    found = [
+        *_born_broken(program), *_unguarded_logarithms(program), *_unguarded_exponentials(program), *_exponentials_of_losses(program)
+    ]  # fmt: skip
     return sorted(found, key=lambda one: (one.level != "fault", -one.confidence))[:1]
 
 
@@ -306,6 +309,32 @@ def _unguarded_exponentials(program: Program) -> Iterator[Finding]:
             ),
             {"operation": "exp", "largest_score": largest, "expected": {"largest_score": f"< {OVERFLOW:g}"}},
             text("use torch.softmax, or subtract the largest score before exp"), None,
+        )  # fmt: skip
+
+
+def _exponentials_of_losses(program: Program) -> Iterator[Finding]:
+    """exp of what is a loss already: made of prediction and targets, at least 0, and without an upper bound.
+
+    A log link, exp(score), knows no targets; the ratio of a policy's probabilities goes below 1 as well; exp(-loss) ends at 1.
+    """
+    for operation in program.trace.operations:
+        if operation.name not in ("exp", "exp2", "expm1") or operation.results()[0].value not in program.flow.of_loss:
+            continue
+        argument = operation.inputs()[0]
+        reach = program.flow.ranges[argument]
+        if not program.flow.is_prediction(argument) or argument.value not in program.flow.targets or reach.low < 0 or reach.high < 80:
+            continue
+        largest = float(program.flow.tensor(argument).max())
+        yield finding(
+            "unstable_loss", "fault" if largest > OVERFLOW else "advice", 0.85 if largest > OVERFLOW else 0.6,
+            line_of(operation) or place_of(operation),
+            text(
+                "{name} at {place} is taken of a loss, which has no upper bound: its gradient is multiplied by the result, and beyond 88 "
+                "it overflows. The loss inside is {largest} before the first step.",
+                name=operation.name, place=line_of(operation) or told_place(operation), largest=shown(largest),
+            ),
+            {"operation": operation.name, "largest_argument": largest, "expected": {"largest_argument": f"< {OVERFLOW:g}"}},
+            text("minimise the loss itself; take its exponential only to show it"), None,
         )  # fmt: skip
 
 

@@ -16,7 +16,7 @@ from pellucid.core.records import Change, Finding
 from pellucid.core.trace import Operation, Reference
 from pellucid.diagnosis.registry import symptom
 from pellucid.diagnosis.static.comparisons import HARMLESS, Comparison
-from pellucid.diagnosis.static.flow import argument, place_of, told_place
+from pellucid.diagnosis.static.flow import RESHAPING, argument, place_of, told_place
 from pellucid.diagnosis.static.program import Program
 from pellucid.diagnosis.static.ranges import Range
 
@@ -31,6 +31,7 @@ RECTIFYING = frozenset({
     "relu", "relu6", "softplus", "elu", "selu", "celu", "leaky_relu", "gelu", "silu", "mish", "hardswish", "threshold", "prelu",
     "rrelu",
 })  # fmt: skip
+AVERAGING = RESHAPING | {"pow", "square", "abs", "mean", "sum", "mul", "div", "add", "sqrt"}  # from a difference to the loss
 SCALING = HARMLESS | {"mul", "div", "sub", "rsub", "neg", "mean", "sum"}
 
 
@@ -304,7 +305,8 @@ def _raw_scores(program: Program, comparison: Comparison) -> Finding | None:
         raw, expected, name, low, high = comparison.prediction, "[0, inf]", "softplus", 0.0, math.inf
     else:
         return None
-    reach = ranges[raw]
+    cut = _cut_off(program, raw) if comparison.logarithm is not None else None
+    reach = ranges[raw if cut is None else cut]
     if not reach.reached or (reach.low >= low - 1e-3 and reach.high <= high + 1e-3):
         return None
     layer = program.layers[-1].name if program.layers else place_of(comparison.operation)
@@ -319,6 +321,23 @@ def _raw_scores(program: Program, comparison: Comparison) -> Finding | None:
         text("apply {activation} before it, or use the loss that takes raw scores", activation=name),
         Change(kind="output_activation", values={"name": name}),
     )  # fmt: skip
+
+
+def _cut_off(program: Program, raw: Reference) -> Reference | None:
+    """What goes into a clamp at 0 or above, where that is no guard: the result of one activation or layer that also goes below 0.
+
+    What is cut off gets no slope. Left out is what several values are combined into: the difference of two cumulative probabilities could
+    be negative by its range alone, and never is.
+    """
+    for _, made in program.flow.upward(raw, HARMLESS | {"rsub", "sub"}):
+        if made.name not in ("clamp", "clamp_min"):
+            continue
+        before = made.inputs()[0]
+        *_, (_, source) = program.flow.upward(before, SCALING)
+        plain = source.name in SQUASHING | RECTIFYING or any(layer.operation is source for layer in program.layers)
+        if plain and program.flow.ranges[made.results()[0]].low >= 0 and program.flow.ranges[before].low < -1e-3:
+            return before
+    return None
 
 
 # -- wrong_output_units ------------------------------------------------------------------------------------------------------------------
@@ -391,8 +410,10 @@ def _class_units(program: Program, comparison: Comparison) -> Iterator[Finding]:
 def _value_units(program: Program, comparison: Comparison) -> Iterator[Finding]:
     """One output against several targets, or several against one: PyTorch spreads the smaller one over the larger."""
     output, wanted = program.flow.tensor(comparison.prediction), program.flow.tensor(comparison.target)
-    if comparison.by_hand or output.dim() != 2 or wanted.dim() != 2 or output.shape[0] != wanted.shape[0] or output.shape == wanted.shape:
+    if output.dim() != 2 or wanted.dim() != 2 or output.shape[0] != wanted.shape[0] or output.shape == wanted.shape:
         return
+    if comparison.by_hand and not _only_averaged(program, comparison.operation):
+        return  # the densities of a mixture, quantiles, the nearest of several: each output has a part of its own
     where = program.layers[-1].name if program.layers else place_of(comparison.operation)
     if output.shape[1] == 1 or wanted.shape[1] == 1:
         yield finding(
@@ -405,3 +426,18 @@ def _value_units(program: Program, comparison: Comparison) -> Iterator[Finding]:
             {"outputs": output.shape[1], "targets": wanted.shape[1], "expected": {"outputs": str(wanted.shape[1])}},
             text("give it {targets} outputs", targets=wanted.shape[1]), None,
         )  # fmt: skip
+
+
+def _only_averaged(program: Program, difference: Operation) -> bool:
+    """Whether the squares or sizes of these differences go into the loss as they are, all alike."""
+    flow, waiting = program.flow, list(difference.results())
+    for _ in range(64):
+        if not waiting:
+            return True
+        one = waiting.pop()
+        for user in flow.users.get(one.value, ()):
+            others = [taken for taken in user.inputs() if taken != one and flow.is_prediction(taken)]
+            if user.name not in AVERAGING or (others and user.name in ("mul", "div")):
+                return False
+            waiting += user.results()
+    return False

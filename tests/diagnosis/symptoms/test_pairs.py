@@ -1,0 +1,121 @@
+"""Programs in pairs that differ in the one thing that makes the first of them wrong."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from diagnosis.symptoms.static_networks import Case, amounts, binary, classes, mlp, table
+from pellucid.core.records import Finding
+from pellucid.diagnosis.registry import symptoms
+from pellucid.diagnosis.static.program import Program
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+def guarded(eps: float) -> Any:
+    """Binary cross-entropy by hand behind a clamp."""
+
+    def loss(outputs: Tensor, targets: Tensor) -> Tensor:
+        p = outputs[:, 0].clamp(eps, 1 - eps)
+        return -(targets * p.log() + (1 - targets) * (1 - p).log()).mean()
+
+    return loss
+
+
+def density(outputs: Tensor, targets: Tensor) -> Tensor:
+    """A mixture of four normal densities of deviation 1, whose means are the outputs."""
+    return -torch.logsumexp(-0.5 * (outputs - targets) ** 2, 1).mean()
+
+
+def steps(outputs: Tensor, targets: Tensor) -> Tensor:
+    """The probability of an interval: a difference of two cumulative ones, which by its range alone could be negative."""
+    p = torch.sigmoid(outputs[:, 0] + 0.5) - torch.sigmoid(outputs[:, 0] - 0.5)
+    return -((1 + targets) * p.clamp(min=1e-6).log()).mean()
+
+
+class Branches(nn.Module):
+    """Four residual branches, the last layers of which start at 0, and before them units that are drawn or all alike."""
+
+    def __init__(self, alike: bool) -> None:
+        super().__init__()
+        self.first = nn.Linear(10, 12)
+        inner, outer = [nn.Linear(12, 12) for _ in range(4)], [nn.Linear(12, 12) for _ in range(4)]
+        self.inner, self.outer = nn.ModuleList(inner), nn.ModuleList(outer)
+        self.last = nn.Linear(12, 4)
+        for layer in (*outer, *(inner if alike else ())):
+            nn.init.constant_(layer.weight, 0.5 * alike)
+            nn.init.zeros_(layer.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.first(x)
+        for inner, outer in zip(self.inner, self.outer, strict=True):
+            x = x + outer(torch.relu(inner(x)))
+        return self.last(x)
+
+
+def spread(kept: int | None) -> Any:
+    """Squared errors of class numbers, spread over the outputs; or of one-hot rows."""
+    return lambda o, t: F.mse_loss(o, t.float()[:, None].expand_as(o) if kept is None else F.one_hot(t, kept).float())
+
+
+PAIRS: dict[str, tuple[str, str, Case, Case]] = {  # name -> cause, level, faulty, healthy
+    "equal units": (
+        "bad_init", "fault",
+        Case(model=lambda: Branches(True), loss=F.cross_entropy, data=table(classes)),
+        Case(model=lambda: Branches(False), loss=F.cross_entropy, data=table(classes)),
+    ),
+    "a clamp that rounding takes away": (
+        "unstable_loss", "advice",
+        Case(model=mlp(1, nn.Sigmoid), loss=guarded(1e-8), data=table(binary)),
+        Case(model=mlp(1, nn.Sigmoid), loss=guarded(1e-6), data=table(binary)),
+    ),
+    "the exponential of a loss": (
+        "unstable_loss", "advice",
+        Case(model=mlp(4), loss=lambda o, t: torch.exp(F.cross_entropy(o, t)), data=table(classes)),
+        Case(model=mlp(4), loss=lambda o, t: 1 - torch.exp(-F.cross_entropy(o, t)), data=table(classes)),
+    ),
+    "the exponential of a loss by hand": (
+        "unstable_loss", "advice",
+        Case(model=mlp(1), loss=lambda o, t: torch.exp((o - t).abs()).mean(), data=table(lambda: amounts(1))),
+        Case(model=mlp(1), loss=lambda o, t: (torch.exp(o) - t.abs() * o).mean(), data=table(lambda: amounts(1))),
+    ),
+    "four outputs for one value": (
+        "wrong_output_units", "fault",
+        Case(model=mlp(4), loss=lambda o, t: ((o - t) ** 2).mean(), data=table(lambda: amounts(1))),
+        Case(model=mlp(4), loss=density, data=table(lambda: amounts(1))),
+    ),
+    "class numbers spread over the outputs": (
+        "wrong_loss", "fault",
+        Case(model=mlp(4), loss=spread(None), data=table(classes)),
+        Case(model=mlp(4), loss=spread(4), data=table(classes)),
+    ),
+    "a clamp that hides what is no probability": (
+        "missing_output_activation", "fault",
+        Case(model=mlp(1, nn.Tanh), loss=guarded(1e-6), data=table(binary)),
+        Case(model=mlp(1), loss=steps, data=table(binary)),
+    ),
+}  # fmt: skip
+
+
+def found(case: Case) -> list[Finding]:
+    program = Program.of(case.experiment())
+    return [finding for function in symptoms(reads=Program).values() for finding in function(program) or ()]
+
+
+@pytest.mark.parametrize("name", PAIRS)
+def test_the_first_of_a_pair_is_wrong_and_the_second_is_not(name: str) -> None:
+    cause, level, faulty, healthy = PAIRS[name]
+    mine = [finding for finding in found(faulty) if finding.cause == cause]
+    assert [finding.level for finding in mine] == [level]
+    for language in ("en", "zh"):
+        assert "{" not in mine[0].summary.render(language)
+    said = [finding for finding in found(healthy) if finding.level == "fault" or finding.summary.message == mine[0].summary.message]
+    assert not said, [str(finding.summary) for finding in said]
