@@ -3,8 +3,9 @@
 "none"     maps that cannot know the network predict the output's changes as well (see faithfulness.infidelity), or the map explains
            less than a sixteenth of what an additive map can explain: it says nothing that could be relied on; of fewer than six features,
            with which chance comes near to any map, only where it also explains less than four fifths
-"high"     it predicts them better than chance, explains at least half of what can be explained, is specific to this input and this class,
-           says more than the input by itself, and no other test fails; deletion, insertion, places and inputs are corrected together (Holm)
+"high"     it predicts them better than chance, explains at least half of what can be explained (of a single sample four fifths), is
+           specific to this input and this class, says more than the input by itself, and no other test fails; deletion, insertion, places
+           and inputs are corrected together (Holm)
 "limited"  in between; the reasons say what failed or could not be tested
 """
 
@@ -289,7 +290,7 @@ def _failed(score: FaithfulnessScore) -> Text | None:
         return None
     return {
         "infidelity": text("after the correction for several tests chance may predict as well (p = {p:.2g})", p=p_value),
-        "share_explained": text("it explains less than half of what a map can explain: {share:.0%}", share=score.value),
+        "share_explained": text("it explains {share:.0%} of what a map can explain, {why}", share=score.value, why=score.note or ""),
         "deletion": text("taking its most important features away lowers the output no faster than chance (p = {p:.2g})", p=p_value),
         "insertion": text("giving its most important features first raises the output no faster than chance (p = {p:.2g})", p=p_value),
         "input_specificity": text("the maps of other inputs explain these samples as well (p = {p:.2g})", p=p_value),
