@@ -16,7 +16,9 @@ STRUCTURAL = {
     "missing_zero_grad", "flipped_gradient", "wrong_mode", "shape_broadcast", "unowned_parameters", "repeated_parameters", "data_leakage",
     "single_class_labels", "label_encoding",
 }  # fmt: skip
+SEEN_AS = {"saturating_activation": "vanishing_gradient"}  # cause -> the symptom that its own evidence measures
 PROVED = 0.9  # confidence of a cause whose remedy helped over several seeds
+STATED = 0.85  # of what a plain network, which has not got it, does without
 BORNE_OUT = 0.97  # of a logarithm at whose very place the training broke down
 
 
@@ -70,6 +72,9 @@ def weighed(finding: Finding, trials: Any) -> Finding:
     if trials is None:
         return finding
     effect = trials.effect_of(finding.change)
+    if finding.symptom == "vanishing_gradient" and finding.level == "advice" and trials.outdone:  # it learns, and far too little
+        evidence = {**finding.evidence, "train_score": trials.reference.train_score, "plain_train_score": trials.network.train_score}
+        finding = replace(finding, level="fault", confidence=max(finding.confidence, STATED), evidence=evidence)
     if effect is None:
         return finding
     tried = {"difference": effect.difference, "interval": [effect.interval.low, effect.interval.high], "proved": effect.proved}
@@ -81,6 +86,12 @@ def weighed(finding: Finding, trials: Any) -> Finding:
     if finding.level == "fault" and judged and effect.difference <= trials.noise:
         return replace(finding, level="advice", confidence=min(finding.confidence, 0.5), evidence=evidence)
     return replace(finding, evidence=evidence)
+
+
+def as_seen(finding: Finding) -> Finding:
+    """A fault that the training suffers from bears the name of what is seen of it; its cause stays."""
+    seen = SEEN_AS.get(finding.cause or "")
+    return replace(finding, symptom=seen) if seen is not None and finding.level == "fault" else finding
 
 
 def borne_out(findings: Iterable[Finding]) -> list[Finding]:

@@ -175,6 +175,20 @@ def cut(how: Callable[[Tensor], Tensor]) -> Any:
     return functional(lambda place, hidden: how(torch.relu(hidden)) if place == 1 else torch.relu(hidden))
 
 
+class WrongSwish(torch.autograd.Function):
+    """x sigmoid(x) with the derivative of the sigmoid."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        ctx.save_for_backward(x)
+        return x * torch.sigmoid(x)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        s = torch.sigmoid(ctx.saved_tensors[0])
+        return gradients[0] * s * (1 - s)
+
+
 def without_gradient(hidden: Tensor) -> Tensor:
     with torch.no_grad():
         return hidden * 1
@@ -451,6 +465,12 @@ CASES: dict[str, tuple[str, dict[str, Any], Experiment, Experiment]] = {
     "attach detach": ("attach", {}, experiment(cut(lambda x: x.detach())), experiment(RELU)),
     "attach data": ("attach", {}, experiment(cut(lambda x: x.data)), experiment(RELU)),
     "attach no_grad": ("attach", {}, experiment(cut(without_gradient)), experiment(RELU)),
+    "differentiate": (
+        "differentiate",
+        {},
+        experiment(functional(lambda _, x: WrongSwish.apply(x))),  # type: ignore[no-untyped-call]
+        experiment(functional(lambda _, x: x * torch.sigmoid(x))),
+    ),
     "no_dropout of modules": ("no_dropout", {}, experiment(net(nn.Dropout(0.5), nn.Dropout(0.2))), experiment(net())),
     "no_dropout of functions": ("no_dropout", {}, experiment(recurrent(0.5)), experiment(recurrent(0.0))),
 }
@@ -493,6 +513,7 @@ NOT_APPLICABLE: dict[str, tuple[str, dict[str, Any], Experiment, str]] = {
     "no softmax": ("softmax_axis", {"axis": 1}, experiment(RELU), "no softmax"),
     "no logarithm": ("stable_log", {}, experiment(RELU), "takes a logarithm"),
     "nothing cut": ("attach", {}, experiment(RELU), "cuts a gradient"),
+    "no function of one's own": ("differentiate", {}, experiment(RELU), "calls no autograd.Function"),
     "nothing dropped": ("no_dropout", {}, experiment(RELU), "drops nothing"),
     "trains already": ("train_mode", {}, experiment(RELU), "training mode"),
     "cleared already": ("zero_grad", {}, experiment(RELU), "clears the gradients"),

@@ -24,6 +24,7 @@ LARGEST_COPY = 20_000_000  # weights: larger networks are not copied into float6
 DIRECTIONS = 2
 ROUNDING = 16 * 2.0**-52  # of a loss in float64, a mean of many numbers
 WIDER = 8.0  # times the step of a central difference, by which it is checked
+LONG = 8  # steps of a sequence before a gradient can fade through them
 RELATIVE = 0.01  # by which slope and gradient may differ in float64: truncation and rounding cost less than 1e-4
 
 
@@ -37,6 +38,8 @@ class BatchChecks:
     constant_loss: float | None = None  # what the same number of updates reach when all inputs are one and the same
     wrong_gradient: tuple[str, ...] = ()  # parameters whose gradient is not the slope of the loss
     gradient_error: float | None = None  # the largest relative difference of slope and gradient
+    surrogate: bool = False  # the loss is flat where a gradient is promised: a straight-through estimator, on purpose
+    faded: float | None = None  # gradient of the loss at one end of the sequences over that at the other
     drawn: float | None = None  # change of outputs in evaluation mode from one pass to the next, over the outputs' size
     dependence: float | None = None  # change of a sample's output when the other samples change, over the output's size
     notes: tuple[Text, ...] = ()
@@ -55,7 +58,7 @@ def checked(experiment: Experiment, seconds: float) -> BatchChecks:
     notes: list[Text] = []
     found: dict[str, Any] = {}
     ends = time.perf_counter() + seconds
-    checks: tuple[Callable[[Experiment, float], dict[str, Any]], ...] = (mixing, _gradient, _by_heart)
+    checks: tuple[Callable[[Experiment, float], dict[str, Any]], ...] = (mixing, _gradient, _through_time, _by_heart)
     for check in checks:
         if time.perf_counter() > ends:
             notes.append(text("no time was left to look closely at one batch"))
@@ -122,10 +125,7 @@ def _gradient(experiment: Experiment, ends: float) -> dict[str, Any]:
         return {}
     model = copy.deepcopy(model).double()
     model.eval()  # no dropout, and batch statistics do not move: the loss is a function of the weights alone
-    inputs, targets = (
-        mapped(lambda t: t.double() if t.is_floating_point() else t, part)
-        for part in on_device(_some(experiment, BY_HEART), device_of(model))
-    )
+    inputs, targets = _doubled(on_device(_some(experiment, BY_HEART), device_of(model)))
 
     def loss() -> Tensor:
         torch.manual_seed(0)
@@ -140,11 +140,12 @@ def _gradient(experiment: Experiment, ends: float) -> dict[str, Any]:
     rounding = ROUNDING * abs(float(value.detach()))
     generator = torch.Generator().manual_seed(0)
     wrong: list[str] = []
-    worst = 0.0
+    worst, flat = 0.0, True
     scale = math.sqrt(sum(float(g.pow(2).sum()) for g in gradients if g is not None))
     for (name, parameter), gradient in zip(parameters.items(), gradients, strict=True):
         if time.perf_counter() > ends:
             break
+        slopes: list[tuple[float, float]] = []
         errors: list[float] = []  # in the directions in which the slope itself is known
         for _ in range(DIRECTIONS):
             direction = torch.randn(parameter.shape, generator=generator, dtype=torch.float64).to(parameter.device)
@@ -153,6 +154,7 @@ def _gradient(experiment: Experiment, ends: float) -> dict[str, Any]:
             slope = _slope(loss, parameter, direction, h)
             promised = 0.0 if gradient is None else float((gradient * direction).sum())
             own = 0.0 if gradient is None else float(gradient.norm()) / math.sqrt(parameter.numel())
+            slopes.append((abs(slope), own))
             size = max(abs(slope), abs(promised), own, 1e-6 * scale, 1e-12)
             error = abs(slope - promised) / size
             unknown = 0.0
@@ -164,7 +166,49 @@ def _gradient(experiment: Experiment, ends: float) -> dict[str, Any]:
         worst = max(worst, error)
         if error > RELATIVE:
             wrong.append(name)
-    return {"wrong_gradient": tuple(wrong), "gradient_error": worst}
+            flat = flat and all(slope <= RELATIVE * own for slope, own in slopes)
+    return {"wrong_gradient": tuple(wrong), "gradient_error": worst, "surrogate": bool(wrong) and flat}
+
+
+def _through_time(experiment: Experiment, ends: float) -> dict[str, Any]:
+    """How the gradient with respect to sequences (N, T, C), or to their embedding, fades from one end of time to the other.
+
+    Source: R. Pascanu, T. Mikolov and Y. Bengio, On the difficulty of training recurrent neural networks, 2013, section 2.
+    """
+    model, _ = experiment.build(0)
+    if sum(parameter.numel() for parameter in model.parameters()) > LARGEST_COPY:
+        return {}
+    model = copy.deepcopy(model).double().train()  # in float64: what has faded to 1e-40 is not what is masked, which is 0
+    inputs, targets = _doubled(on_device(_some(experiment, BY_HEART), device_of(model)))
+    seen: list[Tensor] = []
+
+    def keep(_module: nn.Module, _args: Any, output: Any) -> Any:
+        if isinstance(output, Tensor) and output.dim() == 3 and output.requires_grad and not seen:
+            seen.append(output)
+
+    if isinstance(inputs, Tensor) and inputs.dim() == 3 and inputs.is_floating_point():
+        inputs = inputs.detach().clone().requires_grad_()
+        seen.append(inputs)
+    handles = [module.register_forward_hook(keep) for module in model.modules() if isinstance(module, nn.Embedding)]
+    try:
+        value = experiment.loss(called(model, inputs), targets)
+    finally:
+        for handle in handles:
+            handle.remove()
+    if not seen or seen[0].shape[1] < LONG:
+        return {}
+    (gradient,) = torch.autograd.grad(value, seen, allow_unused=True)
+    if gradient is None:
+        return {}
+    sizes = gradient.double().square().sum((0, 2)).sqrt()
+    eighth = max(1, len(sizes) // 8)
+    first, last = float(sizes[:eighth].max()), float(sizes[-eighth:].max())
+    return {"faded": min(first, last) / max(first, last)} if min(first, last) > 0 else {}
+
+
+def _doubled(batch: Batch) -> Batch:
+    inputs, targets = (mapped(lambda t: t.double() if t.is_floating_point() else t, part) for part in batch)
+    return inputs, targets
 
 
 def _slope(loss: Callable[[], Tensor], parameter: Tensor, direction: Tensor, h: float) -> float:

@@ -6,14 +6,12 @@ again from further seeds, so that nothing is believed that seeds explain.
 
 from __future__ import annotations
 
-import copy
 import math
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import fmean, median
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -26,18 +24,16 @@ from pellucid.core.records import Change, Finding, Interval
 from pellucid.diagnosis.controlled import batch_checks
 from pellucid.diagnosis.controlled.batch_checks import BatchChecks
 from pellucid.diagnosis.controlled.reference_network import reference_experiment
+from pellucid.diagnosis.controlled.suspects import learning_rate, usual_suspects
 from pellucid.diagnosis.experiments.experiment import Experiment
 from pellucid.diagnosis.experiments.loop import Trial
-from pellucid.diagnosis.experiments.samples import called, device_of, first_tensor, on_device, samples_in
+from pellucid.diagnosis.experiments.samples import first_tensor
 from pellucid.diagnosis.experiments.scoring import Scoring, constant_score, scoring_of
 from pellucid.diagnosis.remedies import apply
 
 SEEDS = (0, 1, 2)
 LEAST_STEPS = 30  # of an arm: fewer say nothing about learning
 LATE = 0.2  # of an arm's steps whose mean is its loss
-ADAPTIVE = ("Adam", "AdamW", "NAdam", "RAdam", "Adamax", "RMSprop", "Adagrad", "Adadelta", "Muon")
-RATES = (0.1, 10.0, 0.01, 100.0)  # times the user's learning rate
-ADAM_RATE = 1e-3  # Kingma and Ba, 2015, the default of the paper and of torch
 ARMS = {  # what a person reads of an arm; learning rates and remedies of findings are said in `arm_words`
     "": text("the unchanged training"),
     "standardised inputs": text("standardised inputs"),
@@ -51,11 +47,12 @@ ARMS = {  # what a person reads of an arm; learning rates and remedies of findin
     "network": text("a plain network"),
     "network independent": text("a plain network on exchanged inputs"),
 }
-USUAL_BATCH = 32  # Masters and Luschi, Revisiting small batch training, 2018
-LEAST_UPDATES = 20  # per epoch: with fewer, smaller batches are tried
 LONGER, MUCH_LONGER = 3, 10  # times the epochs; the second where there are fewer than FEW updates
 FEW = 100
 HEAVY, LOST = 0.3, 0.1  # of the way to a perfect score, and of what can be learnt, that a training loses: one we would not leave so
+FAR = 0.5  # of the way to a perfect score
+RESTING = 0.1  # of the whole fall of the loss
+PLAIN = 0.12  # of the time that a training of the plain network may take
 FURTHER_SEEDS = 0.35  # of the time is kept for them: what one seed shows proves nothing
 
 
@@ -115,6 +112,9 @@ class Trials:
     batch_size: int | None = None
     first_loss: float = math.nan  # of the unchanged training, on its first batch
     narrowest: tuple[str, int] = ("", 0)  # the layer with the fewest units before the last one, and how many
+    linear: bool = False  # one matrix is all that the network has
+    rested: bool = False  # the loss of the unchanged training no longer fell at its end
+    suspected: frozenset[str] = frozenset()  # what was found before the trials
     seconds: float = 0.0
     left_out: tuple[Text, ...] = ()
 
@@ -158,6 +158,21 @@ class Trials:
         """Of a score near the constant answer's, from the number of samples it is measured on."""
         share = self.constant if self.metric == "accuracy" and self.constant is not None else 0.5
         return math.sqrt(max(share * (1 - share), 1e-4) / max(self.samples, 1))
+
+    @property
+    def best(self) -> Arm:
+        """The training of the user's network that learnt most of its training part, whatever was changed of it."""
+        return max((self.reference, *self.arms.values(), *([self.longer] if self.longer else [])), key=lambda arm: arm.train_score)
+
+    @property
+    def outdone(self) -> bool:
+        """Whether a plain network gets far further than the user's, on the training part too, whatever was tried."""
+        mine, others = self.best, self.network
+        if others is None or self.constant is None:
+            return False
+        room, train_room = 1 - mine.score, 1 - mine.train_score
+        better, better_train = others.score - mine.score, others.train_score - mine.train_score
+        return room > 0 and train_room > 0 and better >= max(4 * self.noise, FAR * room) and better_train >= FAR * train_room
 
     @property
     def learnt(self) -> float | None:
@@ -212,8 +227,9 @@ class _Plan:
         with self.experiment.seeded(SEEDS[0]):
             model, self.optimizer = self.experiment.build(SEEDS[0])
         self.narrowest = narrowest_layer(model)
+        self.linear = sum(parameter.dim() > 1 for parameter in model.parameters()) == 1
         self.network_arms()
-        for name, change in self.suggested(model):
+        for name, change in self.suggested(model, batch):
             self.arm(name, change)
         self.further_rates()
         self.longer_arm()
@@ -223,7 +239,7 @@ class _Plan:
 
     # -- arms ----------------------------------------------------------------------------------------------------------------------------
 
-    def suggested(self, model: nn.Module) -> Iterable[tuple[str, Change]]:
+    def suggested(self, model: nn.Module, batch: BatchChecks) -> Iterable[tuple[str, Change]]:
         """Remedies of what was found first, then the usual suspects."""
         tried: list[Change] = []
         causes: Counter[str] = Counter()
@@ -233,7 +249,10 @@ class _Plan:
                 causes[cause] += 1  # two findings of one cause may have two remedies
                 tried.append(finding.change)
                 yield f"remedy of {cause}" + (f" ({causes[cause]})" if causes[cause] > 1 else ""), finding.change
-        yield from _usual_suspects(self.experiment, model, self.optimizer)
+        for kind in ("differentiate", "attach") if batch.wrong_gradient else ():
+            if Change(kind=kind) not in tried and _fits(self.experiment, Change(kind=kind)):
+                yield f"remedy of wrong_gradient ({kind})", Change(kind=kind)
+        yield from usual_suspects(self.experiment, model, self.optimizer)
 
     def arm(
         self, name: str, change: Change | None, experiment: Experiment | None = None, seed: int = SEEDS[0], steps: int | None = None
@@ -241,8 +260,9 @@ class _Plan:
         """Run one arm from one seed, where time is left and the change can be made."""
         if seed in self.runs.get(name, {}):
             return True
-        kept = FURTHER_SEEDS * self.limit if seed == SEEDS[0] else 0.0
-        if self.left() - kept < 1.3 * self.cost * (steps or self.steps) / self.steps:
+        kept = FURTHER_SEEDS * self.limit if seed == SEEDS[0] and name != "network" else 0.0  # beside which all others are judged
+        ours = name.startswith("network")  # what the user's network costs says nothing about a plain one: it gets a share of the time
+        if self.left() - kept < (PLAIN * self.limit if ours else 1.3 * self.cost * (steps or self.steps) / self.steps):
             self.late[name] = None
             return False
         if name not in self.experiments:
@@ -254,7 +274,9 @@ class _Plan:
                 return False
             self.changes[name] = change
         self.tell(text("trying {name}", name=arm_words(name)))
-        trial = self.experiments[name].run(seed, steps=steps or self._steps(name), seconds=4 * self.cost + 1)
+        trial = self.experiments[name].run(
+            seed, steps=steps or self._steps(name), seconds=PLAIN * self.limit if ours else 4 * self.cost + 1
+        )
         if trial.error is not None:
             self.left_out.append(
                 text("{name}: {error}", name=arm_words(name), error=f"{type(trial.error).__name__}: {trial.error}".splitlines()[0])
@@ -300,7 +322,9 @@ class _Plan:
         reference = reference_experiment(self.experiment, self.scoring)
         if reference is None:
             return
-        if self.arm("network", None, reference, steps=reference.steps):
+        if not self.arm("network", None, reference, steps=reference.steps):
+            return
+        if self.constant is None or self.value("network", SEEDS[0]) < self.constant + FAR * (1 - self.constant):  # else inputs told it
             shuffled = _inputs_exchanged(reference)
             if shuffled is not None:
                 self.arm("network independent", None, shuffled, steps=reference.steps)
@@ -379,10 +403,21 @@ class _Plan:
             rate=learning_rate(self.optimizer),
             first_loss=self.runs[""][SEEDS[0]].losses[0],
             narrowest=self.narrowest,
+            linear=self.linear,
+            rested=rested(self.runs[""][SEEDS[0]]),
+            suspected=frozenset(finding.cause or finding.symptom for finding in self.found),
             batch_size=None if isinstance(self.experiment.train, DataLoader) else self.experiment.batch_size,
             seconds=time.perf_counter() - self.began,
             left_out=(*([text("no time was left for these trials: {names}", names=late)] if late else []), *self.left_out),
         )
+
+
+def _fits(experiment: Experiment, change: Change) -> bool:
+    try:
+        apply(experiment, change)
+    except PellucidError:
+        return False
+    return True
 
 
 def arm_words(name: str) -> Text:
@@ -402,64 +437,6 @@ def narrowest_layer(model: nn.Module) -> tuple[str, int]:
         if isinstance(weight := getattr(module, "weight", None), Tensor) and weight.dim() > 1
     ]
     return min(layers[:-1], key=lambda layer: layer[1], default=("", 0))
-
-
-def learning_rate(optimizer: Any) -> float | None:
-    """Of the first group; None where it has none."""
-    rate = optimizer.param_groups[0].get("lr")
-    return None if rate is None else float(rate)
-
-
-def _usual_suspects(experiment: Experiment, model: nn.Module, optimizer: Any) -> Iterable[tuple[str, Change]]:
-    """The changes that an engineer tries on any training, where they change anything."""
-    inputs, targets = experiment.samples("train", 1000)
-    rate = learning_rate(optimizer)
-    tensor = inputs if isinstance(inputs, Tensor) and inputs.is_floating_point() else None
-    if tensor is not None and unusual_scale(tensor):
-        yield "standardised inputs", Change(kind="standardise_inputs")
-    if scoring_of(experiment).metric == "r2" and unusual_scale(first_tensor(targets)):
-        yield "standardised targets", Change(kind="standardise_targets")
-    loader = isinstance(experiment.train, DataLoader)
-    updates = experiment.steps / experiment.epochs
-    if not loader and experiment.batch_size > USUAL_BATCH and updates < LEAST_UPDATES and samples_in(experiment.train) > 4 * USUAL_BATCH:
-        yield "batch size", Change(kind="batch_size", values={"size": USUAL_BATCH})
-    if not loader and experiment.batch_size < 4 and samples_in(experiment.train) > 4 * USUAL_BATCH:
-        yield "batch size", Change(kind="batch_size", values={"size": USUAL_BATCH})
-    if rate:
-        for factor in RATES:
-            yield f"learning rate x {factor:g}", Change(kind="learning_rate", values={"rate": rate * factor})
-    if any((group.get("weight_decay") or 0.0) > 0 for group in optimizer.param_groups):
-        yield "no weight decay", Change(kind="weight_decay", values={"value": 0.0})
-    if draws(experiment, model):
-        yield "no dropout", Change(kind="no_dropout")
-    if type(optimizer).__name__ not in ADAPTIVE or rate is None:
-        yield "Adam", Change(kind="optimizer", values={"name": "adam", "rate": ADAM_RATE})
-
-
-def draws(experiment: Experiment, model: nn.Module) -> bool:
-    """Whether a training pass draws random numbers, as dropout does, of a module or of a function."""
-    inputs, _ = experiment.first_batch()
-    model.train()
-    answers: list[Tensor] = []
-    try:
-        for seed in (0, 1):
-            with experiment.seeded(seed), torch.no_grad():
-                answers.append(first_tensor(called(copy.deepcopy(model), on_device(inputs, device_of(model)))))
-    except Exception:  # a model that cannot be copied or wants another step: then its modules are asked
-        return any("Dropout" in type(module).__name__ for module in model.modules())
-    return not torch.equal(*answers)
-
-
-def unusual_scale(tensor: Tensor) -> bool:
-    """Whether values are far from mean 0 and deviation 1: a column ten times as large as another, or all of them three times too large."""
-    flat = tensor.detach().double().reshape(len(tensor), -1) if tensor.dim() == 2 else tensor.detach().double().reshape(-1, 1)
-    finite = torch.where(flat.isfinite(), flat, torch.zeros_like(flat))
-    deviations = finite.std(0, unbiased=False)
-    alive = deviations > 0
-    if not bool(alive.any()):
-        return False
-    sizes = finite.pow(2).mean(0).sqrt()[alive]
-    return bool(sizes.max() > 3) or bool(sizes.max() < 0.1) or bool(deviations[alive].max() > 10 * deviations[alive].median())
 
 
 def _inputs_exchanged(experiment: Experiment) -> Experiment | None:
@@ -483,6 +460,16 @@ def late_loss(trial: Trial) -> float:
     if not trial.finite or not trial.losses:
         return math.inf
     return fmean(trial.losses[-max(1, int(LATE * len(trial.losses))) :])
+
+
+def rested(trial: Trial) -> bool:
+    """Whether the last fifth of the updates no longer lowered the loss, by a part of the whole fall or by more than its scatter."""
+    size = int(LATE * len(trial.losses))
+    if not trial.finite or size < LEAST_STEPS // 2:
+        return False
+    late, before = trial.losses[-size:], trial.losses[-2 * size : -size]
+    fall, whole = fmean(before) - fmean(late), fmean(trial.losses[: max(1, size // 4)]) - fmean(late)
+    return fall <= max(RESTING * whole, 2 * math.sqrt((_variance(late) + _variance(before)) / size))
 
 
 def _variance(values: Sequence[float]) -> float:

@@ -8,10 +8,13 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import _SingleLevelFunction
 
 from pellucid.core.language import text
 from pellucid.core.trace.names import operation_name
 from pellucid.diagnosis.experiments.experiment import Experiment
+from pellucid.diagnosis.experiments.samples import called as as_called
+from pellucid.diagnosis.experiments.samples import device_of, on_device
 from pellucid.diagnosis.remedies import cannot, remedy
 from pellucid.diagnosis.remedies.losses import with_loss
 from pellucid.diagnosis.remedies.rewiring import Call, Rewiring, around_the_model, at, last_activation, positioned, rewired, traced, under
@@ -100,6 +103,56 @@ def attach(experiment: Experiment, values: Mapping[str, Any]) -> Experiment:
             return given(outputs, targets)
 
     return with_loss(around_the_model(experiment, kind, context), loss)
+
+
+@remedy("differentiate")
+def differentiate(experiment: Experiment, _: Mapping[str, Any]) -> Experiment:
+    """The gradient of an autograd.Function is that of its forward, as autograd finds it, in the place of its own backward."""
+    kind = "differentiate"
+    called: list[type] = []
+
+    def forward(function: Any, *args: Any, **kwargs: Any) -> Any:
+        called.append(function)
+        if function.setup_context is _SingleLevelFunction.setup_context:
+            return function.forward(_Context(args), *args, **kwargs)
+        return function.forward(*args, **kwargs)
+
+    @contextmanager
+    def context() -> Generator[None]:
+        before = vars(_SingleLevelFunction).get("apply")
+        setattr(_SingleLevelFunction, "apply", classmethod(forward))  # noqa: B010 (Function.apply calls it, also where it was taken before)
+        try:
+            yield
+        finally:
+            if before is None:
+                delattr(_SingleLevelFunction, "apply")
+            else:
+                setattr(_SingleLevelFunction, "apply", before)  # noqa: B010
+
+    changed = around_the_model(experiment, kind, context)
+    with changed.seeded(0), torch.no_grad():
+        model, _optimizer = changed.build(0)
+        as_called(model, on_device(changed.first_batch()[0], device_of(model)))
+    if not called:
+        raise cannot(kind, text("the model calls no autograd.Function"))
+    return changed
+
+
+class _Context:
+    """What a forward is given to keep for its backward, which is not called."""
+
+    def __init__(self, args: tuple[Any, ...]) -> None:
+        self.needs_input_grad = tuple(isinstance(one, Tensor) and one.requires_grad for one in args)
+        self.saved_tensors: tuple[Any, ...] = ()
+
+    def save_for_backward(self, *tensors: Any) -> None:
+        self.saved_tensors = tensors
+
+    def mark_dirty(self, *_: Any) -> None: ...
+
+    def mark_non_differentiable(self, *_: Any) -> None: ...
+
+    def set_materialize_grads(self, _: bool) -> None: ...
 
 
 @remedy("no_dropout")

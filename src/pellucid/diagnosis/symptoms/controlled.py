@@ -34,6 +34,7 @@ BY_HEART = 0.9
 NARROW = 4  # units of a layer that may be too few to tell 16 samples apart
 TOUCHED = 1e-3  # of an output's spread, by which other samples move it in evaluation mode
 CUSTOMARY = {"Adam": (2e-4, 2e-2), "AdamW": (2e-4, 2e-2), "RMSprop": (2e-4, 1e-2), "SGD": (3e-3, 0.5)}  # rates in published recipes
+FADED = 1e-4  # gradient at one end of a sequence over that at the other
 LEAST_SAMPLES = 200  # before "no network finds anything" is more than a lack of data
 
 
@@ -219,9 +220,10 @@ def over_regularised(trials: Trials) -> list[Finding]:
 def uninformative_input(trials: Trials) -> list[Finding]:
     """Neither the user's network nor a plain one does better than with inputs that belong to other samples."""
     network, independent = trials.network, trials.network_independent
-    if network is None or independent is None or trials.constant is None or trials.samples < LEAST_SAMPLES or helping(trials):
+    known = independent is not None or "uninformative_input" in trials.suspected  # a probe that finds nothing is a second witness
+    if network is None or not known or trials.constant is None or trials.samples < LEAST_SAMPLES or helping(trials):
         return []
-    blind = max(arm.score for arm in (independent, trials.independent) if arm is not None)
+    blind = max((arm.score for arm in (independent, trials.independent) if arm is not None), default=trials.constant)
     chance = max(2 * trials.noise, trials.standard_error)
     # what is learnt is learnt, whatever the noise between seeds of a training that breaks down
     least = min(max(blind, trials.constant) + 2 * chance, trials.constant + ADVICE * (1 - trials.constant))
@@ -282,38 +284,63 @@ def _minimised(trials: Trials) -> bool:
 
 @symptom("capacity", reads=Trials)
 def capacity(trials: Trials) -> list[Finding]:
-    """A plain network does far better on the training part too, no setting helps, and the gradient is right: the network is too small."""
-    network, batch = trials.network, trials.batch
-    if network is None or trials.constant is None or helping(trials) or batch.wrong_gradient or not trials.whole:
+    """A plain network does far better on the training part too, whatever setting is tried, and the gradient is right: it is too small."""
+    network, mine, batch = trials.network, trials.best, trials.batch
+    if network is None or trials.constant is None or not trials.outdone or batch.wrong_gradient:
         return []
-    if trials.longer is None or (trials.rate is not None and not {"learning rate x 10", "learning rate x 0.1"} <= set(trials.arms)):
-        return []  # not tried yet
-    mine, others = trials.reference, network
-    room, train_room = 1 - mine.score, 1 - mine.train_score
-    better = others.score - mine.score
-    better_train = others.train_score - mine.train_score
-    if room <= 0 or train_room <= 0 or better < max(4 * trials.noise, 0.5 * room) or better_train < 0.5 * train_room:
-        return []
+    path, width = trials.narrowest
+    small = trials.linear or 0 < width < NARROW
+    rates = trials.rate is None or {"learning rate x 10", "learning rate x 0.1"} <= set(trials.arms)
+    tried = trials.whole and trials.longer is not None and rates and not helping(trials)
+    if not tried and not (small and trials.rested and _customary(trials)):
+        return []  # a training that came to rest at a usual rate tells as much of a network that is small to see
     if trials.metric == "accuracy" and _minimised(trials) and mine.train_score < trials.constant + ADVICE * (1 - trials.constant):
         return []  # it does what its loss asks for
-    path, width = trials.narrowest
-    if batch.by_heart is not None and batch.by_heart < NOTHING and not 0 < width < NARROW:
+    if batch.by_heart is not None and batch.by_heart < NOTHING and not small:
         return []  # not too small: broken
+    if not small and batch.faded is not None and batch.faded < FADED:
+        return []
+    others = network
     return _established(
         "capacity",
         text(
             "The network is too small, or its form does not fit these data: on the training part it gets {metric} {mine}, a plain "
             "network of two layers of 128 units gets {others}. Its narrowest hidden layer, {path}, has {width} units.",
-            path=path, width=width, metric=metric_word(trials.metric), mine=shown(mine.train_score), others=shown(others.train_score),
+            path=path or "-", width=width, metric=metric_word(trials.metric),
+            mine=shown(mine.train_score), others=shown(others.train_score),
         ),
         text("more units in the narrowest layer, or more layers"),
-        where=path,
+        where=path or "model",
         confidence=0.7,
         evidence={
             "metric": trials.metric, "narrowest": width, "train_score": mine.train_score, "plain_train_score": others.train_score,
             "score": mine.score, "plain_score": others.score,
         },
         expected={"train_score": f"> {2 * others.train_score - 1:.3f}"},
+    )  # fmt: skip
+
+
+@symptom("tried_vanishing_gradient", reads=Trials)
+def vanishing_gradient(trials: Trials) -> list[Finding]:
+    """The gradient fades through time, and a plain network on the same sequences learns what the user's does not.
+
+    Source: R. Pascanu, T. Mikolov and Y. Bengio, On the difficulty of training recurrent neural networks, 2013, section 2.
+    """
+    faded, network = trials.batch.faded, trials.network
+    if faded is None or faded >= FADED or network is None or not trials.outdone or (trials.learnt or 0.0) >= LEARNT or helping(trials):
+        return []
+    return _established(
+        "vanishing_gradient",
+        text(
+            "The gradient vanishes through time: at one end of the sequences it is {faded} times as large as at the other, and a plain "
+            "network that sees all of a sequence at once gets {metric} {others} on the training part, yours {mine}.",
+            faded=shown(faded), metric=metric_word(trials.metric), others=shown(network.train_score), mine=shown(trials.best.train_score),
+        ),
+        text("use an LSTM or GRU with a forget bias of 1 or more, orthogonal recurrent weights, shorter sequences, or attention"),
+        where="model",
+        confidence=0.85,
+        evidence={"first_over_last": faded, "train_score": trials.best.train_score, "plain_train_score": network.train_score},
+        expected={"first_over_last": f"> {FADED:g}"},
     )  # fmt: skip
 
 
@@ -398,7 +425,12 @@ def wrong_gradient(trials: Trials) -> list[Finding]:
     batch = trials.batch
     if not batch.wrong_gradient:
         return []
-    stuck = batch.by_heart is not None and batch.by_heart < BY_HEART and (trials.learnt or 0.0) < 0.5
+    mended = {name: arm for name, arm in trials.arms.items() if name.startswith("remedy of wrong_gradient")}
+    best = max(mended.values(), key=lambda arm: arm.score, default=None)
+    no_better = best is not None and trials.effect(best).difference <= trials.noise  # on purpose, then
+    stuck = batch.by_heart is not None and batch.by_heart < BY_HEART and (trials.learnt or 0.0) < LEARNT
+    stuck = (stuck or trials.outdone) and not batch.surrogate and not no_better
+    proved = best is not None and trials.effect(best).heavy
     names = ", ".join(batch.wrong_gradient[:3])
     return _established(
         "wrong_gradient",
@@ -409,8 +441,9 @@ def wrong_gradient(trials: Trials) -> list[Finding]:
         ),
         text("look for detach(), .data, numpy, rounding or an autograd.Function of your own between these weights and the loss"),
         where=names,
-        level="fault" if stuck else "advice",
-        confidence=0.85 if stuck else 0.5,
+        level="fault" if stuck or proved else "advice",
+        confidence=0.85 if stuck or proved else 0.5,
+        change=best.change if best is not None and not no_better else None,
         evidence={"parameters": list(batch.wrong_gradient[:64]), "relative_error": batch.gradient_error},
         expected={"relative_error": f"< {RELATIVE:g}"},
     )  # fmt: skip
