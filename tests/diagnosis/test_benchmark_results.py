@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 
 BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
+# the benchmark and the folder of these tests are both named "diagnosis"
+_tests = sys.modules.pop("diagnosis", None)
 sys.path.insert(0, str(BENCHMARKS))
 
 from diagnosis_confidence import error, isotonic  # noqa: E402
@@ -17,6 +19,11 @@ from diagnosis_measures import calibration, measures, misses, of_healthy, placed
 from diagnosis_programs import faults, healthy  # noqa: E402
 
 from diagnosis import copied, stored, version  # noqa: E402
+
+sys.path.remove(str(BENCHMARKS))
+del sys.modules["diagnosis"]
+if _tests is not None:
+    sys.modules["diagnosis"] = _tests
 
 SETTINGS: dict[str, Any] = {"budget": 6.0, "version": "a"}
 
