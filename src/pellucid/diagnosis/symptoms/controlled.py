@@ -296,7 +296,7 @@ def capacity(trials: Trials) -> list[Finding]:
         return []  # a training that came to rest at a usual rate tells as much of a network that is small to see
     if trials.metric == "accuracy" and _minimised(trials) and mine.train_score < trials.constant + ADVICE * (1 - trials.constant):
         return []  # it does what its loss asks for
-    if batch.by_heart is not None and batch.by_heart < NOTHING and not small:
+    if batch.by_heart is not None and batch.by_heart < NOTHING and not 0 < width < NARROW:
         return []  # not too small: broken
     if not small and batch.faded is not None and batch.faded < FADED:
         return []
