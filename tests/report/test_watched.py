@@ -221,7 +221,12 @@ def test_a_torn_record_is_no_crash(tmp_path):
 WRONG = [None, 7, "x", True, [], [None], ["x", "y"], [[1]], [10**400], [float("nan"), float("inf"), -1e308, 1e308], {"a": 1}]
 
 
-@pytest.mark.parametrize("wrong", WRONG, ids=lambda wrong: str(wrong)[:20])
+SOME = [None, "x", [[1]], {"a": 1}]  # the others with the slow tests
+
+
+@pytest.mark.parametrize(
+    "wrong", [pytest.param(wrong, marks=() if wrong in SOME else pytest.mark.slow) for wrong in WRONG], ids=lambda wrong: str(wrong)[:20]
+)
 def test_every_field_may_hold_anything(tmp_path, wrong):
     """Each part of the record in turn: at worst the section says that it cannot be drawn; the rest of the page stands."""
     directory = write_run(tmp_path, records={"watch": record()})

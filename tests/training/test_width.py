@@ -27,8 +27,8 @@ def images(samples: int = 120) -> tuple[np.ndarray, np.ndarray]:
     ("passes", "options", "filters"),
     [
         ([9.0], {}, [64, 256, 256]),
-        ([1.0, 9.0], {}, [32, 128, 128]),
-        ([1.0, 1.0], {}, [16, 64, 64]),
+        pytest.param([1.0, 9.0], {}, [32, 128, 128], marks=pytest.mark.slow),
+        pytest.param([1.0, 1.0], {}, [16, 64, 64], marks=pytest.mark.slow),
         ([1.0], {"network_options": {"filters": (16, 24, 24)}}, [16, 24, 24]),
         ([1.0], {"network": "cnn", "network_options": {"filters": (8,)}}, [8]),
     ],
