@@ -11,7 +11,7 @@ import math
 import types
 import typing
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import Any, ClassVar, Self, cast
 
@@ -130,6 +130,7 @@ class Verification(Record):
     steps: int = 0  # updates of each training before the change
     complete: bool = True  # False: the budget shortened the trainings
     seconds: float = 0.0
+    cause: str | None = None  # of the finding whose remedy it is; None where a change was tried by itself
 
     def __str__(self) -> str:
         """One sentence."""
@@ -138,8 +139,13 @@ class Verification(Record):
     @property
     def summary(self) -> Text:
         """What the change does, with its interval."""
+        worse = (
+            text("The score falls, which is what the remedy is for: what leaked from the test part no longer raises it")
+            if self.cause == "data_leakage"
+            else text("The remedy makes it worse")
+        )
         words = {
-            "helps": text("The remedy helps"), "worse": text("The remedy makes it worse"),
+            "helps": text("The remedy helps"), "worse": worse,
             "no difference": text("The remedy makes no difference that the seeds do not explain"),
         }  # fmt: skip
         metric = {"accuracy": text("accuracy"), "loss": text("negative loss"), "r2": text("R2")}.get(self.metric, self.metric)
@@ -202,7 +208,7 @@ class Finding(Record):
                 text("a finding whose change is not None"),
                 text("do what its remedy says in your own code, and diagnose again"),
             )
-        return prover.verify(self.change, seeds, budget)
+        return replace(prover.verify(self.change, seeds, budget), cause=self.cause or self.symptom)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -35,6 +35,7 @@ WORDS: Mapping[str, Text] = {  # of the keys of `Finding.evidence`
     "constant_loss": text("loss with equal inputs"),
     "cosine": text("cosine"),
     "cosine_of_two_halves": text("cosine of two halves of the training part"),
+    "dead_from_the_first_step": text("share of them dead before the first update"),
     "dead_share": text("share of dead units"),
     "dead_share_of_all": text("share of dead units of all layers"),
     "decayed_at_step": text("step at which the rate had decayed"),

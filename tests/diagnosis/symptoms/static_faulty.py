@@ -250,6 +250,16 @@ FAULTY: dict[str, dict[str, Case]] = {
             model=mlp(12), loss=lambda o, t: F.cross_entropy(o, t.long()), data=table(lambda: 10 * torch.rand(N)), where="static_faulty.py"
         ),
     },
+    "wrong_optimizer": {
+        name: Case(
+            model=model, loss=F.mse_loss, data=lambda columns=columns: (torch.randn(400, columns), torch.randn(400, 1)),
+            optimizer=lambda m, rate=rate: torch.optim.Rprop(m.parameters(), lr=rate), where="optimizer",
+        )
+        for name, model, columns, rate in (
+            ("signs on batches", mlp(1), 10, 1e-2), ("signs on batches, small steps", mlp(1), 10, 1e-3),
+            ("signs on batches of a line", net(linear(6, 1)), 6, 1e-2), ("signs on batches, tanh", mlp(1, act=nn.Tanh), 10, 1e-1),
+        )
+    },
     "unstable_loss": {
         "log of a ReLU": Case(
             model=mlp(4, nn.ReLU), loss=lambda o, t: -torch.log(o.gather(1, t[:, None])).mean(), data=table(classes),

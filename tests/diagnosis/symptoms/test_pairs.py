@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from diagnosis.symptoms.static_networks import Case, amounts, binary, classes, mlp, table
+from diagnosis.symptoms.static_networks import Case, amounts, binary, classes, linear, mlp, module, table
 from pellucid.core.records import Finding
 from pellucid.diagnosis.registry import symptoms
 from pellucid.diagnosis.static.program import Program
@@ -66,6 +66,29 @@ def spread(kept: int | None) -> Any:
     return lambda o, t: F.mse_loss(o, t.float()[:, None].expand_as(o) if kept is None else F.one_hot(t, kept).float())
 
 
+def in_evaluation(model: Any, optimizer: Any, loss: Any, batch: Any) -> Tensor:
+    model.eval()
+    optimizer.zero_grad()
+    value = loss(model(batch[0]), batch[1])
+    value.backward()
+    optimizer.step()
+    return value
+
+
+def by_function(drops: bool) -> Any:
+    """A dropout, or a ReLU, by a function."""
+    between = (lambda m, x: F.dropout(x, 0.3, m.training)) if drops else (lambda _, x: torch.relu(x))
+    return module(lambda m, x: m.b(between(m, m.a(x))), a=linear(10, 16), b=linear(16, 4))
+
+
+def signs(size: int) -> Any:
+    """Rprop, on all samples or on few of them."""
+    return Case(
+        model=mlp(4), loss=F.cross_entropy, data=lambda: (torch.randn(size, 10), torch.arange(size) % 4),
+        optimizer=lambda m: torch.optim.Rprop(m.parameters()),
+    )  # fmt: skip
+
+
 PAIRS: dict[str, tuple[str, str, Case, Case]] = {  # name -> cause, level, faulty, healthy
     "equal units": (
         "bad_init", "fault",
@@ -102,6 +125,12 @@ PAIRS: dict[str, tuple[str, str, Case, Case]] = {  # name -> cause, level, fault
         Case(model=mlp(1, nn.Tanh), loss=guarded(1e-6), data=table(binary)),
         Case(model=mlp(1), loss=steps, data=table(binary)),
     ),
+    "a functional dropout trained in evaluation mode": (
+        "wrong_mode", "fault",
+        Case(model=by_function(True), loss=F.cross_entropy, data=table(classes), step=in_evaluation),
+        Case(model=by_function(False), loss=F.cross_entropy, data=table(classes), step=in_evaluation),
+    ),
+    "signs of gradients of few samples": ("wrong_optimizer", "advice", signs(400), signs(32)),
 }  # fmt: skip
 
 

@@ -21,7 +21,7 @@ SOON = [
     for place, name in enumerate(programs)
 ]
 SOUND = [pytest.param(name, marks=() if place % 2 == 0 or name in ADVICE else pytest.mark.slow) for place, name in enumerate(HEALTHY)]
-ADVISED = {"initial_loss", "over_regularised", "lr_too_high", "capacity"}  # never more than an advice
+ADVISED = {"initial_loss", "over_regularised", "lr_too_high", "capacity", "wrong_optimizer"}  # never more than an advice
 TOLD_TOO = {  # what else is true of a program with this fault
     "softmax_wrong_axis": {"unstable_loss", "initial_loss", "wrong_loss"},
     "missing_output_activation": {"unstable_loss", "initial_loss"},

@@ -11,6 +11,8 @@ from pellucid.core.records import Change, Finding
 from pellucid.diagnosis.experiments.experiment import Experiment
 from pellucid.diagnosis.remedies import apply
 
+BORN = 0.5  # of the dead units, that were dead at the first look
+CUSTOMARY_RATE = 1e-3  # of Adam: D. Kingma and J. Ba, Adam, 2015, algorithm 1
 CLIPPED = 1.0  # norm of a gradient that explodes, as the remedy of that symptom says
 PLAIN: Mapping[str, str] = {  # cause, or symptom -> a kind of change that takes no values
     "unnormalised_input": "standardise_inputs",
@@ -21,7 +23,12 @@ PLAIN: Mapping[str, str] = {  # cause, or symptom -> a kind of change that takes
     "no_shuffle": "shuffle",
     "unowned_parameters": "own_parameters",
 }
-SLOWER: Mapping[str, float] = {"lr_too_high": 0.1, "divergence": 0.1, "oscillation": 1 / 3}  # of the rate, where the remedy names none
+SLOWER: Mapping[str, float] = {
+    "lr_too_high": 0.1,
+    "divergence": 0.1,
+    "oscillation": 1 / 3,
+    "dead_relu": 0.1,
+}  # of the rate, where the remedy names none
 
 
 def with_change(finding: Finding, experiment: Experiment) -> Finding:
@@ -63,7 +70,15 @@ def _rate(finding: Finding, experiment: Experiment) -> Change | None:
 
 
 def _mode(finding: Finding, _: Experiment) -> Change | None:
-    return Change(kind="train_mode") if finding.evidence.get("training_in_evaluation_mode") else None
+    """Passes with gradients in training mode and nothing dropped in evaluation; evaluations in training mode are the user's own code."""
+    return None if finding.evidence.get("evaluations_in_training_mode") else Change(kind="train_mode")
+
+
+def _dead(finding: Finding, experiment: Experiment) -> Change | None:
+    """First weights drawn anew where the units were dead before the first update, smaller steps where they died of them."""
+    if finding.evidence.get("dead_from_the_first_step", 0.0) >= BORN:
+        return Change(kind="reinitialise", values={"scheme": "default"})
+    return _rate(finding, experiment)
 
 
 def _frozen(finding: Finding, experiment: Experiment) -> Change | None:
@@ -73,6 +88,10 @@ def _frozen(finding: Finding, experiment: Experiment) -> Change | None:
     frozen = {name for name, parameter in model.named_parameters() if not parameter.requires_grad}
     names = [name for name in finding.evidence.get("parameters", ()) if name in frozen]
     return Change(kind="unfreeze", values={"names": names}) if names else None
+
+
+def _adam(_finding: Finding, _: Experiment) -> Change:
+    return Change(kind="optimizer", values={"name": "adam", "rate": CUSTOMARY_RATE})
 
 
 def _clipped(_finding: Finding, _: Experiment) -> Change:
@@ -85,6 +104,8 @@ _OTHERS: Mapping[str, Callable[[Finding, Experiment], Any]] = {
     "divergence": _rate,
     "oscillation": _rate,
     "wrong_mode": _mode,
+    "dead_relu": _dead,
+    "wrong_optimizer": _adam,
     "frozen_weights": _frozen,
     "exploding_gradient": _clipped,
 }

@@ -69,7 +69,8 @@ class Program:
     comparisons: tuple[Comparison, ...] = ()
     targets: Targets = field(default_factory=Targets)
     loss: float | None = None  # of the first batch, at the first weights
-    samples: int = 0  # in that batch
+    samples: int = 0  # in that batch, as it was traced
+    batch: int = 0  # samples in the whole of it
     gradients: Mapping[str, Tensor] = field(default_factory=dict)  # parameter -> gradient; those that get none are left out
     differentiable: bool = False  # whether the gradients could be computed
     trainable: frozenset[str] = frozenset()
@@ -187,6 +188,7 @@ def _seen(experiment: Experiment, seed: int) -> Program:
         comparisons=comparisons_of(flow) if faithful else (),
         loss=float(traced.tensor(traced.loss)) if traced.loss is not None and faithful else None,
         samples=size,
+        batch=_length(*batch),
         gradients=gradients or {},
         differentiable=gradients is not None,
         growth=_growth(model, experiment.loss, inputs, targets, seed) if few and faithful else None,

@@ -66,6 +66,7 @@ def dead_relu(seen: Observations) -> list[Finding]:
                 "dead_share": share,
                 "units": layer.units,
                 "dead_share_of_all": whole,
+                "dead_from_the_first_step": born_dead(layer, max(seen.looks_made, len(seen.looks))),
                 "layers": {one.path: shares[one] for one in worst},
                 "expected": {"dead_share": f"< {DEAD_ADVICE}"},
             },
@@ -81,6 +82,14 @@ def dead_share(layer: LayerSeries) -> float:
     counted = list(zip(layer.silent, layer.silent_samples, strict=False))
     dead = sum(looks >= LOOKS and samples >= SILENT_SAMPLES for looks, samples in counted)
     return dead / len(counted) if counted else 0.0
+
+
+def born_dead(layer: LayerSeries, looks: int) -> float:
+    """The share of the dead units that were silent at every look, also at the first one, before any update."""
+    dead = [
+        silent for silent, samples in zip(layer.silent, layer.silent_samples, strict=False) if silent >= LOOKS and samples >= SILENT_SAMPLES
+    ]
+    return sum(silent >= looks for silent in dead) / len(dead) if dead else 0.0
 
 
 @symptom("saturation", reads=Observations)

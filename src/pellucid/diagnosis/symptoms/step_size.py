@@ -97,13 +97,18 @@ def lr_too_high(seen: Observations) -> list[Finding]:
         return []
     rate, far = largest_rate(seen), far_from_one(seen)
     cause, remedy = (None, lower_rate(seen)) if far is None or (rate or 0.0) > LIKELY_RATE else far
+    if cause is None and {facts.kind for facts in seen.optimizers} == {"Rprop"} and seen.batches.distinct > 1:
+        cause = "wrong_optimizer"  # it adapts each step by the last gradient's sign, which differs from batch to batch
+        remedy = text("use Adam, or give Rprop all samples at once")
     return [
         Finding(
             symptom="lr_too_high",
             cause=cause,
             level="fault" if failing else "advice",
             confidence=0.95 if step >= LARGE_STEP and fall >= UNSTABLE else 0.8,
-            where={"unnormalised_input": "inputs", "unnormalised_target": "targets"}.get(cause or "", "learning_rate"),
+            where={"unnormalised_input": "inputs", "unnormalised_target": "targets", "wrong_optimizer": "optimizer"}.get(
+                cause or "", "learning_rate"
+            ),
             summary=_too_large(rate, step, fall, course, seen),
             evidence={
                 "learning_rate": rate,

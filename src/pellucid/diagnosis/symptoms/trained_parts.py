@@ -199,19 +199,33 @@ def wrong_mode(program: Program) -> list[Finding]:
 
 
 def _step_in_evaluation(program: Program) -> Iterator[Finding]:
-    if not program.step_modes or any(program.step_modes) or not program.depends_on_mode:
+    layers = [*program.depends_on_mode, *_functions_of_mode(program)]
+    if not program.step_modes or any(program.step_modes) or not layers:
         return
     yield finding(
-        "wrong_mode", "fault", 0.93, program.depends_on_mode[0],
+        "wrong_mode", "fault", 0.93, layers[0],
         text(
             "The step trains the network in evaluation mode, in which these layers do not work as in training: {layers}.",
-            layers=list(program.depends_on_mode[:4]),
+            layers=layers[:4],
         ),
-        {"training_passes_in_training_mode": 0, "layers": list(program.depends_on_mode),
+        {"training_passes_in_training_mode": 0, "layers": layers,
          "expected": {"training_passes_in_training_mode": "all"}},
         text("call model.train() before the forward pass of each step"),
         Change(kind="train_mode"),
     )  # fmt: skip
+
+
+def _functions_of_mode(program: Program) -> list[str]:
+    """Where a function of no module drops values in training mode and not in evaluation mode."""
+    if not program.traced or program.depends_on_mode:
+        return []
+    always = {(one.name, line_of(one)) for one in program.drops_in_evaluation}
+    places = [
+        line_of(one) or place_of(one)
+        for one in program.trace.operations
+        if "dropout" in one.name and one.draws and one.stage == "forward" and (one.name, line_of(one)) not in always
+    ]
+    return list(dict.fromkeys(places))
 
 
 def _drops_in_evaluation(program: Program) -> Iterator[Finding]:
@@ -225,7 +239,7 @@ def _drops_in_evaluation(program: Program) -> Iterator[Finding]:
             name=operation.name, place=line_of(operation) or told_place(operation),
         ),
         {"operation": operation.name, "expected": {"training": "self.training"}},
-        text("write F.dropout(x, p, training=self.training), or use torch.nn.Dropout"), None,
+        text("write F.dropout(x, p, training=self.training), or use torch.nn.Dropout"), Change(kind="train_mode"),
     )  # fmt: skip
 
 
