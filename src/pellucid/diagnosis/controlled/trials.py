@@ -161,8 +161,8 @@ class Trials:
 
     @property
     def best(self) -> Arm:
-        """The training of the user's network that learnt most of its training part, whatever was changed of it."""
-        return max((self.reference, *self.arms.values(), *([self.longer] if self.longer else [])), key=lambda arm: arm.train_score)
+        """The training of the user's network that did best, whatever was changed of it."""
+        return max((self.reference, *self.arms.values(), *([self.longer] if self.longer else [])), key=lambda arm: arm.score)
 
     @property
     def outdone(self) -> bool:
@@ -172,7 +172,8 @@ class Trials:
             return False
         room, train_room = 1 - mine.score, 1 - mine.train_score
         better, better_train = others.score - mine.score, others.train_score - mine.train_score
-        return room > 0 and train_room > 0 and better >= max(4 * self.noise, FAR * room) and better_train >= FAR * train_room
+        chance = 2 * self.noise * math.sqrt(2)  # of one seed beside another, as of an effect
+        return room > 0 and train_room > 0 and better >= max(chance, FAR * room) and better_train >= FAR * train_room
 
     @property
     def learnt(self) -> float | None:
