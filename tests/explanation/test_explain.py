@@ -117,6 +117,20 @@ def test_absent_tokens_are_padding() -> None:
     assert "padding token" in str(Reference.of(subject).stated)
 
 
+def test_absent_tokens_are_some_that_the_network_met() -> None:
+    """No padding_idx, and token 0 nowhere: the most frequent token of the background, and without one a note."""
+    torch.manual_seed(0)
+    subject = Subject.of(nn.Sequential(nn.Embedding(9, 4), nn.Flatten(), nn.Linear(12, 2)), torch.randint(3, 9, (4, 3)))
+    alone = Reference.of(subject)
+    assert alone.values[0].unique().tolist() == [0]
+    assert "may never have met" in str(alone.notes[0])
+    background = Reference.of(subject, data=torch.tensor([[7, 7, 5], [7, 4, 3]]))
+    assert background.values[0].unique().tolist() == [7]
+    assert "most frequent" in str(background.stated)
+    met = Reference.of(subject, data=torch.tensor([[7, 7, 0]]))
+    assert (met.values[0].unique().tolist(), met.notes) == ([0], ())
+
+
 # -- players -----------------------------------------------------------------------------------------------------------------------------
 
 
@@ -166,6 +180,12 @@ _BAD: dict[str, tuple[dict[str, Any], type[Exception], str]] = {
 def test_bad_requests(options: dict[str, Any], error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
         explain(seeded(ReusedReLU), tabular(), **options)
+
+
+def test_the_methods_are_listed_once() -> None:
+    with pytest.raises(OptionError) as refused:
+        explain(seeded(ReusedReLU), tabular(), method="zzzzz")
+    assert str(refused.value).count("saliency") == 1
 
 
 def test_networks_without_gradients_say_what_can_be_applied() -> None:

@@ -102,7 +102,7 @@ def explain(
         predicted=subject.predicted,
         value=subject.value,
         gap=attributed.gap,
-        notes=(*subject.notes, *notes, *attributed.notes),
+        notes=(*attributed.warnings, *reference.notes, *subject.notes, *notes, *attributed.notes),
         spent=subject.spent,
         evidence=Evidence(subject, reference, players, attributed, chosen.family, seed, data),
     )

@@ -1,7 +1,8 @@
 """The reference input: what "absent" means. An attribution says what an entry changes against it, so it is always stated.
 
 `"zero"`, `"mean"` (of the background, else of each sample's own channel), `"blur"` (a sample's own low frequencies), `"noise"`, `"samples"`
-(of the background), or a tensor of the user's. Absent tokens are the embedding's padding token, else token 0.
+(of the background), or a tensor of the user's. Absent tokens are the embedding's padding token, else token 0; where token 0 never occurs
+in the background, its most frequent token: what the network never met has an embedding that was never trained.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ class Reference:
     values: tuple[Tensor, ...]  # for each input (R, ...); where `own`, (N, ...): row i belongs to sample i
     stated: Text  # in words
     own: bool = False
+    notes: tuple[Text, ...] = ()
 
     @property
     def count(self) -> int:
@@ -73,7 +75,9 @@ class Reference:
         own = any(len(value) != 1 for value in made) or (baseline in ("mean", "blur", "noise") and background is None)
         n = subject.samples
         values = tuple(value.expand(n, *value.shape[1:]) if own else value for value in made)
-        return cls(baseline, values, _stated(subject, baseline, background is not None), own)
+        tokens = [_token(subject, index, background) for index, kept in enumerate(subject.continuous) if not kept]
+        stated = _stated(baseline, background is not None) if any(subject.continuous) else tokens[0][1]
+        return cls(baseline, values, stated, own, tuple(note for _, _, note in tokens if note is not None))
 
 
 def _automatic(subject: Subject, background: bool) -> str:
@@ -91,9 +95,8 @@ def _automatic(subject: Subject, background: bool) -> str:
 def _made(subject: Subject, index: int, kind: str, background: tuple[Tensor, ...] | None, generator: torch.Generator) -> Tensor:
     """(1, ...) or (N, ...) one input's reference."""
     inputs = subject.inputs[index]
-    if not inputs.is_floating_point():  # tokens: what stands where nothing stands
-        padding = next((place.padding for place in subject.places if place.input == index and place.padding is not None), 0)
-        return torch.full_like(inputs[:1], padding % max(1, int(inputs.max()) + 1) if padding < 0 else padding)
+    if not inputs.is_floating_point():
+        return torch.full_like(inputs[:1], _token(subject, index, background)[0])
     if kind == "zero":
         return torch.zeros_like(inputs[:1])
     if kind == "mean":
@@ -109,6 +112,32 @@ def _made(subject: Subject, index: int, kind: str, background: tuple[Tensor, ...
         drawn = torch.randn(inputs.shape, generator=generator, dtype=torch.float32).to(inputs)
         return centre + spread * drawn
     return blurred(inputs)
+
+
+def _token(subject: Subject, index: int, background: tuple[Tensor, ...] | None) -> tuple[int, Text, Text | None]:
+    """The token that stands where nothing stands, in words, and what the user must know about it."""
+    inputs = subject.inputs[index]
+    padding = next((place.padding for place in subject.places if place.input == index and place.padding is not None), None)
+    if padding is not None:
+        padding = padding % max(1, int(inputs.max()) + 1) if padding < 0 else padding
+        return padding, text("the padding token ({token}) in every place", token=padding), None
+    met = inputs if background is None else background[index]
+    if inputs.dtype == torch.bool or bool((met == 0).any()):
+        return 0, text("token {token} in every place", token=0), None
+    if background is None:
+        note = text(
+            "absent tokens are token 0, which occurs in none of these inputs, and the embedding has no padding_idx: the network may never "
+            "have met it; give data=, some training inputs, or baseline=, a tensor of tokens that say nothing"
+        )
+        return 0, text("token {token} in every place", token=0), note
+    known, counts = met.unique(return_counts=True)
+    token = int(known[counts.argmax()])
+    note = text(
+        "the embedding has no padding_idx and token 0 occurs nowhere in data: absent tokens are token {token}, the most frequent one; "
+        "another: baseline=, a tensor of tokens that say nothing",
+        token=token,
+    )
+    return token, text("token {token}, the most frequent of the background, in every place", token=token), note
 
 
 def blurred(inputs: Tensor) -> Tensor:
@@ -129,15 +158,13 @@ def blurred(inputs: Tensor) -> Tensor:
     return found.contiguous()
 
 
-def _stated(subject: Subject, kind: str, background: bool) -> Text:
+def _stated(kind: str, background: bool) -> Text:
     words = {
         "zero": text("zero in every entry"),
         "mean": text("the mean of the background") if background else text("each sample's own mean, channel by channel"),
         "blur": text("each sample's own blurred copy"),
         "noise": text("Gaussian noise with the mean and spread of the inputs"),
     }
-    if not any(subject.continuous):
-        return text("the padding token, else token 0, in every place")
     return words[kind]
 
 

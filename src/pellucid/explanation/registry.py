@@ -42,6 +42,7 @@ class Attributed:
     high: tuple[Tensor, ...] | None = None
     exact: tuple[Tensor, ...] | bool = True  # False or per entry: whether sampling left anything open
     notes: tuple[Text, ...] = ()
+    warnings: tuple[Text, ...] = ()  # what speaks against the numbers: said before every note
     gap: float | None = None  # |sum - (f(x) - f(reference))| / |f(x) - f(reference)|, worst sample, where the method promises 0
 
 
@@ -172,9 +173,12 @@ def find_method(name: str) -> Method:
     """
     known = methods()
     if name not in known:
+        close = did_you_mean(name, ("auto", *known))
+        listed = text("choose one of these, or leave it at auto")  # the names have just been said
         raise OptionError(
-            text("method is {name!r}", name=name), text("auto, or one of {names}", names=list(known)), did_you_mean(name, ("auto", *known))
-        )
+            text("method is {name!r}", name=name), text("auto, or one of {names}", names=list(known)),
+            close if "name" in close.values else listed,
+        )  # fmt: skip
     return known[name]
 
 

@@ -65,6 +65,16 @@ def test_a_linear_network_is_given_back_exactly():
     assert "100%" in str(found.notes[-1])
 
 
+def test_a_linear_model_that_does_not_fit_is_said_first():
+    class Parity(nn.Module):
+        def forward(self, x):
+            return x.sign().prod(1, keepdim=True)
+
+    found = explain(Parity(), torch.ones(2, 6), method="lime", baseline=-1.0)
+    assert str(found.notes[0]).startswith("careful: of 2 of 2 samples")
+    assert not any("careful" in str(note) for note in explain(network(6), torch.ones(2, 6), method="lime").notes)
+
+
 def test_the_same_seed_gives_the_same_weights():
     model, inputs = network(9), torch.randn(2, 9)
     one, two, other = (explain(model, inputs, method="lime", seed=seed, samples=100) for seed in (0, 0, 1))

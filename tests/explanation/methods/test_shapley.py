@@ -144,6 +144,21 @@ def test_explain_gives_entries_and_patches():
     assert found.attributions[0, :, :4, :4].unique().numel() == 1  # one number per patch
 
 
+@pytest.mark.parametrize(
+    ("features", "samples", "references", "exact"),
+    [(12, None, 1, True), (12, None, 100, False), (12, 16, 1, False), (3, 16, 1, True)],
+    ids=["few passes", "many references", "fewer were asked for", "all are fewer than asked for"],
+)
+def test_all_coalitions_are_tried_where_that_is_affordable(features: int, samples: int | None, references: int, exact: bool):
+    torch.manual_seed(4)
+    background = torch.randn(references, features)
+    found = explain(network(features), torch.randn(1, features), data=background, method="shapley", baseline="samples", samples=samples)
+    said = [note.message for note in found.notes]
+    assert any(sentence.startswith("exact: all") for sentence in said) == exact
+    assert found.spent.forward < (5000 if references == 1 else 20000)
+    assert found.gap == pytest.approx(0, abs=1e-5)
+
+
 def test_nan_is_one_clear_error():
     with pytest.raises(ModelError, match="NaN or infinite where features are replaced"):
         explain(Function(lambda x: torch.log(x).sum(1, keepdim=True)), torch.ones(2, 3), method="shapley", baseline="zero")

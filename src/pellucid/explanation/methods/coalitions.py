@@ -20,6 +20,7 @@ from pellucid.explanation.players import Players
 from pellucid.explanation.reference import Reference
 from pellucid.explanation.subject import Subject, Tell
 
+PROGRESS_BATCHES = 16  # of the network between two signs of life
 COPIES_BYTES = 2**24  # of perturbed inputs made at once: some hundred thousand rows of a table, and a memory that nobody misses
 ROUNDING = 32  # steps of the number type, relative to the model's output: what varies by less is the same
 
@@ -96,7 +97,7 @@ class Game:
         """
         found = torch.empty(games, states, dtype=torch.float64, device=self.device)
         size = sum(entries[0].numel() * entries.element_size() for entries in self.subject.inputs)
-        at_once = max(1, COPIES_BYTES // max(size, 1))
+        at_once = max(1, min(COPIES_BYTES // max(size, 1), PROGRESS_BATCHES * self.subject.batch_size))
         some, part = max(1, at_once // max(states, 1)), max(1, min(states, at_once))
         for start in range(0, games, some):
             numbers = torch.arange(start, min(games, start + some), device=self.device)
@@ -110,8 +111,8 @@ class Game:
                 else:
                     values = measure(samples, self.subject.outputs(inputs))
                 found[numbers, chosen] = self._finite(values.double()).reshape(len(numbers), -1)
-            if self.tell is not None:
-                self.tell(start + len(numbers), games)
+                if self.tell is not None:
+                    self.tell(start * states + len(numbers) * chosen.stop, games * states)
         return found
 
     def _finite(self, values: Tensor) -> Tensor:

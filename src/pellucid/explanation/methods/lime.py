@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from pellucid.core.language import text
+from pellucid.core.language import Text, text
 from pellucid.explanation.methods.coalitions import Chosen, Estimate, Game, t_quantile
 from pellucid.explanation.players import Players
 from pellucid.explanation.reference import Reference
@@ -18,6 +18,7 @@ WIDTH = 0.25  # of the kernel, in cosine distance: the authors' own program's fo
 RIDGE = 1e-6  # the penalty on the squared weights beside the mean squared error: it decides between equal features and shrinks nothing
 AIM = 0.05  # of a sample's largest weight: the half width of its widest interval that the number of coalitions is chosen for
 MOST_DRAWN = 4096
+FAITHFUL_SHARE = 0.5  # of the variation: below it more is left over than the weights account for
 
 
 @method("lime", family="surrogate")
@@ -43,8 +44,18 @@ def lime(
         "the linear models that LIME fits account for {mean:.0%} of the variation among their coalitions, {least:.0%} in the worst case",
         mean=float(share.mean()), least=float(share.min()),
     )  # fmt: skip
+    warnings = tuple[Text, ...]()
+    if bool((share < FAITHFUL_SHARE).any()):
+        careful = text(
+            "careful: of {count} of {samples} samples the linear model accounts for less than half of the variation, so that its weights "
+            "say little about the network there; shapley or occlusion do not assume a linear model",
+            count=int((share < FAITHFUL_SHARE).sum()), samples=len(share),
+        )  # fmt: skip
+        warnings = (careful,)
     low, high = (players.spread(bound.to(dtype)) for bound in (found.low, found.high))
-    return Attributed(players.spread(found.values.to(dtype)), low, high, exact=players.spread(found.exact), notes=(note,))
+    return Attributed(
+        players.spread(found.values.to(dtype)), low, high, exact=players.spread(found.exact), notes=(note,), warnings=warnings
+    )
 
 
 def fitted(game: Game, drawn: int, generator: torch.Generator) -> tuple[Estimate, Tensor]:

@@ -1,4 +1,4 @@
-"""Shapley values: exact by enumeration up to 12 players, by antithetic permutations beyond, with intervals.
+"""Shapley values: exact by enumeration where that is affordable, else by antithetic permutations, with intervals.
 
 phi_j = the mean over all orders of the players of v(those before j, and j) - v(those before j), where v(S) is the model's output with the
 players in S as they are and the others taken from a reference sample, averaged over the references (the interventional game).
@@ -13,7 +13,7 @@ import math
 import torch
 from torch import Tensor
 
-from pellucid.core.language import text
+from pellucid.core.language import Text, text
 from pellucid.explanation.methods.coalitions import Chosen, Estimate, Game, t_quantile
 from pellucid.explanation.players import Players
 from pellucid.explanation.reference import Reference
@@ -21,6 +21,7 @@ from pellucid.explanation.registry import Attributed, method
 from pellucid.explanation.subject import Subject, Tell
 
 MOST_ENUMERATED = 12  # players: 4096 coalitions
+MOST_PASSES = 2**18  # for all coalitions of all samples with every reference; a network of 3 layers on one core makes 500 000 a second
 PILOT_REFERENCES = 8  # two pairs of orders with each
 AIM = 0.05  # of a sample's largest value: the half width of its widest interval that the size of the sample is chosen for
 FEWEST_PAIRS, MOST_PAIRS = 32, 512
@@ -30,7 +31,7 @@ FEWEST_PAIRS, MOST_PAIRS = 32, 512
 def shapley(
     subject: Subject, *, reference: Reference, players: Players, generator: torch.Generator, samples: int | None, tell: Tell
 ) -> Attributed:
-    """Each player's Shapley value. `samples`: pairs of orders per sample, where there are too many players to try all coalitions."""
+    """Each player's Shapley value. `samples`: pairs of orders per sample; all coalitions are tried where that takes no more passes."""
     game = Game(subject, reference, players, tell)
     found = shapley_values(game, generator, samples)
     change = game.full - game.empty.mean(1)
@@ -40,14 +41,32 @@ def shapley(
     low, high = (players.spread(bound.to(dtype)) for bound in (found.low, found.high))
     return Attributed(
         players.spread(found.values.to(dtype)), low, high, exact=players.spread(found.exact), gap=float(gap.max()),
-        notes=(text("exact: all {count} coalitions of the features were tried", count=2**game.count),) if game.count <= MOST_ENUMERATED
-        else (text("Shapley values from orders drawn at random; the features' values add up exactly, each has a 95 % interval"),),
+        notes=(_note(game, samples),),
     )  # fmt: skip
+
+
+def _note(game: Game, pairs: int | None) -> Text:
+    if affordable(game, pairs):
+        return text("exact: all {count} coalitions of the features were tried", count=2**game.count)
+    drawn = text("Shapley values from orders drawn at random; the features' values add up exactly, each has a 95 % interval")
+    if game.count > MOST_ENUMERATED or pairs is not None:
+        return drawn
+    return text(
+        "{drawn} (all {coalitions} coalitions with {references} references of {samples} samples would be too many; fewer references or "
+        "samples make it exact)",
+        drawn=drawn, coalitions=2**game.count, references=game.references, samples=game.samples,
+    )  # fmt: skip
+
+
+def affordable(game: Game, pairs: int | None) -> bool:
+    """Whether all coalitions are tried: within what `pairs` of orders would take, and where nothing was asked for within `MOST_PASSES`."""
+    each = 2**game.count * game.references if game.count <= MOST_ENUMERATED else math.inf
+    return each * game.samples <= MOST_PASSES if pairs is None else each <= 2 * pairs * max(1, game.count - 1)
 
 
 def shapley_values(game: Game, generator: torch.Generator, pairs: int | None = None) -> Estimate:
     """Exact where all coalitions can be tried, else sampled."""
-    return enumerated(game) if game.count <= MOST_ENUMERATED else sampled(game, generator, pairs)
+    return enumerated(game) if affordable(game, pairs) else sampled(game, generator, pairs)
 
 
 def enumerated(game: Game) -> Estimate:
