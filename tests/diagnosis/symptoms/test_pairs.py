@@ -9,8 +9,24 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from diagnosis.symptoms.data_sets import (
+    Make,
+    Pair,
+    blobs,
+    embedded,
+    experiment,
+    regression,
+    seeded,
+    split,
+    standardised,
+    texts,
+    with_test,
+    with_train,
+)
+from diagnosis.symptoms.faulty_data import exchanged, flipped, heavy, squared_classes
 from diagnosis.symptoms.static_networks import Case, amounts, binary, classes, linear, mlp, module, table
 from pellucid.core.records import Finding
+from pellucid.diagnosis.data.contents import Contents
 from pellucid.diagnosis.registry import symptoms
 from pellucid.diagnosis.static.program import Program
 
@@ -148,3 +164,56 @@ def test_the_first_of_a_pair_is_wrong_and_the_second_is_not(name: str) -> None:
         assert "{" not in mine[0].summary.render(language)
     said = [finding for finding in found(healthy) if finding.level == "fault" or finding.summary.message == mine[0].summary.message]
     assert not said, [str(finding.summary) for finding in said]
+
+
+def numbered_anew(inputs: Tensor, labels: Tensor) -> Pair:
+    """Other numbers for the same words; 0 fills the texts up."""
+    code = torch.cat([torch.zeros(1, dtype=torch.long), 1 + torch.randperm(199, generator=seeded(3))])
+    return code[inputs], labels
+
+
+def cubes(steps: int) -> Pair:
+    x = torch.linspace(-16, 16, steps)[:, None]
+    return x, x**3
+
+
+WINE = standardised(split(embedded("wine"), 0.35))
+IN_DATA: dict[str, tuple[str, str, Make, str]] = {  # name -> symptom, level, program, what must not be told beside it
+    "four of ten labels of few samples are wrong": (
+        "noisy_labels", "fault", lambda: experiment(with_train(WINE, flipped(0.4))), "labels_misaligned"
+    ),
+    "labels of few samples in another order": (
+        "labels_misaligned", "fault", lambda: experiment(with_train(WINE, exchanged)), "noisy_labels"
+    ),
+    "words are numbered anew": (
+        "train_test_preprocess_mismatch", "fault", lambda: experiment(with_test(split(texts()), numbered_anew)), "label_encoding"
+    ),
+    "large targets": ("unnormalised_target", "advice", lambda: experiment(split(cubes(300))), "outliers_with_mse"),
+    "outliers": ("outliers_with_mse", "fault", lambda: experiment(split(heavy(regression(), 0.02, 300))), "unnormalised_target"),
+}  # fmt: skip
+
+
+def seen_in_data(made: Make) -> list[Finding]:
+    contents = Contents.of(made())
+    return [finding for function in symptoms(reads=Contents).values() for finding in function(contents) or ()]
+
+
+@pytest.mark.parametrize("name", IN_DATA)
+def test_what_is_seen_in_data_is_not_taken_for_its_neighbour(name: str) -> None:
+    symptom, level, made, neighbour = IN_DATA[name]
+    told = {finding.symptom: finding.level for finding in seen_in_data(made)}
+    assert told.get(symptom) == level
+    assert neighbour not in told
+
+
+def test_words_numbered_alike_are_no_finding() -> None:
+    assert not seen_in_data(lambda: experiment(split(texts())))
+
+
+@pytest.mark.parametrize("outputs", [1, 4])
+def test_classes_are_made_of_amounts_only_where_there_are_outputs_for_them(outputs: int) -> None:
+    pair = blobs(200, 8, 4, 3.0, seed=13)
+    loss = squared_classes if outputs == 1 else (lambda o, t: F.mse_loss(o[:, 0], t.float()))
+    found = [one for one in seen_in_data(lambda: experiment(split(pair), loss, outputs)) if one.symptom == "label_encoding"]
+    assert len(found) == 1
+    assert (found[0].change is None) == (outputs == 1)

@@ -28,6 +28,7 @@ TAIL = 0.05  # share of the samples that are the largest residuals
 SCALED_MAD = 1.4826  # times the median absolute deviation: the standard deviation of a normal distribution
 CHANCE = 200  # samples from which "nothing is found" says something
 EXACT = 0.05  # of the targets' deviation, that a probe leaves where targets are a function of the inputs, as in an autoencoder
+OUTLYING = 5.0  # robust deviations of the targets themselves, by which an outlier and what a probe leaves of it are away
 LEAST_OUTLIERS = 40  # samples before the tails of their residuals are spoken of
 
 
@@ -179,6 +180,9 @@ def unnormalised_target(seen: Contents) -> list[Finding]:
     size, spread = float((mean.square() + std.square()).sqrt().max()), float(std.max())
     if size <= LARGE_TARGET and (size >= SMALL_TARGET or spread == 0):
         return []
+    middle, width = _robust(targets)
+    if size > LARGE_TARGET and bool((width > 0).all()) and float((middle.square() + width.square()).sqrt().max()) <= LARGE_TARGET:
+        return []  # a few samples make mean and deviation what they are
     answers = seen.outputs.reshape(len(seen.outputs), -1).double()
     first = float(answers.square().mean().sqrt())
     if first > 0 and 0.1 <= first / max(size, 1e-30) <= 10:  # the model puts its answers on the targets' scale itself
@@ -201,6 +205,12 @@ def unnormalised_target(seen: Contents) -> list[Finding]:
     )  # fmt: skip
 
 
+def _robust(targets: Tensor) -> tuple[Tensor, Tensor]:
+    """The median of each column, and its deviation by the median absolute deviation."""
+    middle = targets.median(0).values
+    return middle, SCALED_MAD * (targets - middle).abs().median(0).values
+
+
 @symptom("outliers_with_mse", reads=Contents)
 def outliers_with_mse(seen: Contents) -> list[Finding]:
     """A few samples make up the squared error, so that the network learns them and not the others.
@@ -212,13 +222,15 @@ def outliers_with_mse(seen: Contents) -> list[Finding]:
     targets, train = regressed(seen), seen.train
     if targets is None or train is None or not seen.loses("mse_loss") or len(targets) < LEAST_OUTLIERS:
         return []
-    residuals, places = _residuals(train, targets)
-    middle = residuals.median(0).values
-    away = (residuals - middle).abs()
-    scale = SCALED_MAD * away.median(0).values
-    if not bool((scale > 0).all()):  # most targets are one and the same value: rare events, no outliers
+    residuals, wanted, places = _residuals(train, targets)
+    middle, scale = _robust(residuals)
+    centre, width = _robust(targets)
+    if not bool((scale > 0).all()) or not bool((width > 0).all()):  # most targets are one and the same value: rare events, no outliers
         return []
-    robust = (away / scale).amax(1)
+    away = (residuals - middle).abs()
+    # where a probe leaves nearly nothing, what it misses at the border of the inputs is no outlier
+    outlying = ((away > OUTLYING * width) & ((wanted - centre).abs() > OUTLYING * width)).any(1)
+    robust = torch.where(outlying, (away / scale).amax(1), 0.0)
     squares = (away / scale).square().sum(1)
     count = max(1, round(TAIL * len(squares)))
     share = float(squares.topk(count).values.sum() / squares.sum())
@@ -226,6 +238,7 @@ def outliers_with_mse(seen: Contents) -> list[Finding]:
     heavy = share > 0.9 and largest > 50
     if not heavy and not (share > 0.7 and largest > 15):
         return []
+    heavy = heavy and float(width.max()) <= LARGE_TARGET  # else all targets are large: it is their scale
     worst = places[robust.topk(min(count, 50)).indices]
     return established(
         "outliers_with_mse",
@@ -245,17 +258,17 @@ def outliers_with_mse(seen: Contents) -> list[Finding]:
     )  # fmt: skip
 
 
-def _residuals(train: Part, targets: Tensor) -> tuple[Tensor, Tensor]:
-    """What a probe leaves of the targets, where that is less than they are; and the samples' places in the part."""
+def _residuals(train: Part, targets: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """What a probe leaves of the targets, where that is less than they are; the targets; and the samples' places in the part."""
     probed = train.probed
     if probed is not None and train.values is not None and train.values.shape == targets.shape:
         _, places, predicted = probed
         residuals = targets[places] - predicted.double()
         if float(residuals.std()) < EXACT * float(targets.std()):
-            return targets, train.rows  # they are computed from the inputs: what is left is rounding
+            return targets, targets, train.rows  # they are computed from the inputs: what is left is rounding
         if float(residuals.abs().median()) < float((targets[places] - targets[places].median(0).values).abs().median()):
-            return residuals, train.rows[places]
-    return targets, train.rows
+            return residuals, targets[places], train.rows[places]
+    return targets, targets, train.rows
 
 
 @symptom("uninformative_input", reads=Contents)

@@ -27,6 +27,8 @@ DIFFERENT = 20.0  # mean squared difference of column means over its variance: 1
 SAME = 5.0  # the same once the order is put right
 WORDS = 4096  # bins of tokens
 UNLIKE, USUAL = 0.5, 0.8  # cosine of two parts' frequencies of tokens, and of two halves of one part
+FREQUENT, OFTEN = 100, 5  # tokens whose ranks are compared, and how often they must occur
+UNRANKED, RANKED = 0.2, 0.5  # rank correlation of two codes (0 with a deviation of 0.1 by chance), and of two halves of one part
 COLUMNS = 300  # of a table whose order is looked at
 
 
@@ -235,12 +237,31 @@ def _tokens(train: Part, test: Part) -> list[Finding]:
                     alike=f"{alike:.2f}")  # fmt: skip
         return _finding(said, 0.85, {"cosine": alike, "cosine_of_two_halves": usual}, {"cosine": f"> {UNLIKE:g}"})
     filler = int(ours.reshape(-1).mode().values)
+    ranks = _ranks_kept(ours, theirs, filler), _ranks_kept(ours[::2], ours[1::2], filler)
+    if ranks[0] is not None and ranks[1] is not None and ranks[0] < UNRANKED and ranks[1] > RANKED:
+        said = text("The test inputs use other token numbers than the training inputs: the most frequent ones of the one are not those of "
+                    "the other (rank correlation {ranks}).", ranks=f"{ranks[0]:.2f}")  # fmt: skip
+        evidence: dict[str, object] = {"rank_correlation": ranks[0], "rank_correlation_of_two_halves": ranks[1]}
+        return _finding(said, 0.85, evidence, {"rank_correlation": f"> {RANKED:g}"})
     mine, other = (ours == filler).float().mean(0), (theirs == filler).float().mean(0)
     apart, turned = float((mine - other).abs().mean()), float((mine - other.flip(0)).abs().mean())
     if apart > 0.2 and turned < 0.25 * apart:
         said = text("Token {filler} fills the other side of the test inputs than of the training inputs.", filler=filler)
         return _finding(said, 0.85, {"difference": apart, "difference_reordered": turned, "token": filler}, {"difference": "about 0"})
     return []
+
+
+def _ranks_kept(ours: Tensor, theirs: Tensor, filler: int) -> float | None:
+    """The rank correlation of the frequencies of our most frequent tokens with theirs, but for what fills texts up."""
+    counts, others = (torch.bincount(tokens[tokens != filler] % WORDS, minlength=WORDS).double() for tokens in (ours, theirs))
+    if not float(others.sum()):
+        return None
+    frequent = counts.topk(FREQUENT).indices
+    frequent = frequent[counts[frequent] >= OFTEN]
+    if len(frequent) < FREQUENT // 2:
+        return None
+    ranks = torch.stack([counts[frequent].argsort().argsort(), others[frequent].argsort().argsort()]).double()
+    return float(torch.corrcoef(ranks)[0, 1])
 
 
 def _frequencies(tokens: Tensor) -> Tensor:
