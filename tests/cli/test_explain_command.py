@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -69,6 +70,15 @@ def test_a_row_in_its_own_columns_and_values(call: Callable[..., Called], people
     by_name = dict(zip(part["names"], part["attributions"], strict=True))
     assert by_name["城市"] > 3 * abs(by_name["年龄"])
     assert answer["certificate"] is None
+    assert answer["output_value"] - answer["reference_value"] == pytest.approx(sum(part["attributions"]), abs=1e-4)
+
+
+def test_the_answer_says_how_rows_are_counted_and_adds_up(call: Callable[..., Called], people: tuple[str, Path]) -> None:
+    code, out, _ = call("explain", people[0], "--row", "17", "--language", "en")
+    assert code == 0
+    said = " ".join(out.split())
+    assert re.search(r"row 17 \(counted from 1, a (training|validation|test) sample\): The network says", said)
+    assert re.search(r"the output explained is \S+ at the reference and \S+ for this sample: a change of \S+ all contributions", said)
 
 
 @pytest.mark.parametrize("method", ["shapley", "integrated_gradients"])

@@ -12,6 +12,7 @@ from torch import Tensor
 from pellucid.core.errors import ModelError
 from pellucid.core.language import Text, text
 from pellucid.core.records import Record
+from pellucid.explanation.checks import plainly
 from pellucid.explanation.players import Players
 from pellucid.explanation.reference import Reference
 from pellucid.explanation.registry import Attributed
@@ -62,6 +63,16 @@ class Explanation(Record):
                         reference=self.reference))  # fmt: skip
 
     @cached_property
+    def value_absent(self) -> Tensor | None:
+        """(N,) the chosen output at the reference, the mean of several; None where the network was trained on since, or was not kept."""
+        from pellucid.explanation.methods.coalitions import Game
+
+        made = self.evidence
+        if made is None or made.subject.weights_changed():
+            return None
+        return Game(made.subject, made.reference, made.players).empty.mean(1)
+
+    @cached_property
     def certificate(self) -> Certificate:
         """How far to trust it, measured when first asked.
 
@@ -77,10 +88,11 @@ class Explanation(Record):
                 text("the network that was explained"),
                 text("ask for the certificate before training on, or explain again"),
             )
-        return certificate_of(
-            made.subject, made.attributed, method=self.method, family=made.family, reference=made.reference, players=made.players,
-            seed=made.seed, data=made.data,
-        )  # fmt: skip
+        with plainly():
+            return certificate_of(
+                made.subject, made.attributed, method=self.method, family=made.family, reference=made.reference, players=made.players,
+                seed=made.seed, data=made.data,
+            )  # fmt: skip
 
     def plot(self, path: str | Path, *, even_if_untrusted: bool = False, **terms: Any) -> Path:
         """Draw it as a PNG file; where trust is "none" the reasons stand in its place, unless `even_if_untrusted`. `terms` as `to_html`."""

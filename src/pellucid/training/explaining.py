@@ -20,7 +20,7 @@ from pellucid.data.tables.preprocessing import TablePreprocessing
 from pellucid.data.tables.prose import TextEncoding
 from pellucid.explanation.drawing.page import write
 from pellucid.explanation.drawing.picture import draw
-from pellucid.explanation.drawing.samples import Part, Sample, samples_of
+from pellucid.explanation.drawing.samples import Part, Sample, samples_of, sums_of
 from pellucid.explanation.explain import explain
 from pellucid.explanation.explanation import Explanation
 from pellucid.training.derived import PARTS
@@ -28,6 +28,7 @@ from pellucid.training.losses import probabilities
 from pellucid.training.run import Run
 
 BACKGROUND = 200  # training samples that say what "absent" means: their mean is known to a few percent of a standard deviation
+_ORIGINS = {"train": text("a training sample"), "validation": text("a validation sample"), "test": text("a test sample")}
 _CJK = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
 _PIECES = re.compile(rf"[{_CJK}]|[^\W{_CJK}]+|[\W]+")  # characters, words, what stands between them: as tables read prose
 _LETTER = re.compile(rf"[{_CJK}]")
@@ -55,7 +56,7 @@ class Explained:
 
     def plot(self, path: str | Path, *, even_if_untrusted: bool = False) -> Path:
         """One picture."""
-        return draw(path, self.explanation, self.sample.parts, even_if_untrusted=even_if_untrusted)
+        return draw(path, self.explanation, [self.sample], even_if_untrusted=even_if_untrusted)
 
 
 def explain_run(
@@ -116,8 +117,15 @@ def explain_run(
         values = [[f"{value:g}" for value in raw[0].tolist()]] if raw is not None and raw.ndim == 2 else None
         parts = samples_of(explanation, images=pictures, values=values)[0].parts
     part = None if prepared is None or source is not None or words is not None else _part_of(prepared, identifier)
-    title: Text | str = sample_name(identifier) if words is None else text("your text")
-    sample = Sample(title, tuple(parts), answer=said, explained=name, value=float(explanation.value[0]))
+    title: Text | str = text("your text")
+    if words is None:
+        title = sample_name(identifier)
+        known = [text("counted from 1")] if isinstance(title, Text) else []
+        if part is not None:
+            known.append(_ORIGINS[part])
+        if known:
+            title = text("{sample} ({known})", sample=title, known=known)
+    sample = Sample(title, tuple(parts), answer=said, explained=name, sums=sums_of(explanation)[0])
     return Explained(run, explanation, sample, identifier, part, answer, probability, name, actual, tuple(notes))
 
 

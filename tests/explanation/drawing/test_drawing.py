@@ -106,6 +106,26 @@ def test_a_picture_is_drawn_or_the_reasons(kind: str, tmp_path: Path) -> None:
         assert coloured == (trust == "high")
 
 
+def test_a_picture_says_its_trust_above_everything(tmp_path: Path) -> None:
+    """The two pictures differ in their first line alone, and only where the trust stands."""
+    pictures = list[np.ndarray]()
+    for trust in ("high", "limited"):
+        explanation, terms = explained("columns", trust)
+        with Image.open(explanation.plot(tmp_path / f"{trust}.png", **terms)) as picture:
+            pictures.append(np.asarray(picture.convert("L")).astype(int))
+    rows = np.flatnonzero((pictures[0] != pictures[1]).any(1))
+    assert rows.size > 0
+    assert rows.max() < 50
+
+
+def test_the_sum_is_told() -> None:
+    explanation, terms = explained("columns")
+    (sample,) = samples_of(explanation, **terms)
+    bias = float(explanation.value[0]) + 3.0
+    assert str(sample.sums).startswith(f"the output explained is {bias:.4g} at the reference and {bias - 3:.4g} for this sample")
+    assert str(sample.sums).endswith("a change of -3; all contributions together: -3")
+
+
 def test_names_values_and_numbers_belong_together(tmp_path: Path) -> None:
     explanation, terms = explained("columns")
     (sample,) = samples_of(explanation, **terms)

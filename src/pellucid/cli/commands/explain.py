@@ -76,6 +76,9 @@ def _show(session: Session, explained: Explained, certified: bool, even_if_untru
             elif not drawn:
                 out.prose(str(text("the contributions of pixels and time steps are drawn with --output FILE.html")))
                 out.line("")
+    if sample.sums is not None and not untrusted:
+        out.prose(str(text("{sentence}.", sentence=sample.sums)))
+        out.line("")
     if certified:
         certificate = explained.explanation.certificate
         if untrusted:
@@ -113,7 +116,8 @@ def _show_part(session: Session, part: Part, target: str) -> None:
         left, right = ("", "█" * length) if value >= 0 else ("█" * length, "")
         out.line(f"{fill(name, width)}  {left:>{half}}|{right:<{half}} {value:+9.3g}{interval}")
     if len(order) > SHOWN:
-        out.prose(str(text("and {count} that count less", count=len(order) - SHOWN)), "dim")
+        left = f"{float(part.values[order[SHOWN:]].sum()):+.3g}"
+        out.prose(str(text("and {count} that count less, together {sum}", count=len(order) - SHOWN, sum=left)), "dim")
     out.line("")
 
 
@@ -128,11 +132,13 @@ def _answer(run: str, output: str | None, explained: Explained, certified: bool)
         if part.shown:
             known["values"] = list(part.shown)
         parts.append(known)
+    absent = explanation.value_absent
     notes = [str(note) for note in (*explanation.notes, *explained.notes)]
     return {
         "run": run, "sample": explained.identifier, "part": explained.part, "answer": explained.answer,
         "probability": explained.probability, "actual": explained.actual, "explained": explained.target,
-        "output_value": explained.sample.value, "method": explanation.method,
+        "output_value": float(explanation.value[0]),
+        "reference_value": None if absent is None else float(absent[0]), "method": explanation.method,
         "reference": str(explanation.reference), "gap": explanation.gap, "parts": parts, "notes": notes,
         "certificate": _certificate(explanation.certificate) if certified else None, "output": output,
     }  # fmt: skip
@@ -151,7 +157,10 @@ command = Command(
             "source", value=text("DATA"), required=False,
             says=text("an image, or a file with rows as the run has learnt from; without it --row names a sample of the run's own data"),
         ),
-        GroupedOption("--row", value=text("N"), group="data", says=text("the sample, as the other commands name it: 17 is row 17")),
+        GroupedOption(
+            "--row", value=text("N"), group="data",
+            says=text("the sample; rows are counted from 1, without the heading: 17 is the 17th row"),
+        ),
         GroupedOption(
             "--text", "words", value=text('"..."'), group="data", says=text("a text, for a run that has learnt from one column of texts")
         ),

@@ -133,6 +133,8 @@ def _sample(explanation: Explanation, sample: Sample, several: bool, drawn: bool
     yield f"<section><h2>{both(sample.title)}</h2>" if several or sample.title else "<section>"
     if sample.answer is not None:
         yield f'<p class="answer">{both(_sentence(sample.answer))}</p>'
+    if sample.sums is not None:
+        yield f'<p class="soft">{both(_sentence(sample.sums))}</p>'
     if not drawn:
         reasons = "".join(f"<li>{both(reason)}</li>" for reason in explanation.certificate.reasons)
         said = f"<p><strong>{both(WHY_NOT)}</strong></p><ul>{reasons}</ul>"
@@ -201,7 +203,8 @@ def _columns(part: Part, sample: Sample, explanation: Explanation) -> Iterator[s
     for first, last in ((0, COLUMNS_SHOWN), (COLUMNS_SHOWN, len(rows))):
         if rows[first:last]:
             table = f'<div class="table"><table class="columns"><tr>{titles}</tr>{"".join(rows[first:last])}</table></div>'
-            rest = text("{count} columns that count less", count=last - first)
+            left = number(float(part.values[order[first:]].sum()))
+            rest = text("{count} columns that count less, together {sum}", count=len(rows) - first, sum=left)
             yield table if first == 0 else f"<details><summary>{both(rest)}</summary>{table}</details>"
 
 
@@ -237,7 +240,8 @@ def _words(part: Part, sample: Sample, explanation: Explanation) -> Iterator[str
     )
     yield f'<p class="words-shown">{spaced.join(shown)}</p>'
     yield legend(largest, sample.explained, unsigned=explanation.method in UNSIGNED)
-    order = [int(place) for place in np.argsort(-np.abs(part.values), kind="stable") if part.values[int(place)]][:COLUMNS_SHOWN]
+    everything = [int(place) for place in np.argsort(-np.abs(part.values), kind="stable") if part.values[int(place)]]
+    order, others = everything[:COLUMNS_SHOWN], everything[COLUMNS_SHOWN:]
     titles = "".join(f"<th{' class=n' if place == 2 else ''}>{both(title)}</th>"
                      for place, title in enumerate((text("word"), text("contribution"), text("number"))))  # fmt: skip
     bars = "".join(
@@ -246,6 +250,9 @@ def _words(part: Part, sample: Sample, explanation: Explanation) -> Iterator[str
         for place in order
     )
     whole = f'<div class="table"><table class="columns"><tr>{titles}</tr>{bars}</table></div>'
+    if others:
+        rest = text("and {count} that count less, together {sum}", count=len(others), sum=number(float(part.values[others].sum())))
+        whole += f'<p class="soft">{both(rest)}</p>'
     summary = text("the words that count most")
     yield f"<details><summary>{both(summary)}</summary>{whole}</details>"
 
@@ -261,7 +268,8 @@ def _steps(part: Part, sample: Sample, explanation: Explanation) -> Iterator[str
     for first, last in ((0, 8), (8, channels)):
         if drawings[first:last]:
             inside = "".join(drawings[first:last])
-            rest = text("{count} channels that count less", count=last - first)
+            left = number(float(part.values[order[first:]].sum()))
+            rest = text("{count} channels that count less, together {sum}", count=channels - first, sum=left)
             yield inside if first == 0 else f"<details><summary>{both(rest)}</summary>{inside}</details>"
     along = text("time step")
     yield f'<p class="soft times"><span>0</span><span>{both(along)}</span><span>{steps - 1}</span></p>'

@@ -1,4 +1,4 @@
-"""One PNG of an explanation: pixels, bars, words or time steps, with numbers and the user's own names, without sentences.
+"""One PNG of an explanation: pixels, bars, words or time steps, with numbers, the user's own names, and above them how far to trust it.
 
 Letters that no font at hand has are not drawn as boxes: the column's number stands for its name.
 """
@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from pellucid.core.language import Text, text
 from pellucid.core.system import storage_errors
 from pellucid.explanation.drawing import colours
-from pellucid.explanation.drawing.page import COLUMNS_SHOWN, number
-from pellucid.explanation.drawing.samples import Part, samples_of
+from pellucid.explanation.drawing.page import COLUMNS_SHOWN, TRUST, method_name, number
+from pellucid.explanation.drawing.samples import Part, Sample, samples_of
 
 if TYPE_CHECKING:
     from pellucid.explanation.explanation import Explanation
@@ -41,18 +42,21 @@ def plot(explanation: Explanation, path: str | Path, *, even_if_untrusted: bool 
         StorageError: the file cannot be written.
     """
     samples = samples_of(explanation, **terms)
-    return draw(path, explanation, [part for sample in samples for part in sample.parts], even_if_untrusted=even_if_untrusted)
+    return draw(path, explanation, samples, even_if_untrusted=even_if_untrusted)
 
 
-def draw(path: str | Path, explanation: Explanation, parts: Sequence[Part], *, even_if_untrusted: bool = False) -> Path:
-    """The PNG of parts that are in their user's terms already."""
+def draw(path: str | Path, explanation: Explanation, samples: Sequence[Sample], *, even_if_untrusted: bool = False) -> Path:
+    """The PNG of samples that are in their user's terms already."""
     path = Path(path)
     if not even_if_untrusted and explanation.certificate.trust == "none":
-        said = [str(reason) for reason in explanation.certificate.reasons]
-        english = [reason.render("en") for reason in explanation.certificate.reasons]
-        pictures = [_reasons(said if all(map(_can_write, said)) else english)]
+        pictures = [_lines([_headline(explanation), *(_shown(reason, "") for reason in explanation.certificate.reasons)])]
     else:
-        pictures = [_DRAWN[part.kind](part) for part in parts]
+        pictures = [_lines([_headline(explanation)])]
+        for sample in samples:
+            caption = [item for item in (sample.title if len(samples) > 1 else "", sample.explained or "") if item]
+            if caption:
+                pictures.append(_lines([_shown(text("{parts}", parts=caption), "")]))
+            pictures += [_DRAWN[part.kind](part) for part in sample.parts]
     width = max(picture.width for picture in pictures) + 2 * GAP
     whole = Image.new("RGB", (width, sum(picture.height + GAP for picture in pictures) + GAP), "white")
     top = GAP
@@ -175,8 +179,21 @@ def _steps(part: Part) -> Image.Image:
     return whole
 
 
-def _reasons(reasons: Sequence[str]) -> Image.Image:
-    """Why nothing is drawn, in lines."""
+def _headline(explanation: Explanation) -> str:
+    """A picture that is handed on alone says how far to trust it; what nobody tested says so."""
+    trust: Text | str = text("not tested")
+    if "certificate" in explanation.__dict__:
+        trust = TRUST.get(explanation.certificate.trust, explanation.certificate.trust)
+    return _shown(text("Trust: {trust}; {method}", trust=trust, method=method_name(explanation.method)), explanation.method)
+
+
+def _shown(sentence: Text, otherwise: str) -> str:
+    """In the reader's language, else in English, where a font has the letters."""
+    return next((said for said in (str(sentence), sentence.render("en")) if _can_write(said)), otherwise)
+
+
+def _lines(reasons: Sequence[str]) -> Image.Image:
+    """Sentences, broken where a line is full."""
     lines: list[str] = []
     for reason in reasons:
         piece = ""

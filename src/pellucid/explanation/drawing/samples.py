@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from pellucid.core.errors import OptionError
@@ -44,7 +45,26 @@ class Sample:
     parts: tuple[Part, ...]
     answer: Text | None = None  # "the network says cat, probability 93 %"
     explained: Text | str | None = None  # the output that was explained, by its name
-    value: float | None = None  # of that output
+    sums: Text | None = None  # the output at the reference, for this sample, and what the contributions make of the difference
+
+
+def sums_of(explanation: Explanation) -> list[Text | None]:
+    """One line of arithmetic for each sample; None where the output at the reference is not known any more."""
+    parts = explanation.attributions if isinstance(explanation.attributions, tuple) else (explanation.attributions,)
+    total = torch.stack([part.detach().double().flatten(1).sum(1).cpu() for part in parts]).sum(0).tolist()
+    if explanation.value_absent is None:
+        return [None] * len(total)
+    said: list[Text | None] = []
+    for before, value, contributed in zip(explanation.value_absent.tolist(), explanation.value.double().tolist(), total, strict=True):
+        change = text(
+            "the output explained is {before} at the reference and {value} for this sample: a change of {change}",
+            before=f"{before:.4g}", value=f"{value:.4g}", change=f"{value - before:+.4g}",
+        )  # fmt: skip
+        if explanation.gap is None:
+            said.append(text("{change}; the contributions of this method need not add up to it", change=change))
+        else:
+            said.append(text("{change}; all contributions together: {total}", change=change, total=f"{contributed:+.4g}"))
+    return said
 
 
 def samples_of(
@@ -72,6 +92,7 @@ def samples_of(
         item if isinstance(item, tuple) else (item,) for item in (explanation.attributions, *explanation.interval)
     )  # fmt: skip
     count = len(inputs[0])
+    sums = sums_of(explanation)
     for given, what in ((values, "values"), (images, "images"), (titles, "titles")):
         if given is not None and len(given) != count:
             raise OptionError(
@@ -93,7 +114,7 @@ def samples_of(
                 parts,
                 answer=None if predicted is None else text("the network says {name}", name=_name(classes, predicted)),
                 explained=None if target is None else _name(classes, target),
-                value=float(explanation.value[row]),
+                sums=sums[row],
             )
         )
     return samples
