@@ -13,7 +13,7 @@ from typing import Any
 from pellucid.core.language import Text, text
 from pellucid.core.records import Change, Finding
 from pellucid.diagnosis.controlled.batch_checks import RELATIVE
-from pellucid.diagnosis.controlled.trials import Effect, Trials
+from pellucid.diagnosis.controlled.trials import HEAVY, Effect, Trials
 from pellucid.diagnosis.dynamic.curves import metric_word, shown
 from pellucid.diagnosis.findings import established
 from pellucid.diagnosis.registry import symptom
@@ -430,7 +430,9 @@ def wrong_gradient(trials: Trials) -> list[Finding]:
     no_better = best is not None and trials.effect(best).difference <= trials.noise  # on purpose, then
     stuck = batch.by_heart is not None and batch.by_heart < BY_HEART and (trials.learnt or 0.0) < LEARNT
     stuck = (stuck or trials.outdone) and not batch.surrogate and not no_better
-    proved = best is not None and trials.effect(best).heavy
+    effect = None if best is None else trials.effect(best)
+    # that the derivative is wrong is known: one seed shows what it costs
+    proved = effect is not None and effect.closed >= HEAVY and effect.difference > 2 * math.sqrt(2) * trials.noise
     names = ", ".join(batch.wrong_gradient[:3])
     return _established(
         "wrong_gradient",
