@@ -6,21 +6,23 @@ certificate.trust, certificate.reasons, certificate.scores
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
-from pellucid.core.errors import DataError, OptionError
+from pellucid.core.errors import DataError
 from pellucid.core.language import text
 from pellucid.explanation.certificate import Certificate, certificate_of
-from pellucid.explanation.checks import tensors_of
+from pellucid.explanation.checks import checked_seed, groups_of, named, plainly, tensors_of
 from pellucid.explanation.players import Players
 from pellucid.explanation.reference import Reference
 from pellucid.explanation.registry import Attributed
 from pellucid.explanation.subject import Subject
 
 
+@plainly()
 def certify(
     model: nn.Module,
     inputs: Any,
@@ -46,17 +48,18 @@ def certify(
     Example:
         pellucid.certify(model, images, attributions, target=3, data=more_images).trust
     """
-    if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
-        raise OptionError(text("seed is {seed!r}", seed=seed), text("an integer >= 0"), text("leave it at 0"))
+    seed = checked_seed(seed)
     subject = Subject.of(model, inputs, target)
     given = _fitting(subject, attributions)
     reference = Reference.of(subject, baseline, data, torch.Generator().manual_seed(seed))
-    players = Players.of(subject, features)
+    players = Players.of(subject, groups_of(features))
     return certificate_of(subject, Attributed(given), method=None, family=None, reference=reference, players=players, seed=seed, data=data)
 
 
 def _fitting(subject: Subject, attributions: Any) -> tuple[Tensor, ...]:
     """The attributions in the shapes of the inputs."""
+    if isinstance(attributions, Mapping):
+        attributions = named(cast("Mapping[Any, Any]", attributions), subject.keywords, text("the attributions' dict"))
     parts, _ = tensors_of(attributions)
     if len(parts) != len(subject.inputs):
         raise DataError(

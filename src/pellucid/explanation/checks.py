@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, cast
 
 import numpy as np
@@ -12,6 +13,88 @@ from torch import Tensor, nn
 from pellucid.core.errors import DataError, ModelError, OptionError
 from pellucid.core.language import Text, text
 from pellucid.core.trace.records import tensors
+
+
+@contextmanager
+def plainly() -> Generator[None]:
+    """Outside inference mode, whose tensors refuse every gradient, and outside autocast, which would round what methods compute."""
+    with torch.inference_mode(False), torch.autocast("cpu", enabled=False), torch.autocast("cuda", enabled=False):
+        yield
+
+
+def checked_seed(seed: Any) -> int:
+    if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**63:
+        raise OptionError(text("seed is {seed!r}", seed=seed), text("an integer from 0 to 2**63 - 1"), text("leave it at 0"))
+    return seed
+
+
+def checked_samples(samples: Any) -> int | None:
+    if samples is not None and (isinstance(samples, bool) or not isinstance(samples, int) or samples < 1):
+        raise OptionError(text("samples is {samples!r}", samples=samples), text("an integer >= 1, or nothing"), text("leave it out"))
+    return samples
+
+
+def groups_of(features: Any) -> Any:
+    """The features' numbers as tensors where they came as arrays."""
+    if isinstance(features, (tuple, list)):
+        return tuple(groups_of(part) for part in cast("Sequence[Any]", features))
+    return torch.from_numpy(features) if isinstance(features, np.ndarray) and features.dtype.kind in "fiub" else features
+
+
+def named(given: Mapping[Any, Any], keywords: tuple[str, ...] | None, what: Text) -> list[Any]:
+    """What was given by name, in the order of the inputs.
+
+    Raises:
+        DataError: the inputs have no names, or others.
+    """
+    names = [str(name) for name in given]
+    if keywords is None or set(names) != set(keywords):
+        raise DataError(
+            text("{what} has the names {names}", what=what, names=names),
+            text("no names: the inputs have none") if keywords is None else text("{names}, the names of the inputs", names=list(keywords)),
+            text("give a tensor for each input, in the same order") if keywords is None else text("use the same names"),
+        )
+    by_name = {str(name): value for name, value in given.items()}
+    return [by_name[name] for name in keywords]
+
+
+def check_shapes(inputs: Sequence[Tensor]) -> None:
+    """Raise a DataError where a sample has no entries, or they no values."""
+    for tensor in inputs:
+        if tensor.dim() < 2 or not tensor.numel():
+            raise DataError(
+                text("an input has shape {shape}", shape=str(tuple(tensor.shape))),
+                text("(N, ...) with at least one axis after the samples, of one entry or more"),
+                text("give one number per sample as (N, 1): inputs.unsqueeze(1), squeezed again in a small torch.nn.Module around it"),
+            )
+        if tensor.device.type == "meta":
+            raise DataError(
+                text("an input is on the meta device"), text("a tensor with values"), text("make it on the network's device")
+            )  # fmt: skip
+
+
+def check_output(output: Tensor) -> None:
+    """Raise a ModelError where an output cannot be explained, whatever its values."""
+    if not output.is_floating_point() or output.layout != torch.strided or not output.numel():
+        raise ModelError(
+            text("the network's output has shape {shape} and dtype {dtype}", shape=str(tuple(output.shape)), dtype=str(output.dtype)),
+            text("floating-point scores, one or more per sample"),
+            text("wrap it in a torch.nn.Module whose forward returns the scores before they are rounded, compared or cut"),
+        )
+
+
+def check_attributions(parts: Sequence[Tensor], method: str) -> None:
+    """Raise a ModelError where an attribution is not finite."""
+    bad = torch.stack([(~torch.isfinite(part)).reshape(len(part), -1).any(1).cpu() for part in parts]).any(0)
+    if bool(bad.any()):
+        rows = bad.nonzero()[:, 0].tolist()
+        raise ModelError(
+            text("{method} gives NaN or infinite attributions for {count} of {samples} samples, first for sample {first}", method=method,
+                 count=len(rows), samples=len(bad), first=rows[0]),
+            text("finite outputs and derivatives on the inputs, on the reference, and between them"),
+            text("choose a reference on which the network is defined, such as baseline=\"mean\" (look for log, sqrt and division), or a "
+                 "method that only evaluates the network: method=\"occlusion\""),
+        )  # fmt: skip
 
 
 def tensors_of(inputs: Any) -> tuple[tuple[Tensor, ...], tuple[str, ...] | None]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -17,17 +17,19 @@ from torch import Tensor, nn
 from pellucid.core.errors import ModelError, OptionError
 from pellucid.core.language import Text, text
 from pellucid.core.wording import duration
+from pellucid.explanation.checks import check_attributions, checked_samples, checked_seed, groups_of, plainly
 from pellucid.explanation.explanation import Evidence, Explanation
 from pellucid.explanation.players import Players
-from pellucid.explanation.reference import Reference
+from pellucid.explanation.reference import Reference, like_inputs
 from pellucid.explanation.registry import Attributed, Method, applicable, find_method
 from pellucid.explanation.subject import Subject, Tell
+from pellucid.explanation.terms import method_name
 
 _TELL_SECONDS = 1.0
 _NO_RULE = text("an image has many pixels, and DeepLIFT has no rule for some operation of this network")
 
 
-@torch.inference_mode(False)
+@plainly()
 def explain(
     model: nn.Module,
     inputs: Any,
@@ -55,10 +57,14 @@ def explain(
         DataError: inputs, baseline or data that do not fit.
         OptionError: an unknown or contradictory option.
     """
-    subject = Subject.of(model, inputs, target, tell=reporter(progress))
     generator = torch.Generator().manual_seed(checked_seed(seed))
-    if samples is not None and (isinstance(samples, bool) or not isinstance(samples, int) or samples < 1):
-        raise OptionError(text("samples is {samples!r}", samples=samples), text("an integer >= 1, or nothing"), text("leave it out"))
+    samples = checked_samples(samples)
+    for name, value in (("method", method), ("layer", layer)):
+        if not isinstance(cast("Any", value), str) and not (name == "layer" and value is None):
+            raise OptionError(text("{name} is {value!r}", name=name, value=value), text("a name as a string"), text("leave it out"))
+    subject = Subject.of(model, inputs, target, tell=reporter(progress))
+    if data is not None:
+        data = tuple(part.clone() for part in like_inputs(subject, data, text("the background (data)")))  # see Subject.of
     notes: list[Text] = []
     chosen = _automatic(subject, notes) if method == "auto" else find_method(method)
     obstacle = chosen.obstacle(subject)
@@ -72,7 +78,7 @@ def explain(
         raise OptionError(text("layer is {layer!r} and the method is {method}", layer=layer, method=chosen.name),
                           text("a method that looks at a layer"), text('leave layer out, or use method="grad_cam"'))  # fmt: skip
     reference = Reference.of(subject, baseline, data, generator)
-    players = Players.of(subject, features)
+    players = Players.of(subject, groups_of(features))
     more = {} if layer is None else {"layer": layer}
 
     def applied(made: Method) -> Attributed:
@@ -86,6 +92,8 @@ def explain(
         chosen, notes = find_method("integrated_gradients"), []  # a rule can be missing on these samples only: see multipliers
         notes.append(_because(chosen.name, _NO_RULE))
         attributed = applied(chosen)
+
+    check_attributions(attributed.attributions, chosen.name)
 
     def given(parts: tuple[Tensor, ...]) -> Any:
         return parts[0] if subject.single else parts
@@ -133,13 +141,7 @@ def _automatic(subject: Subject, notes: list[Text]) -> Method:
 
 
 def _because(name: str, why: Text) -> Text:
-    return text("method: {name}, because {why}", name=name, why=why)
-
-
-def checked_seed(seed: Any) -> int:
-    if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
-        raise OptionError(text("seed is {seed!r}", seed=seed), text("an integer >= 0"), text("leave it at 0"))
-    return seed
+    return text("method: {name}, because {why}", name=method_name(name), why=why)
 
 
 def reporter(progress: Callable[[Text], None] | None) -> Tell:

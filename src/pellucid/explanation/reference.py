@@ -7,7 +7,8 @@ in the background, its most frequent token: what the network never met has an em
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -17,6 +18,7 @@ from torch import Tensor
 
 from pellucid.core.errors import DataError, OptionError, did_you_mean
 from pellucid.core.language import Text, text
+from pellucid.explanation.checks import named
 from pellucid.explanation.players import time_axis
 from pellucid.explanation.subject import Subject
 
@@ -169,19 +171,33 @@ def _stated(kind: str, background: bool) -> Text:
 
 
 def _given(subject: Subject, baseline: Any) -> Reference:
-    if isinstance(baseline, (int, float)) and not isinstance(baseline, bool):
+    if isinstance(baseline, (int, float)) and not isinstance(baseline, bool) and math.isfinite(baseline):
         values = tuple(torch.full_like(tensor[:1], baseline) for tensor in subject.inputs)
         return Reference("given", values, text("{value} in every entry", value=baseline))
-    values = like_inputs(subject, baseline, text("the baseline"))
+    values = tuple(value.clone() for value in like_inputs(subject, baseline, text("the baseline")))  # the user may overwrite theirs
     own = len(values[0]) == subject.samples > 1
     return Reference("given", values, text("the reference that was given"), own)
+
+
+def _tensor(given: Any, what: Text) -> Tensor:
+    try:
+        value = torch.as_tensor(given)
+    except (TypeError, ValueError, RuntimeError):
+        value = None
+    if value is None or value.is_complex() or value.layout != torch.strided or value.device.type == "meta":
+        raise DataError(
+            text("{what} is a {kind}", what=what, kind=type(given).__name__),
+            text("a dense real tensor or array for each input"),
+            text("prepare it in the same way as the inputs"),
+        )
+    return value
 
 
 def like_inputs(subject: Subject, given: Any, what: Text) -> tuple[Tensor, ...]:
     """Tensors (R, ...) of the shape and type of the inputs; one sample without its sample axis is taken too."""
     parts: list[Any]
-    if isinstance(given, dict) and subject.keywords is not None:
-        parts = [cast("dict[str, Any]", given).get(name) for name in subject.keywords]
+    if isinstance(given, Mapping):
+        parts = named(cast("Mapping[Any, Any]", given), subject.keywords, what)
     else:
         parts = list(cast("Sequence[Any]", given)) if isinstance(given, (tuple, list)) else [given]
     if len(parts) != len(subject.inputs):
@@ -192,7 +208,7 @@ def like_inputs(subject: Subject, given: Any, what: Text) -> tuple[Tensor, ...]:
         )
     found: list[Tensor] = []
     for part, like in zip(parts, subject.inputs, strict=True):
-        value = torch.as_tensor(part).detach()
+        value = _tensor(part, what).detach()
         if value.is_inference():
             with torch.inference_mode(False):
                 value = value.clone()

@@ -25,12 +25,23 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from pellucid.core.errors import DataError, MemoryShortage, ModelError
+from pellucid.core.errors import DataError, MemoryShortage, ModelError, PellucidError
 from pellucid.core.language import Text, text
 from pellucid.core.memory import available_memory_bytes
 from pellucid.core.records import Record
 from pellucid.core.trace.model import random_state_kept, run_eagerly, shared_copy
-from pellucid.explanation.checks import check_predictions, close, out_of_memory, output_of, refused, target_of, tensors_of
+from pellucid.explanation.checks import (
+    check_output,
+    check_predictions,
+    check_shapes,
+    close,
+    out_of_memory,
+    output_of,
+    plainly,
+    refused,
+    target_of,
+    tensors_of,
+)
 from pellucid.explanation.passes import Pass, Place
 
 Tell = Callable[[int, int], None]  # done, of how many
@@ -69,13 +80,13 @@ class Subject:
     notes: list[Text] = field(default_factory=list)
     tell: Tell = field(default=lambda done, total: None)
     original: nn.Module | None = None
-    _versions: tuple[int, ...] = ()
+    _weights: tuple[Tensor, ...] = ()
     _forward: int = 0
     _backward: int = 0
     _started: float = field(default_factory=time.perf_counter)
 
     @classmethod
-    @torch.inference_mode(False)
+    @plainly()
     def of(cls, model: nn.Module, inputs: Any, target: Any = None, *, batch_size: int | None = None, tell: Tell | None = None) -> Subject:
         """Check a network, its inputs and the target, and look at one pass.
 
@@ -95,12 +106,19 @@ class Subject:
             )
         given, keywords = tensors_of(inputs)
         notes: list[Text] = []
-        given = tuple(tensor.clone() if tensor.is_inference() else tensor.detach() for tensor in given)
+        check_shapes(given)
+        given = tuple(tensor.detach().clone() for tensor in given)  # the certificate comes later: the user's may be other values by then
         if any(nn.parameter.is_lazy(tensor) for tensor in (*model.parameters(), *model.buffers())):
             raise ModelError(
                 text("the network has a lazy layer whose shape is not known yet"),
                 text("a network that has seen data once"),
                 text("call the network once on these inputs, then explain it"),
+            )
+        if any(parameter.device.type == "meta" for parameter in model.parameters()):
+            raise ModelError(
+                text("the network is on the meta device and has no values"),
+                text("a network with values"),
+                text("materialise it with to_empty and load its weights"),
             )
         twin = shared_copy(model, notes).eval()
         if model.training:
@@ -123,7 +141,7 @@ class Subject:
             batch_size=batch_size or 1,
             notes=notes,
             original=model,
-            _versions=tuple(parameter._version for parameter in model.parameters() if not parameter.is_inference()),
+            _weights=_fingerprint(model),
         )
         if tell is not None:
             made.tell = tell
@@ -171,11 +189,12 @@ class Subject:
         """Whether the user's network was trained on since this was made: passes would speak of another network."""
         if self.original is None:
             return False
-        return self._versions != tuple(p._version for p in self.original.parameters() if not p.is_inference())
+        now = _fingerprint(self.original)
+        return len(now) != len(self._weights) or not all(torch.equal(*pair) for pair in zip(self._weights, now, strict=True))
 
     # -- evaluating ------------------------------------------------------------------------------------------------------------------
 
-    @torch.inference_mode(False)  # also where the user works in it: its tensors refuse every gradient
+    @plainly()
     def outputs(self, inputs: Sequence[Tensor]) -> Tensor:
         """(n, K) the outputs of n samples, without gradient."""
 
@@ -185,7 +204,7 @@ class Subject:
 
         return torch.cat(self.batched(len(inputs[0]), run))
 
-    @torch.inference_mode(False)
+    @plainly()
     def values(self, inputs: Sequence[Tensor], target: Tensor | None = None) -> Tensor:
         """(n,) the chosen output of n samples, without gradient; `target` (n,) defaults to this subject's, where n is N."""
         target = self.target_for(len(inputs[0]), target)
@@ -197,7 +216,7 @@ class Subject:
 
         return torch.cat(self.batched(len(inputs[0]), run))
 
-    @torch.inference_mode(False)
+    @plainly()
     def points(self, inputs: Sequence[Tensor]) -> tuple[Tensor, ...]:
         """The floating-point inputs, then what each embedding makes of the integer inputs, (n, ..., D)."""
         own = tuple(tensor for tensor, continuous in zip(inputs, self.continuous, strict=True) if continuous)
@@ -214,7 +233,7 @@ class Subject:
         pieces = self.batched(len(inputs[0]), run)
         return own + tuple(torch.cat(parts) for parts in zip(*pieces, strict=True))
 
-    @torch.inference_mode(False)
+    @plainly()
     def values_at(self, points: Sequence[Tensor], inputs: Sequence[Tensor], target: Tensor | None = None) -> Tensor:
         """(n,) the chosen output where the points take these values; `inputs` give what is no point."""
         target = self.target_for(len(points[0]), target)
@@ -226,7 +245,7 @@ class Subject:
 
         return torch.cat(self.batched(len(points[0]), run))
 
-    @torch.inference_mode(False)
+    @plainly()
     def gradients_at(
         self, points: Sequence[Tensor], inputs: Sequence[Tensor], target: Tensor | None = None
     ) -> tuple[Tensor, tuple[Tensor, ...]]:
@@ -315,6 +334,7 @@ class Subject:
                 text("one row per sample: the first axis of inputs and outputs is the sample axis"),
                 text("put the sample axis first (inputs.unsqueeze(0) for one sample; batch_first=True), and return one row per sample"),
             )
+        check_output(output)
         self.output_shape = tuple(output.shape[1:])
         self.classes = math.prod(self.output_shape)
         self.places, self.dropouts = tuple(met.places), met.dropouts
@@ -399,6 +419,7 @@ class Subject:
     def surrounded(self, gradient: bool, seed: int = 0) -> Generator[None]:
         """What holds around every pass, and is put back after it."""
         with ExitStack() as around:
+            around.enter_context(plainly())
             around.enter_context(torch.set_grad_enabled(gradient))
             around.enter_context(random_state_kept({self.device}, seed))
             around.enter_context(run_eagerly())
@@ -446,9 +467,11 @@ class Subject:
             shortage: str | None = None
             try:
                 pieces.append(run(rows))
-            except (RuntimeError, MemoryError) as error:
+            except PellucidError:
+                raise
+            except Exception as error:
                 if not out_of_memory(error):
-                    raise
+                    raise refused(error, self.model, self.inputs, self.keywords) from error
                 shortage = str(error).split("\n")[0]
             if shortage is None:
                 start = rows.stop
@@ -464,3 +487,17 @@ class Subject:
             if self.device.type == "cuda":
                 torch.cuda.empty_cache()
         return pieces
+
+
+def _fingerprint(model: nn.Module) -> tuple[Tensor, ...]:
+    """Of each weight the sum of its bits as integers, and a thousand of its values: what writes past the version counter is seen too."""
+    found: list[Tensor] = []
+    for parameter in model.parameters():
+        weight = parameter.detach()
+        if parameter.is_inference() or weight.layout != torch.strided or weight.device.type == "meta":
+            continue  # copied: see shared_copy
+        weight = torch.view_as_real(weight) if weight.is_complex() else weight
+        bits = weight.view({1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}[weight.element_size()])
+        flat = bits.reshape(-1)
+        found.append(torch.cat([flat.sum(dtype=torch.int64)[None], flat[:: 1 + len(flat) // 1024].long()]))
+    return tuple(found)

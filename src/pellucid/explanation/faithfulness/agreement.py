@@ -38,7 +38,7 @@ def agreement_scores(
 
 def _where(maps: Tensor, other: Tensor, players: Players) -> Text:
     """The features on which two maps differ most, each in units of its own size."""
-    apart = [scaled / scaled.abs().sum(1, keepdim=True).clamp(min=1e-30) for scaled in (maps.double(), other.double())]
+    apart = [scaled / scaled.abs().sum(1, keepdim=True).clamp(min=1e-300) for scaled in (maps.double(), other.double())]
     differ = (apart[0] - apart[1]).abs().mean(0)
     most = differ.topk(min(3, len(differ))).indices.tolist()
     return text(

@@ -22,6 +22,7 @@ def infidelity(maps: Tensor, changes: Tensor, absent: Tensor) -> Tensor:
     Source: Yeh et al. 2019, definition 2.1, with the best scale of their section 2.3 (proposition 2.1); b < 0 would praise inverted maps.
     """
     predicted, changes = maps.double() @ absent.double(), changes.double()
+    predicted, changes = (x / x.abs().amax(-1, keepdim=True).clamp(min=1e-300) for x in (predicted, changes))  # both scales are free
     power = (changes**2).mean(-1)
     shared = (predicted * changes).mean(-1).clamp(min=0)
     least = power - shared**2 / (predicted**2).mean(-1).clamp(min=1e-300)

@@ -47,11 +47,16 @@ def rank_correlation(one: Tensor, other: Tensor) -> Tensor:
 
 
 def correlation(one: Tensor, other: Tensor) -> Tensor:
-    """Pearson's correlation along the last axis; 0 where nothing varies."""
-    one = one - one.mean(-1, keepdim=True)
-    other = other - other.mean(-1, keepdim=True)
-    scale = one.norm(dim=-1) * other.norm(dim=-1)
-    return torch.where(scale > 1e-30, (one * other).sum(-1) / scale.clamp(min=1e-30), torch.zeros_like(scale)).clamp(-1, 1)
+    """Pearson's correlation along the last axis, whatever the scale; 0 where nothing varies."""
+    return (_varying(one) * _varying(other)).sum(-1).clamp(-1, 1)
+
+
+def _varying(values: Tensor) -> Tensor:
+    """Less their mean, of length 1 along the last axis; 0 where nothing varies."""
+    values = values.double()
+    values = values / values.abs().amax(-1, keepdim=True).clamp(min=1e-300)  # first: squares of tiny values would be nothing
+    values = values - values.mean(-1, keepdim=True)
+    return values / values.norm(dim=-1, keepdim=True).clamp(min=1e-30)
 
 
 def _ranks(values: Tensor) -> Tensor:

@@ -22,8 +22,10 @@ def max_sensitivity(maps: Tensor, moved: Tensor) -> Tensor:
 
     Source: Yeh et al. 2019, definition 4.1, estimated from random e as in their section 4; relative to the map's norm.
     """
+    largest = maps.double().abs().amax(-1, keepdim=True).clamp(min=1e-300)  # first: squares of tiny values would be nothing
+    maps, moved = maps / largest, moved / largest
     norm = maps.norm(dim=-1)
-    return torch.where(norm > 0, (moved - maps).norm(dim=-1).amax(0) / norm.clamp(min=1e-30), torch.zeros_like(norm))
+    return torch.where(norm > 0, (moved - maps).norm(dim=-1).amax(0) / norm.clamp(min=1e-300), torch.zeros_like(norm))
 
 
 def sensitivity_score(

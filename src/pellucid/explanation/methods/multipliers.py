@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from pellucid.core.errors import PellucidError
 from pellucid.core.trace.names import operation_name
 from pellucid.core.trace.records import mapped, tensors
 from pellucid.explanation.attending import taken_apart
@@ -50,7 +51,7 @@ LINEAR = {  # in what depends on the input: their derivative is the multiplier
 _MASKED = {"where": 0, "masked_fill": 1, "masked_select": 1}  # linear only while the mask is the same in both passes
 
 
-class Untreated(Exception):  # noqa: N818 (a signal between two files, not an error of the tree)
+class Untreated(PellucidError):  # noqa: N818 (a signal between two files, not an error of the tree)
     """An operation without a rule."""
 
     def __init__(self, name: str) -> None:
