@@ -108,6 +108,12 @@ def test_values_survive_storage(value: Any) -> None:
     assert Text.from_dict(text("{x}", x=value).to_dict()).values == {"x": value}
 
 
+def test_no_blank_parts_chinese_from_chinese() -> None:
+    number = text("output {number}", number=1)
+    assert text("raises {output}", output=number).render("zh") == "升高输出 1"
+    assert text("raises {output}", output="yes").render("zh") == "升高 yes"
+
+
 @pytest.mark.parametrize(
     ("identifier", "english", "chinese"),
     [

@@ -17,6 +17,7 @@ from pellucid.explanation.players import Players
 from pellucid.explanation.reference import KINDS, Reference, blurred
 from pellucid.explanation.registry import method, methods
 from pellucid.explanation.subject import Subject
+from pellucid.explanation.terms import method_name
 
 
 @pytest.mark.parametrize(
@@ -32,7 +33,7 @@ def test_auto_chooses_by_the_kind_of_data_and_says_why(name: str, chosen: str, w
     make, inputs = NETWORKS[name]
     found = explain(seeded(make), inputs())
     assert found.method == chosen
-    assert any(why in str(note) and chosen in str(note) for note in found.notes)
+    assert any(why in str(note) and str(method_name(chosen)) in str(note) for note in found.notes)
 
 
 def test_auto_without_gradients_and_without_rules() -> None:
@@ -68,7 +69,7 @@ def test_the_record() -> None:
     stored = json.loads(json.dumps(found.to_dict()))
     assert stored["method"] == "integrated_gradients"
     assert "evidence" not in stored
-    assert repr(found) == "Explanation by integrated_gradients of (4, 5); reference: zero in every entry"
+    assert repr(found) == "Explanation by integrated gradients of (4, 5); reference: zero in every entry"
 
 
 @pytest.mark.parametrize("name", ["smoothgrad", "expected_gradients", "shapley", "lime"])

@@ -22,6 +22,10 @@ from typing import Any, cast
 LANGUAGES = ("en", "zh")
 LOCALE_DIRECTORY = Path(__file__).resolve().parent.parent / "locale"
 
+_CHINESE = re.compile("[\u3000-\u303f\u4e00-\u9fff]")
+_BLANK_BEFORE = re.compile(r"(?<=[\u4e00-\u9fff]) (\{(\w+)\})")
+_BLANK_AFTER = re.compile(r"(\{(\w+)\}) (?=[\u4e00-\u9fff])")
+
 _current: ContextVar[str | None] = ContextVar("pellucid_language", default=None)
 
 
@@ -64,6 +68,10 @@ class Text:
         name = name or language()
         template = _catalogue(name).gettext(self.message) if name != "en" and self.message else self.message
         values = {key: _rendered(value, name) for key, value in self.values.items()}
+        if name == "zh":  # a blank parts Chinese from Latin letters and digits, not from Chinese: "raises {output}" is given either
+            ours = {key: values[key] for key, value in self.values.items() if isinstance(value, Text)}
+            template = _BLANK_BEFORE.sub(lambda at: at[1] if _CHINESE.match(ours.get(at[2], "")) else at[0], template)
+            template = _BLANK_AFTER.sub(lambda at: at[1] if _CHINESE.match(ours.get(at[2], "")[-1:]) else at[0], template)
         return template.format(**values) if values else template.replace("{{", "{").replace("}}", "}")
 
     def __str__(self) -> str:

@@ -17,6 +17,7 @@ from pellucid.explanation.players import Players
 from pellucid.explanation.reference import Reference
 from pellucid.explanation.registry import Attributed
 from pellucid.explanation.subject import Spent, Subject
+from pellucid.explanation.terms import method_name
 
 if TYPE_CHECKING:
     from pellucid.explanation.certificate import Certificate
@@ -59,7 +60,7 @@ class Explanation(Record):
     def __repr__(self) -> str:
         parts = self.attributions if isinstance(self.attributions, tuple) else (self.attributions,)
         shapes = [str(tuple(part.shape)) for part in parts]
-        return str(text("Explanation by {method} of {shapes}; reference: {reference}", method=self.method, shapes=shapes,
+        return str(text("Explanation by {method} of {shapes}; reference: {reference}", method=method_name(self.method), shapes=shapes,
                         reference=self.reference))  # fmt: skip
 
     @cached_property

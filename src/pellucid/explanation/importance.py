@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -19,11 +19,13 @@ from torch import Tensor, nn
 from pellucid.core.errors import DataError, OptionError, did_you_mean
 from pellucid.core.language import Text, text
 from pellucid.core.records import Record
+from pellucid.explanation.checks import checked_samples, checked_seed, groups_of, plainly
 from pellucid.explanation.methods.coalitions import Game, Inputs, t_quantile
 from pellucid.explanation.methods.shapley import shapley_values
 from pellucid.explanation.players import Players
 from pellucid.explanation.reference import Reference
 from pellucid.explanation.subject import Spent, Subject, Tell
+from pellucid.explanation.terms import method_name
 
 METHODS = ("permutation", "shapley")
 METRICS = ("auto", "accuracy", "r2", "loss")
@@ -54,10 +56,11 @@ class Importance(Record):
     def __repr__(self) -> str:
         order = sorted(range(len(self.value)), key=lambda j: -self.value[j])
         rows = [f"{self.names[j]}  {self.value[j]:.4g}  [{self.low[j]:.4g}, {self.high[j]:.4g}]" for j in order[:12]]
-        head = text("Importance by {method} over {samples} samples", method=self.method, samples=self.samples)
+        head = text("Importance by {method} over {samples} samples", method=method_name(self.method), samples=self.samples)
         return "\n".join([str(head), *rows, *(["..."] if len(order) > 12 else [])])
 
 
+@plainly()
 def importance(
     model: nn.Module,
     inputs: Any,
@@ -86,14 +89,21 @@ def importance(
         ModelError, DataError, OptionError: as `explain`; targets that do not fit the metric.
     Sources: L. Breiman 2001, section 10; A. Fisher, C. Rudin, F. Dominici 2019 (model reliance); S. Lundberg et al. 2020 (mean |SHAP|).
     """
-    from pellucid.explanation.explain import checked_seed, reporter
+    from pellucid.explanation.explain import reporter
 
     if method not in METHODS:
         raise OptionError(
             text("method is {method!r}", method=method), text("one of {names}", names=list(METHODS)), did_you_mean(str(method), METHODS)
         )
-    if isinstance(repeats, bool) or repeats < 2:
-        raise OptionError(text("repeats is {repeats}", repeats=repeats), text("an integer >= 2"), text("leave it at 10"))
+    if isinstance(cast("Any", repeats), bool) or not isinstance(cast("Any", repeats), int) or repeats < 2:
+        raise OptionError(text("repeats is {repeats!r}", repeats=repeats), text("an integer >= 2"), text("leave it at 10"))
+    samples = checked_samples(samples)
+    if method == "permutation" and (data is not None or not (isinstance(baseline, str) and baseline == "auto")):
+        raise OptionError(
+            text("there is a {name} and the method is permutation", name="baseline" if data is None else "data"),
+            text("neither: absent features take the values of the other samples"),
+            text('leave it out, or use method="shapley"'),
+        )
     generator = torch.Generator().manual_seed(checked_seed(seed))
     tell = reporter(progress)
     subject = Subject.of(
@@ -105,7 +115,7 @@ def importance(
             text("several samples: importance speaks of the model as a whole"),
             text("use pellucid.explain for one sample"),
         )
-    players = Players.of(subject, features)
+    players = Players.of(subject, groups_of(features))
     known = _names(names, players)
     if method == "shapley":
         return _shapley(subject, players, known, baseline, subject.inputs if data is None else data, samples, generator, tell)
@@ -175,9 +185,9 @@ def _scored(subject: Subject, targets: Any, metric: str | Metric) -> tuple[Tenso
             text("targets (N, ...): the fall of a score is measured against the truth"),
             text('give the targets, or use method="shapley", which needs none'),
         )
-    truth = torch.as_tensor(targets).detach().to(subject.device)
+    truth = _numbers(targets).to(subject.device)
     one = torch.ones(subject.samples, dtype=torch.float64, device=subject.device)
-    if len(truth) != subject.samples:
+    if truth.dim() == 0 or len(truth) != subject.samples:
         raise DataError(
             text("targets have shape {shape}", shape=str(tuple(truth.shape))),
             text("one for each of the {samples} samples", samples=subject.samples),
@@ -219,6 +229,20 @@ def _scored(subject: Subject, targets: Any, metric: str | Metric) -> tuple[Tenso
     return truth, metric, lambda outputs, truth: -(outputs.double() - truth).square().sum(1), spread
 
 
+def _numbers(targets: Any) -> Tensor:
+    try:
+        truth = torch.as_tensor(targets).detach()
+    except (TypeError, ValueError, RuntimeError):
+        truth = None
+    if truth is None or truth.is_complex() or not bool(torch.isfinite(truth).all()):
+        raise DataError(
+            text("targets are no numbers, or NaN or infinite among them: {kind}", kind=type(targets).__name__),
+            text("class indices as integers, or finite numbers, one for each sample"),
+            text("encode the classes as 0, 1, 2, ..., in the order of the network's outputs"),
+        )
+    return truth
+
+
 def _negative_cross_entropy(predictions: Tensor) -> Metric:
     """The logarithm of the true class's probability; outputs that are probabilities already are taken as such."""
     sums = bool((predictions >= 0).all()) and torch.allclose(predictions.sum(1), torch.ones_like(predictions[:, 0]), atol=1e-3)
@@ -232,7 +256,19 @@ def _negative_cross_entropy(predictions: Tensor) -> Metric:
 
 def _checked(metric: Metric) -> Metric:
     def score(outputs: Tensor, truth: Tensor) -> Tensor:
-        found = torch.as_tensor(metric(outputs, truth))
+        try:
+            found = torch.as_tensor(metric(outputs, truth))
+        except Exception as error:  # whatever the user's function raises
+            raise OptionError(
+                text("metric failed: {error}", error=f"{type(error).__name__}: {error}"),
+                text("a function of outputs (n, K) and targets (n, ...)"),
+                text("call it on the network's outputs and the targets yourself"),
+            ) from error
+        if found.shape == (len(outputs),) and not bool(torch.isfinite(found).all()):
+            raise OptionError(
+                text("metric gave NaN or infinite scores"), text("finite scores, higher is better"),
+                text("bound what can overflow, such as the logarithm of a probability"),
+            )  # fmt: skip
         if found.shape != (len(outputs),):
             raise OptionError(
                 text("metric gave shape {shape} for {n} samples", shape=str(tuple(found.shape)), n=len(outputs)),

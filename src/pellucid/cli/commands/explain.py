@@ -63,7 +63,8 @@ def _explain(
 
 
 def _show(session: Session, explained: Explained, certified: bool, even_if_untrusted: bool, *, drawn: bool) -> None:
-    from pellucid.explanation.drawing.page import TRUST, facts_of
+    from pellucid.explanation.drawing.page import facts_of
+    from pellucid.explanation.terms import TRUST
 
     out, sample = session.out, explained.sample
     out.prose(str(text("{identifier}: {reason}", identifier=sample.title, reason=sample.answer)), "bold")

@@ -18,6 +18,7 @@ from pellucid.core.page import style as shared_style
 from pellucid.core.wording import duration
 from pellucid.explanation.drawing import colours
 from pellucid.explanation.drawing.samples import Part, Sample, samples_of
+from pellucid.explanation.terms import TRUST, method_name, score_name
 
 if TYPE_CHECKING:
     from pellucid.explanation.certificate import Certificate
@@ -26,51 +27,10 @@ if TYPE_CHECKING:
 
 COLUMNS_SHOWN = 20  # of a table; the others are folded
 SAMPLES_SHOWN = 64
-METHODS = {
-    "saliency": text("saliency (gradient)"),
-    "input_x_gradient": text("input x gradient"),
-    "smoothgrad": text("SmoothGrad"),
-    "integrated_gradients": text("integrated gradients"),
-    "expected_gradients": text("expected gradients"),
-    "deeplift": text("DeepLIFT"),
-    "grad_cam": text("Grad-CAM"),
-    "occlusion": text("occlusion"),
-    "feature_ablation": text("feature ablation"),
-    "lime": text("LIME"),
-    "shapley": text("Shapley values"),
-    "attention": text("attention maps"),
-}
-SCORES = {
-    "infidelity": text("infidelity"),
-    "share_explained": text("share explained"),
-    "deletion": text("deletion"),
-    "insertion": text("insertion"),
-    "input_specificity": text("specific to this input"),
-    "class_specificity": text("specific to this output"),
-    "beyond_the_input": text("beyond the input"),
-    "completeness": text("completeness gap"),
-    "sensitivity": text("sensitivity to small changes"),
-    "parameter_randomisation": text("parameter randomisation"),
-}
-TRUST = {"high": text("high"), "limited": text("limited"), "none": text("none")}
 TRUST_CLASS = {"high": "good", "limited": "advice", "none": "fault"}
 UNSIGNED = ("saliency", "grad_cam", "attention")  # what matters, without saying for or against
 WHY_NOT = text("No colours are drawn: these attributions cannot be trusted.")
 EVEN_SO = text("To see them even so: even_if_untrusted=True, or --even-if-untrusted on the command line.")
-
-
-def method_name(name: str) -> Text | str:
-    """What a person calls the method; a user's own name stands for itself."""
-    return METHODS.get(name, name)
-
-
-def score_name(name: str) -> Text | str:
-    """What a person calls a test; "agreement_occlusion" is agreement with occlusion."""
-    if name.startswith("agreement_"):
-        return text("agreement with {method}", method=method_name(name.removeprefix("agreement_")))
-    if name.startswith("reference_"):
-        return text("with another reference ({kind})", kind=name.removeprefix("reference_"))
-    return SCORES.get(name, name.replace("_", " "))
 
 
 def to_html(

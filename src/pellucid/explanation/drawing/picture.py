@@ -16,8 +16,9 @@ from PIL import Image, ImageDraw, ImageFont
 from pellucid.core.language import Text, text
 from pellucid.core.system import storage_errors
 from pellucid.explanation.drawing import colours
-from pellucid.explanation.drawing.page import COLUMNS_SHOWN, TRUST, method_name, number
+from pellucid.explanation.drawing.page import COLUMNS_SHOWN, number
 from pellucid.explanation.drawing.samples import Part, Sample, samples_of
+from pellucid.explanation.terms import TRUST, method_name
 
 if TYPE_CHECKING:
     from pellucid.explanation.explanation import Explanation
