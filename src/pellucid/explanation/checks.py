@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, cast
@@ -83,14 +84,15 @@ def check_output(output: Tensor) -> None:
         )
 
 
-def check_attributions(parts: Sequence[Tensor], method: str) -> None:
-    """Raise a ModelError where an attribution is not finite."""
+def check_attributions(parts: Sequence[Tensor], gap: float | None, method: str) -> None:
+    """Raise a ModelError where an attribution is not finite, or the output on the reference, to which they should add up."""
     bad = torch.stack([(~torch.isfinite(part)).reshape(len(part), -1).any(1).cpu() for part in parts]).any(0)
-    if bool(bad.any()):
-        rows = bad.nonzero()[:, 0].tolist()
+    rows = bad.nonzero()[:, 0].tolist()
+    if rows or (gap is not None and not math.isfinite(gap)):
         raise ModelError(
             text("{method} gives NaN or infinite attributions for {count} of {samples} samples, first for sample {first}", method=method,
-                 count=len(rows), samples=len(bad), first=rows[0]),
+                 count=len(rows), samples=len(bad), first=rows[0]) if rows
+            else text("the network's output is NaN or infinite on the reference: {method} has nothing to compare with", method=method),
             text("finite outputs and derivatives on the inputs, on the reference, and between them"),
             text("choose a reference on which the network is defined, such as baseline=\"mean\" (look for log, sqrt and division), or a "
                  "method that only evaluates the network: method=\"occlusion\""),

@@ -93,7 +93,7 @@ def explain(
         notes.append(_because(chosen.name, _NO_RULE))
         attributed = applied(chosen)
 
-    check_attributions(attributed.attributions, chosen.name)
+    check_attributions(attributed.attributions, attributed.gap, chosen.name)
 
     def given(parts: tuple[Tensor, ...]) -> Any:
         return parts[0] if subject.single else parts

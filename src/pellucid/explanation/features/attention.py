@@ -45,7 +45,7 @@ def _of_batch(model: nn.Module, module: nn.Module, batch: capture.Inputs, layer:
         closed = module.register_forward_hook(watching.close)
         try:
             with capture.quiet(model), torch.no_grad():
-                model(*batch)
+                capture.passed(model, batch)
         finally:
             opened.remove()
             closed.remove()

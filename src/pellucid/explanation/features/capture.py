@@ -11,8 +11,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence, pad_packed_sequence
 
-from pellucid.core.errors import ModelError, OptionError, did_you_mean
-from pellucid.core.language import text
+from pellucid.core.errors import ModelError, OptionError, PellucidError, did_you_mean
+from pellucid.core.language import Text, text
+from pellucid.core.trace.model import random_state_kept, run_eagerly, shared_copy
+from pellucid.explanation.checks import plainly, refused, tensors_of
 
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 _LAST_AXIS = (nn.Linear, nn.LayerNorm, nn.Embedding, nn.RNNBase, nn.MultiheadAttention)
@@ -35,22 +37,22 @@ def module_at(model: nn.Module, layer: str) -> nn.Module:
         OptionError: there is no such module.
     """
     modules = dict(model.named_modules())
-    if layer not in modules:
+    if not isinstance(cast("Any", layer), str) or layer.replace("_orig_mod.", "") not in modules:  # torch.compile's own part of a path
         names = [name for name in modules if name]
         raise OptionError(
             text("the network has no layer {name!r}", name=layer),
             text("the path of a module, as in model.named_modules()"),
-            did_you_mean(layer, names) if names else text("the network has no parts: put its operations into modules"),
+            did_you_mean(str(layer), names) if names else text("the network has no parts: put its operations into modules"),
         )
-    return modules[layer]
+    return modules[layer.replace("_orig_mod.", "")]
 
 
-def checked_inputs(model: Any, inputs: Any) -> Inputs:
-    """The inputs as a tuple of tensors with the samples along the first axis, detached.
+def prepared(model: Any, inputs: Any) -> tuple[nn.Module, Inputs, list[Text]]:
+    """A copy of the network over the user's weights, that shares nothing else with it, copies of the inputs, and notes.
 
     Raises:
-        ModelError: the model is no torch module.
-        OptionError: the inputs are no tensors, have no samples, or not equally many.
+        ModelError: the model is no torch module, or cannot be copied.
+        DataError: the inputs are no tensors, have no samples, or not equally many.
     """
     if not isinstance(model, nn.Module):
         raise ModelError(
@@ -58,36 +60,39 @@ def checked_inputs(model: Any, inputs: Any) -> Inputs:
             text("a torch.nn.Module"),
             text("for a run: pellucid.load(path).model"),
         )
-    given = cast("Sequence[Any]", inputs if isinstance(inputs, (tuple, list)) else (inputs,))
-    for item in given:
-        if not isinstance(item, Tensor) or item.ndim < 1:
-            raise OptionError(
-                text("inputs hold a {kind}", kind=type(item).__name__),
-                text("a tensor with the samples along its first axis, or a tuple of such tensors"),
-                text("torch.as_tensor(inputs) makes one of an array"),
-            )
-    tensors = tuple(cast("Tensor", item).detach() for item in given)
-    sizes = {len(item) for item in tensors}
-    if len(sizes) != 1 or sizes == {0}:
-        raise OptionError(
-            text("inputs of {sizes} samples", sizes=sorted(sizes)), text("the same number of samples in each, at least one"),
-            text("give all inputs of the same samples"),
-        )  # fmt: skip
-    return tensors
+    tensors, keywords = tensors_of(inputs)
+    notes: list[Text] = []
+    twin = shared_copy(model, notes).eval()
+    if keywords is not None:
+        by_name = twin.forward
+        twin.forward = lambda *parts: by_name(**dict(zip(keywords, parts, strict=True)))
+    return twin, tuple(tensor.detach().clone() for tensor in tensors), notes
+
+
+def passed(model: nn.Module, inputs: Sequence[Tensor]) -> Any:
+    """What the network gives; it may write into its inputs.
+
+    Raises:
+        DataError: it does not take them.
+    """
+    try:
+        return model(*(tensor.clone() for tensor in inputs))
+    except PellucidError:
+        raise
+    except Exception as error:  # whatever a network raises
+        raise refused(error, model, tuple(inputs), None) from error
 
 
 @contextmanager
 def quiet(model: nn.Module) -> Generator[None]:
-    """Evaluation mode and the random state, put back afterwards; buffers too, which a module may change even so."""
-    modes = {module: module.training for module in model.modules()}
+    """Around each pass of a prepared network: the user's random state, mixed precision and inference mode are put back, and so are the
+    copy's own buffers, which a module may change in evaluation mode too."""
     buffers = [(buffer, buffer.detach().clone()) for buffer in model.buffers()]
-    with torch.random.fork_rng(devices=[]):
+    devices = {tensor.device for tensor in (*model.parameters(), *model.buffers())}
+    with plainly(), random_state_kept(devices, 0), run_eagerly():
         try:
-            model.eval()
             yield
         finally:
-            for module, mode in modes.items():
-                module.training = mode
             with torch.no_grad():
                 for buffer, kept in buffers:
                     if buffer.shape == kept.shape:
@@ -121,7 +126,7 @@ def calls_of(model: nn.Module, module: nn.Module, inputs: Inputs, layer: str) ->
         OptionError: the forward pass does not come to the module.
     """
     with quiet(model), torch.no_grad(), recorded(module) as calls:
-        model(*inputs)
+        passed(model, inputs)
     if not calls:
         raise OptionError(
             text("the layer {name!r} is not called in the forward pass", name=layer),

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from pellucid.core.errors import OptionError
 from pellucid.core.language import Text, text
+from pellucid.explanation.checks import plainly
 from pellucid.explanation.features import capture
 from pellucid.explanation.features.attention import attention_of
 from pellucid.explanation.features.maximisation import Maximised, maximise
@@ -44,26 +45,28 @@ class Neighbours:
     similarities: Tensor  # (k,) from -1 to 1
 
 
+@plainly()
 def features(model: nn.Module, inputs: Any, layer: str, *, batch_size: int = BATCH) -> Features:
     """What the module at the path `layer` (as in `model.named_modules()`) has learnt, measured on `inputs`, samples first.
 
-    The model is not changed: evaluation mode inside, its own mode, buffers and random state afterwards, no hooks left.
+    The model is not changed: all passes run on a copy over its weights, in evaluation mode. `inputs` as in `explain`.
 
     Raises:
         OptionError: there is no such layer, or the forward pass does not come to it, or it gives no tensor.
-        ModelError: the model is no torch module.
+        ModelError: the model is no torch module, or cannot be copied.
+        DataError: inputs that the network does not take.
 
     Example: `pellucid.features(model, images, "layer2").exciting(unit=3)`
     """
-    given = capture.checked_inputs(model, inputs)
+    model, given, notes = capture.prepared(model, inputs)
     module = capture.module_at(model, layer)
     maps: list[Tensor] = []
     peaks: list[Tensor] = []
     places: list[Tensor] = []
-    kept, notes = 0, list[Text]()
+    kept = 0
     for batch in capture.batches(given, batch_size):
         calls = capture.calls_of(model, module, batch, layer)
-        if len(calls) > 1 and not notes and not isinstance(module, nn.RNNCellBase):
+        if len(calls) > 1 and not maps and not isinstance(module, nn.RNNCellBase):
             notes.append(text("the layer {name!r} is called {count} times in a pass: its last call is shown", name=layer, count=len(calls)))
         activations = capture.units_first(module, calls, len(batch[0]), layer)
         flat = activations.flatten(2) if activations.ndim > 2 else activations[..., None]

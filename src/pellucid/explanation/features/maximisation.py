@@ -19,6 +19,7 @@ from torch.nn import functional as F
 
 from pellucid.core.errors import OptionError
 from pellucid.core.language import text
+from pellucid.explanation.checks import plainly
 from pellucid.explanation.features import capture
 
 DECAY = 0.05  # of the squared distance to the mean, in standard deviations of the data
@@ -37,6 +38,7 @@ class Maximised:
     highest: Tensor  # (units,) what it gives at most for the data
 
 
+@plainly()
 def maximise(
     model: nn.Module, module: nn.Module, inputs: tuple[Tensor, ...], units: Sequence[int], *, layer: str, steps: int, seed: int
 ) -> Maximised:
@@ -62,7 +64,7 @@ def maximise(
 
     def activations(given: Sequence[Tensor]) -> Tensor:
         with capture.recorded(module) as calls:
-            model(*given)
+            capture.passed(model, given)
         maps = capture.units_first(module, calls, count, layer)  # (count, units, ...)
         return maps[torch.arange(count), chosen.to(maps.device)].reshape(count, -1).mean(dim=1)
 

@@ -21,6 +21,7 @@ from pellucid.core.errors import OptionError
 from pellucid.core.language import Text, text
 from pellucid.core.numerics import bootstrap_interval, wilson_interval
 from pellucid.core.records import Interval
+from pellucid.explanation.checks import plainly
 from pellucid.explanation.features import capture
 from pellucid.explanation.features.hog import cell_side, hog
 
@@ -71,6 +72,7 @@ class Probes:
         return "\n".join([*lines, *(str(note) for note in self.notes)])
 
 
+@plainly()
 def probes(
     model: nn.Module, inputs: Any, targets: Any, *, layers: Sequence[str] | None = None, seed: int = 0, batch_size: int = 256
 ) -> Probes:
@@ -82,7 +84,7 @@ def probes(
     Raises:
         OptionError: too few samples, another number of targets, a layer that does not exist or is not passed.
     """
-    given = capture.checked_inputs(model, inputs)
+    model, given, notes = capture.prepared(model, inputs)
     answers = np.asarray(targets.detach().cpu() if isinstance(targets, Tensor) else targets)
     if answers.shape != (len(given[0]),) or len(answers) < FEWEST:
         raise OptionError(
@@ -96,7 +98,6 @@ def probes(
     classify = not np.issubdtype(answers.dtype, np.floating)
     held = np.zeros(len(answers), dtype=bool)
     held[generator.permutation(len(answers))[: max(1, round(HELD_OUT * len(answers)))]] = True
-    notes: list[Text] = []
     if classify and len(np.unique(answers[~held])) < 2:
         raise OptionError(
             text("the targets hold a single class"), text("at least two classes"), text("give inputs of several classes")
@@ -150,7 +151,7 @@ def _activations(
         with ExitStack() as stack:
             calls = {name: stack.enter_context(capture.recorded(part)) for name, part in parts.items()}
             with capture.quiet(model), torch.no_grad():
-                model(*batch)
+                capture.passed(model, batch)
         for name, part in parts.items():
             if not calls[name]:
                 if layers is not None:
