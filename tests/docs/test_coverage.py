@@ -115,7 +115,8 @@ def measured(answer: dict[str, Any], name: str) -> Any:
 
 
 SLOW = (
-    "python examples/derive_networks.py cnn",  # the multilayer perceptron is derived in the default suite
+    "python examples/derive_networks.py cnn",
+    "python examples/derive_networks.py mlp",
     "python examples/explain_a_prediction.py",
     "pellucid fit digits",  # the demonstration itself
     "python examples/compare_optimizers.py",

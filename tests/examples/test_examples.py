@@ -26,7 +26,15 @@ SAID = {  # script -> a line of its output; the number in it must be at least th
 WATCHED = {f"watch_{framework}.py" for framework in ("lightning", "skorch", "transformers", "keras")}  # by test_frameworks.py
 ARGUMENTS = {"cifar10_classic.py": ("--epochs", "1", "--samples", "4000")}
 NEEDS_DATA = {"cifar10_classic.py"}
-SLOW = {"explain_what_is_learnt.py", "cifar10_classic.py", "fit_your_arrays.py", "diagnose_your_training.py", "grid_search.py"}
+SLOW = {
+    "explain_what_is_learnt.py",
+    "cifar10_classic.py",
+    "fit_your_arrays.py",
+    "diagnose_your_training.py",
+    "grid_search.py",
+    "watch_your_loop.py",
+    "mlp_by_hand_broken.py",
+}
 
 
 def test_every_script_is_tested_and_short() -> None:

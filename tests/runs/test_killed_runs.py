@@ -74,7 +74,7 @@ def check_finished(path: Path) -> None:
     assert sorted(name for name in files(path) if name.endswith(".tmp")) == []
 
 
-@pytest.mark.parametrize("kind", [pytest.param(kind, marks=pytest.mark.slow) if kind == "open" else kind for kind in KINDS])
+@pytest.mark.parametrize("kind", [pytest.param(kind, marks=pytest.mark.slow) if kind in ("open", "fsync") else kind for kind in KINDS])
 def test_killed_at_every_call_and_gone_on(tmp_path: Path, kind: str) -> None:
     n = 1
     while True:

@@ -20,6 +20,7 @@ import pytest
 from pellucid.runs.directory import RunDirectory
 from runs.kill import CAN_FORK, KINDS, CleanParent
 from training.trainings import TRAININGS, outcome, table, the_run
+from turns import in_turn
 
 pytestmark = pytest.mark.skipif(not CAN_FORK, reason="needs fork")
 Uninterrupted = Callable[[str], dict[str, Any]]
@@ -79,12 +80,9 @@ def kill_and_resume(parent: CleanParent, name: str, kind: str, n: int, folder: P
 
 # In the default suite each training is killed in one way or another; in all ways with the slow tests.
 SOME = [(name, kind) for name in TRAININGS for kind in ("open", "write", "fsync", "rename")]
-SOME_IN_TURN = [pytest.param(*case, marks=() if place % 5 == 0 else pytest.mark.slow) for place, case in enumerate(SOME)]
-TURNS = [pytest.param(name, marks=() if place % 2 == 0 else pytest.mark.slow) for place, name in enumerate(TRAININGS)]
-OTHER_TURNS = [pytest.param(name, marks=() if place % 2 == 1 else pytest.mark.slow) for place, name in enumerate(TRAININGS)]
 
 
-@pytest.mark.parametrize(("name", "kind"), SOME_IN_TURN)
+@pytest.mark.parametrize(("name", "kind"), in_turn(SOME, 7, first=1))
 def test_killed_at_some_call(name: str, kind: str, place: Path, parent: CleanParent, uninterrupted: Uninterrupted) -> None:
     expected = uninterrupted(name)
     # multiples of the golden ratio: all trainings and kinds together are spread evenly from the first call to the last
@@ -119,7 +117,7 @@ def test_killed_at_many_calls(name: str, kind: str, place: Path, parent: CleanPa
         assert kill_and_resume(parent, name, kind, n, place / str(n), expected)
 
 
-@pytest.mark.parametrize("name", TURNS)
+@pytest.mark.parametrize("name", in_turn(TRAININGS, 4, first=2))
 def test_killed_twice(name: str, place: Path, parent: CleanParent, uninterrupted: Uninterrupted) -> None:
     """The resumed training is killed too, at the same kind of place and earlier than the first time."""
     expected = uninterrupted(name)
@@ -131,7 +129,7 @@ def test_killed_twice(name: str, place: Path, parent: CleanParent, uninterrupted
 
 
 @pytest.mark.parametrize("instants", [1, pytest.param(15, marks=[pytest.mark.slow, pytest.mark.timeout(3600)])])
-@pytest.mark.parametrize("name", OTHER_TURNS)
+@pytest.mark.parametrize("name", in_turn(TRAININGS, 4, first=1))
 def test_killed_at_random_instants(name: str, instants: int, place: Path, parent: CleanParent, uninterrupted: Uninterrupted) -> None:
     """Anywhere: while data are read, in the range test, in a step, while scores are measured."""
     expected = uninterrupted(name)
@@ -225,7 +223,7 @@ FIT_DIGITS = (
 @pytest.mark.parametrize(
     ("number", "exit_code", "go_on"),
     [
-        (signal.SIGINT, 130, False),
+        pytest.param(signal.SIGINT, 130, False, marks=pytest.mark.slow),  # tests/cli has it by default
         pytest.param(signal.SIGINT, 130, True, marks=pytest.mark.slow),
         pytest.param(signal.SIGTERM, 143, True, marks=pytest.mark.slow),
     ],

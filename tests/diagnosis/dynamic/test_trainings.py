@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from pellucid.core.records import Finding, Score
 from pellucid.diagnosis.dynamic.curves import Curves
 from pellucid.diagnosis.verdict import verdict
+from turns import in_turn
 
 SEEDS = range(4)
 
@@ -87,7 +88,7 @@ def trained(
     return verdict(curves)
 
 
-@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("seed", in_turn(SEEDS, 4))
 def test_a_large_network_on_noisy_labels_overfits(seed: int) -> None:
     (finding, *_) = trained(lambda: mlp(10, 128), lambda n, g: blobs(n, g, flipped=0.25), samples=200, seed=seed)
     assert (finding.symptom, finding.level) == ("overfitting", "fault")
@@ -95,19 +96,19 @@ def test_a_large_network_on_noisy_labels_overfits(seed: int) -> None:
     assert finding.evidence["validation"] < 0.85
 
 
-@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("seed", in_turn(SEEDS, 4))
 def test_its_healthy_twin_is_good(seed: int) -> None:
     findings = trained(lambda: nn.Linear(10, 2), blobs, samples=600, seed=seed)
     assert {finding.level for finding in findings} == {"good"}
 
 
-@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("seed", in_turn(SEEDS, 4))
 def test_the_large_network_is_good_on_clean_labels_with_the_best_weights_kept(seed: int) -> None:
     findings = trained(lambda: mlp(10, 64), blobs, samples=800, seed=seed, keep_best=True, epochs=30)
     assert {finding.level for finding in findings} == {"good"}
 
 
-@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("seed", in_turn(SEEDS, 4))
 def test_a_linear_network_on_a_task_that_is_not_linear_underfits(seed: int) -> None:
     (finding, *_) = trained(lambda: nn.Linear(2, 2), exclusive_or, samples=600, seed=seed, epochs=30)
     assert finding.symptom == "underfitting"
@@ -116,7 +117,7 @@ def test_a_linear_network_on_a_task_that_is_not_linear_underfits(seed: int) -> N
     assert {finding.level for finding in findings} == {"good"}
 
 
-@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("seed", in_turn(SEEDS, 4))
 def test_too_few_epochs_are_seen(seed: int) -> None:
     findings = trained(lambda: mlp(2, 32), exclusive_or, samples=600, seed=seed, epochs=8, learning_rate=0.001)
     assert [(finding.symptom, finding.level) for finding in findings] == [("underfitting", "advice")]

@@ -13,6 +13,7 @@ from pellucid.core.records import Finding
 from pellucid.diagnosis.data.contents import Contents
 from pellucid.diagnosis.experiments.experiment import Experiment
 from pellucid.diagnosis.registry import symptoms
+from turns import in_turn
 
 QUICK = 2  # sets of each cause in the default suite
 CASES = [
@@ -59,7 +60,7 @@ def test_the_cause_is_found(cause: str, name: str) -> None:
         assert Finding.from_dict(finding.to_dict()).summary == finding.summary
 
 
-@pytest.mark.parametrize("name", HEALTHY)
+@pytest.mark.parametrize("name", in_turn(HEALTHY, 2))
 def test_nothing_is_a_fault_in_healthy_data(name: str) -> None:
     assert faults(HEALTHY[name]()) == {}
 
