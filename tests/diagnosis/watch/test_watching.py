@@ -294,6 +294,44 @@ def test_a_compiled_model_degrades_and_says_so() -> None:
     torch._dynamo.reset()
 
 
+def test_a_compiled_model_learns_the_same() -> None:
+    def ends(watched: bool) -> list[torch.Tensor]:
+        torch.manual_seed(3)
+        model = nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Dropout(0.3), nn.Linear(16, 3))
+        compiled = torch.compile(model, backend="eager")
+        optimizer = torch.optim.Adam(model.parameters(), 1e-2)
+        watcher = Watcher(compiled, optimizer, announce=False) if watched else None
+        for _ in range(40):
+            optimizer.zero_grad()
+            torch.nn.functional.cross_entropy(compiled(torch.randn(16, 8)), torch.randint(3, (16,))).backward()
+            optimizer.step()
+        if watcher is not None:
+            watcher.close()
+        torch._dynamo.reset()
+        return [*(parameter.detach().clone() for parameter in model.parameters()), torch.get_rng_state()]
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        assert all(torch.equal(one, other) for one, other in zip(ends(False), ends(True), strict=True))
+
+
+def test_cells_of_a_notebook() -> None:
+    """Each cell is compiled by itself and shares one name space; the same cell is run again while the last watcher is still there."""
+    cells = [
+        "import torch, pellucid; from torch import nn; from torch.nn import functional as F",
+        "torch.manual_seed(0); model = nn.Linear(4, 2); optimizer = torch.optim.SGD(model.parameters(), 0.1)",
+        "watcher = pellucid.watch(model, optimizer)",
+        "for _ in range(5):\n"
+        "    optimizer.zero_grad(); F.cross_entropy(model(torch.randn(8, 4)), torch.randint(2, (8,))).backward(); optimizer.step()",
+    ]
+    names: dict[str, Any] = {"__name__": "__main__"}
+    for number in (0, 1, 2, 3, 1, 2, 3, 3):
+        exec(compile(cells[number], f"<cell {number}>", "exec"), names)
+    assert names["watcher"].observations.steps == 10
+    names["watcher"].close()
+    assert not names["model"]._forward_pre_hooks
+
+
 DISTRIBUTED = """
 import torch, torch.distributed as distributed, torch.nn.functional as F
 from torch import nn
