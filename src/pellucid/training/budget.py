@@ -89,7 +89,7 @@ class Timekeeper:
 
     def begin(self, step: int) -> None:
         """A session of training begins, `step` updates being made."""
-        self._outside = 0.0  # seconds of this session that went into measuring after epochs
+        self._outside = 0.0  # seconds since then that went into measuring after epochs
         self._begun = (self.budget.spent(), step)
         self._marks = deque([self._begun])  # (seconds in updates, updates made) at the latest looks
         self._last_turn = -math.inf

@@ -178,7 +178,7 @@ class Session:
 
     @contextmanager
     def _watching(self, loop: Loop) -> Iterator[None]:
-        """What a watcher sees of this session's steps, in records/watch.json; what goes wrong with it is no harm to the training."""
+        """What a watcher sees of the steps made inside the block, in records/watch.json; what fails in it is no harm to the training."""
         if not self.watch or self.directory.path is None:
             yield
             return
