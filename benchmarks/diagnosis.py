@@ -18,7 +18,8 @@ What is measured:
 - healthy programs with any fault, with Wilson's interval, and advice per healthy program;
 - remedy verified: of the faults that cost accuracy, those whose remedy is shown by `finding.verify()` to help;
 - calibration error: |share of right findings - mean confidence| over ten bins of confidence, weighted by size; right is what is a label or
-  follows from it, in a healthy program what its row allows;
+  follows from it, in a healthy program what its row allows; an advice that is none of these is right or wrong as a matter of fact, which
+  diagnosis_facts.py settles: by `finding.verify()` where it has a remedy that can be applied, else by counting or by further trainings;
 - before step 1: of the static faults found, those that are established by the program or the data alone;
 - in the first tenth: of the faults that must show at once, those that are seen when a tenth of the steps has been watched.
 """
@@ -45,7 +46,8 @@ from unittest.mock import patch
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from diagnosis_measures import PROGRAMS, by_cause, calibration, misses, names, summary
+from diagnosis_facts import fact
+from diagnosis_measures import PROGRAMS, allowed, by_cause, calibration, misses, names, summary
 from measurement import RESULTS, load, report, table, verdict
 
 import pellucid
@@ -69,13 +71,17 @@ def prepare() -> None:
 def labels(kind: str, name: str) -> dict[str, Any]:
     """What is known of a program, as plain values."""
     program = loaded(kind, name)
-    also = {"data_leakage"} if copied(program.experiment) > COPIED else set()
+    copies = copied(program.experiment)
+    also = {"data_leakage"} if copies > COPIED else set()
     if kind == "healthy":
-        return {"name": name, "kind": kind, "part": program.part, "causes": [], "also": sorted(program.advice | also), "where": []}
+        return {
+            "name": name, "kind": kind, "part": program.part, "causes": [], "also": sorted(program.advice | also), "where": [],
+            "copies": copies,
+        }  # fmt: skip
     found = {
         "name": name, "kind": kind, "part": "real" if kind == "real" else program.part, "causes": sorted(program.causes),
         "also": sorted(program.also | also), "where": list(program.where), "structural": program.structural, "early": program.early,
-        "family": program.family, "cause": program.cause,
+        "family": program.family, "cause": program.cause, "copies": copies,
     }  # fmt: skip
     return {**found, "address": program.address} if kind == "real" else {**found, "strength": program.strength}
 
@@ -96,7 +102,7 @@ def loaded(kind: str, name: str) -> Any:
     return {"fault": faults.program, "healthy": healthy.program, "real": real_cases.program}[kind](name)
 
 
-def examined(kind: str, name: str, budget: float, verify: bool, until: float) -> dict[str, Any] | None:
+def examined(kind: str, name: str, budget: float, verify: bool, facts: bool, until: float) -> dict[str, Any] | None:
     """Diagnose one program; None where it is later than `until`."""
     import torch
 
@@ -124,6 +130,12 @@ def examined(kind: str, name: str, budget: float, verify: bool, until: float) ->
     result["seconds"] = time.perf_counter() - started
     result["findings"] = [{**plain(one), "stated": stated.get((one.symptom, one.cause, one.where))} for one in findings]
     torch.manual_seed(0)
+    if facts:
+        started = time.perf_counter()
+        for one, told in zip(findings, result["findings"], strict=True):
+            if told["level"] == "advice" and not allowed(told, known):
+                told["fact"], told["settled_by"] = fact(program.experiment, one, known["copies"])
+        result["fact_seconds"] = time.perf_counter() - started
     if verify and kind != "healthy":
         # the finding that tells the right thing and has a remedy that can be applied
         chosen = next(
@@ -252,6 +264,13 @@ def stored(path: Path, **settings: Any) -> dict[tuple[str, str], dict[str, Any]]
     return found
 
 
+def unsettled(result: dict[str, Any]) -> bool:
+    """Whether it holds an advice that no label decides, and that was not put to a test."""
+    return any(
+        finding["level"] == "advice" and "settled_by" not in finding and not allowed(finding, result) for finding in result["findings"]
+    )
+
+
 def progress(done: int, number: int, began: float, here: int) -> None:
     """One line: how much is done, how long it took and about how long the rest takes; `here` is what this run has done."""
     if sys.stderr.isatty() or here % 10 == 0 or done == number:
@@ -266,9 +285,11 @@ def run(
 ) -> dict[tuple[str, str], dict[str, Any]]:
     """Diagnose the programs that the file does not hold yet, and append each result as soon as it is there."""
     done = stored(path, **({"budget": settings["budget"]} if arguments.any_version else settings))
+    facts = arguments.verify != 0
     done = {
-        (kind, name): done[kind, name] for kind, name, verify in programs if done.get((kind, name), {}).get("verified") in (verify, True)
-    }
+        (kind, name): done[kind, name] for kind, name, verify in programs
+        if done.get((kind, name), {}).get("verified") in (verify, True) and not (facts and unsettled(done[kind, name]))
+    }  # fmt: skip
     waiting = [(kind, name, verify) for kind, name, verify in programs if (kind, name) not in done]
     if done:
         print(f"{len(done)} of {len(programs)} results stand in {path}", file=sys.stderr)
@@ -282,7 +303,7 @@ def run(
         ProcessPoolExecutor(arguments.workers, mp_context=get_context("spawn"), initializer=prepare) as pool,
         path.open("a", encoding="utf-8") as file,
     ):
-        jobs = [pool.submit(examined, kind, name, settings["budget"], verify, until) for kind, name, verify in waiting]
+        jobs = [pool.submit(examined, kind, name, settings["budget"], verify, facts, until) for kind, name, verify in waiting]
         for job in as_completed(jobs):
             if (result := job.result()) is None:
                 continue
@@ -323,7 +344,10 @@ def main() -> int:
     parser.add_argument("--only", metavar="NAME", help="programs whose name contains this, of all that can be made")
     parser.add_argument("--budget", type=float, help=f"seconds for one diagnosis (quick: {QUICK_BUDGET:g}, full: {FULL_BUDGET:g})")
     parser.add_argument(
-        "--verify", type=int, metavar="N", help="verify the remedy in every N-th program with a fault (quick: 4, full: 1; 0: none)"
+        "--verify",
+        type=int,
+        metavar="N",
+        help="verify the remedy in every N-th program with a fault (quick: 4, full: 1; 0: none, nor any advice)",
     )
     parser.add_argument("--workers", type=int, default=min(2, os.cpu_count() or 1))
     parser.add_argument("--limit", type=float, help="begin no program after so many seconds; the same command goes on later")

@@ -29,6 +29,16 @@ def right(finding: dict[str, Any], result: dict[str, Any]) -> bool:
     return bool(names(finding) & set(result["causes"]))
 
 
+def allowed(finding: dict[str, Any], result: dict[str, Any]) -> bool:
+    """Whether it is a label of the program, follows from one, or may be said of it by its row."""
+    return bool(names(finding) & (set(result["causes"]) | set(result["also"])))
+
+
+def true(finding: dict[str, Any], result: dict[str, Any]) -> bool:
+    """Whether it counts as right where confidences are compared with what came true: by a label, or an advice by its fact."""
+    return allowed(finding, result) or (finding["level"] == "advice" and finding.get("fact") is True)
+
+
 def told_name(finding: dict[str, Any]) -> str:
     """The one name under which a finding is counted."""
     return finding["cause"] or finding["symptom"]
@@ -89,8 +99,7 @@ def calibration(results: Sequence[dict[str, Any]]) -> tuple[float, int, list[dic
     bins: dict[int, list[tuple[float, bool]]] = defaultdict(list)
     for result in results:
         for finding in result["findings"]:
-            true = right(finding, result) or bool(names(finding) & set(result["also"]))
-            bins[min(int(10 * finding["confidence"]), 9)].append((finding["confidence"], true))
+            bins[min(int(10 * finding["confidence"]), 9)].append((finding["confidence"], true(finding, result)))
     number = sum(map(len, bins.values()))
     rows = [
         {"bin": f"{place / 10:.1f}", "findings": len(found), "confidence": round(fmean(c for c, _ in found), 3),
@@ -195,16 +204,20 @@ def by_cause(results: list[dict[str, Any]]) -> list[dict[str, Any]]:
 def misses(results: Sequence[dict[str, Any]], part: str) -> list[str]:
     """Lines of Markdown: what was not told, what was wrongly told, in a wrong place, too late or with a remedy that did not help."""
     titles = (
-        "Not told as a fault|Not told, where it costs nothing|Wrong faults|Wrong place|Not in the first tenth|Remedy not verified|Failed"
+        "Not told as a fault|Not told, where it costs nothing|Wrong faults|Wrong advice|Wrong place|Not in the first tenth|"
+        "Remedy not verified|Failed"
     )
     told: dict[str, list[str]] = {title: [] for title in titles.split("|")}
     for result in (result for result in results if result["part"] == part):
         name, rightly = result["name"], [finding for finding in result["findings"] if right(finding, result)]
-        allowed = set(result["causes"]) | set(result["also"])
         if result["error"]:
             told["Failed"].append(f"{name}: {result['error']}")
-        if wrong := [finding for finding in result["findings"] if finding["level"] == "fault" and not names(finding) & allowed]:
+        if wrong := [finding for finding in result["findings"] if finding["level"] == "fault" and not allowed(finding, result)]:
             told["Wrong faults"].append(f"{name}: {shown(wrong)} -- {wrong[0]['summary'][:300]}")
+        told["Wrong advice"] += [
+            f"{name}: {shown([finding])} -- {finding.get('settled_by') or 'by its labels'}"
+            for finding in result["findings"] if finding["level"] == "advice" and not true(finding, result)
+        ]  # fmt: skip
         if result["kind"] == "healthy":
             continue
         needed = must_be_told(result)

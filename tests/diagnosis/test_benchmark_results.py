@@ -8,17 +8,24 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+
+from pellucid.core.language import text
+from pellucid.core.records import Change, Finding
+from pellucid.diagnosis.experiments.experiment import Experiment
+from pellucid.diagnosis.experiments.verification import Prover
 
 BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
 # the benchmark and the folder of these tests are both named "diagnosis"
 _tests = sys.modules.pop("diagnosis", None)
 sys.path.insert(0, str(BENCHMARKS))
 
-from diagnosis_confidence import error, isotonic  # noqa: E402
+from diagnosis_confidence import SOURCE, error, fitted, left_out, written  # noqa: E402
+from diagnosis_facts import fact  # noqa: E402
 from diagnosis_measures import calibration, measures, misses, of_healthy, placed, wilson  # noqa: E402
 from diagnosis_programs import faults, healthy  # noqa: E402
 
-from diagnosis import copied, stored, version  # noqa: E402
+from diagnosis import copied, stored, unsettled, version  # noqa: E402
 
 sys.path.remove(str(BENCHMARKS))
 del sys.modules["diagnosis"]
@@ -102,10 +109,121 @@ def test_calibration_error_of_too_sure_findings() -> None:
     assert error([(0.9, True), (0.9, False)]) == pytest.approx(0.4)
 
 
-def test_shares_rise_and_small_blocks_are_not_called_sure() -> None:
-    knots = isotonic([(0.5, False)] * 20 + [(0.7, True)] * 20 + [(0.8, False)] * 20 + [(0.9, True)] * 40)
-    assert [stated for stated, _ in knots] == [0.5, 0.75, 0.9]
-    assert [share for _, share in knots] == [0.05, 0.5, 0.98]
+def told(name: str, group: str, right: bool, stated: float = 0.8) -> dict[str, Any]:
+    return {"kind": ("data", "advice", name), "group": group, "right": right, "stated": stated}
+
+
+def test_shares_of_a_cause_are_drawn_towards_those_of_its_establishment() -> None:
+    seen = [told("a", "wine", True), told("a", "wine", True), told("a", "cancer", True), told("b", "wine", False)]
+    table = fitted(seen, weight=2.0, least=2)
+    # observations are base programs: a twice right, b once wrong. Level (2 + 1) / (3 + 2), establishment (2 + 2 * 0.6) / (3 + 2)
+    assert table["data", "advice"] == pytest.approx((0.8, 0.64))
+    assert table["data", "advice", "a"][1] == pytest.approx((2 + 2 * 0.64) / 4)
+    assert ("data", "advice", "b") not in table
+
+
+def test_a_base_program_is_judged_by_a_table_that_has_not_seen_it() -> None:
+    seen = [told("a", "wine", True), told("a", "cancer", False)]
+    assert left_out(seen, (2.0, 10, 0.0)) == [(pytest.approx(2 / 9), True), (pytest.approx(7 / 9), False)]
+
+
+def test_the_table_is_put_into_the_source() -> None:
+    source = SOURCE.read_text(encoding="utf-8")
+    made = written(source, {("data", "advice"): (0.61, 0.5), ("data", "fault", "data_leakage"): (0.9, 0.999)}, 0.5)
+    assert '("data", "fault", "data_leakage"): (0.90, 0.99),' in made
+    assert "SLOPE = 0.5" in made
+    assert made.partition("# the table ends")[2] == source.partition("# the table ends")[2]
+
+
+# -- what is true of an advice ------------------------------------------------------------------------------------------------------------
+
+
+def linear(rate: float = 0.1, samples: int = 64, width: int = 2, noise: bool = False, epochs: int = 5) -> Experiment:
+    chance = torch.Generator().manual_seed(0)
+    inputs = torch.randn(samples + 200, width, generator=chance)
+    targets = torch.randint(2, (len(inputs),), generator=chance) if noise else (inputs[:, 0] > 0).long()
+    return Experiment(
+        model=lambda: torch.nn.Sequential(torch.nn.Linear(width, 32), torch.nn.ReLU(), torch.nn.Linear(32, 2)),
+        loss=torch.nn.functional.cross_entropy, optimizer=lambda model: torch.optim.Adam(model.parameters(), rate),
+        train=(inputs[:samples], targets[:samples]), test=(inputs[samples:], targets[samples:]), batch_size=16, epochs=epochs,
+    )  # fmt: skip
+
+
+def advice(cause: str, experiment: Experiment, change: Change | None = None, **more: Any) -> Finding:
+    made = Finding(symptom=cause, cause=cause, summary=text("said"), level="advice", confidence=0.5, change=change, **more)
+    object.__setattr__(made, "_prover", Prover(experiment))
+    return made
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("rate", "right"), [(1e-6, True), (0.05, False)])
+def test_an_advice_with_a_remedy_is_right_where_the_remedy_helps(rate: float, right: bool) -> None:
+    experiment = linear(rate)
+    told, how = fact(experiment, advice("lr_too_low", experiment, Change(kind="learning_rate", values={"rate": 0.05})), 0.0)
+    assert told is right
+    assert how.startswith("learning_rate: ")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("noise", "right"), [(True, True), (False, False)])
+def test_overfitting_is_a_gap_in_other_trainings(noise: bool, right: bool) -> None:
+    experiment = linear(0.02, samples=64, width=20, noise=noise, epochs=40 if noise else 2)
+    if not noise:
+        experiment = linear(0.02, samples=2000, epochs=2)
+    assert fact(experiment, advice("overfitting", experiment), 0.0)[0] is right
+
+
+@pytest.mark.parametrize(("noise", "right"), [(True, True), (False, False)])
+def test_inputs_say_nothing_where_no_training_learns(noise: bool, right: bool) -> None:
+    experiment = linear(noise=noise)
+    assert fact(experiment, advice("uninformative_input", experiment), 0.0)[0] is right
+
+
+@pytest.mark.slow
+def test_units_are_dead_that_give_nothing_in_other_trainings() -> None:
+    experiment = linear()
+    killed = experiment.changed(
+        model=lambda: _with_dead_units(experiment.model()), optimizer=lambda m: torch.optim.SGD(m.parameters(), 0.1)
+    )
+    told = {"where": "2", "evidence": {"dead_share": 0.5}}
+    assert [fact(one, advice("dead_relu", one, **told), 0.0)[0] for one in (killed, experiment)] == [True, False]
+
+
+def _with_dead_units(model: Any) -> Any:
+    with torch.no_grad():
+        model[0].bias[:16] = -100.0
+    return model
+
+
+def test_copies_and_classes_are_counted() -> None:
+    experiment = linear()
+    few = experiment.changed(train=(torch.zeros(42, 2), torch.tensor([0] * 40 + [1] * 2)))
+    assert [fact(few, advice("class_imbalance", few), 0.0)[0], fact(experiment, advice("class_imbalance", experiment), 0.0)[0]] == [
+        True,
+        False,
+    ]
+    leaked = advice("data_leakage", experiment, evidence={"shared": 3})
+    assert [fact(experiment, leaked, share)[0] for share in (0.02, 0.0)] == [True, False]
+    assert fact(experiment, advice("data_leakage", experiment, evidence={"columns": [1]}), 0.0)[0] is None
+
+
+@pytest.mark.slow
+def test_more_samples_would_help_where_half_of_them_do_worse() -> None:
+    short, enough = linear(samples=20, width=20, epochs=30), linear(samples=2000, epochs=2)
+    assert fact(short, advice("insufficient_data", short), 0.0)[0] is True
+    assert fact(enough, advice("insufficient_data", enough), 0.0)[0] is False
+
+
+def test_an_advice_counts_by_its_fact_and_a_fault_does_not() -> None:
+    known = {"causes": [], "part": "tuning"}
+    told = [{**finding("lr_too_low", level, 0.95), "fact": True, "settled_by": "helps"} for level in ("advice", "fault")]
+    assert [calibration([result(one, kind="healthy", **known)])[0] for one in told] == [pytest.approx(0.05), pytest.approx(0.95)]
+    unknown = finding("lr_too_low", "advice")
+    assert [unsettled(result(one, kind="healthy", **known)) for one in (told[0], finding("plateau", "advice"), unknown)] == [
+        False,
+        False,
+        True,
+    ]
 
 
 def test_misses_are_told_of_the_asked_part_only() -> None:
