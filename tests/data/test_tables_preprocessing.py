@@ -86,6 +86,13 @@ def test_pieces_follow_the_formula(rng: np.random.Generator) -> None:
     assert NumericEncoding.fit(pl.Series([0.0, 1.0] * 2000), pieces=8).bounds == ()
 
 
+def test_a_value_of_many_rows_is_one_bound(rng: np.random.Generator) -> None:
+    gains = np.concatenate([np.zeros(9000), rng.uniform(1, 2, 1000)])
+    bounds = NumericEncoding.fit(pl.Series(gains), pieces=8).bounds
+    assert len(bounds) == 9  # quantiles of all rows would be 0 seven times
+    np.testing.assert_allclose(bounds, [0.0, *np.quantile(gains[9000:], np.linspace(0, 1, 8))])
+
+
 numbers = st.lists(
     st.one_of(st.none(), st.floats(allow_nan=False, allow_infinity=False), st.integers(-5, 5).map(float)), min_size=1, max_size=60
 )

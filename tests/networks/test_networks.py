@@ -19,6 +19,7 @@ SHAPES = {
     "perceptron": [(1,), (30,), (1, 8, 8), (5, 7)],
     "logistic": [(1,), (30,), (1, 8, 8)],
     "mlp": [(1,), (30,), (1, 8, 8), (5, 7)],
+    "embedding_mlp": [(1,), (30,), (5, 7)],
     "cnn": [(1, 1, 1), (1, 8, 8), (3, 32, 32), (4, 5, 17), (1, 1, 40), (2, 3, 3)],
     "whitened_cnn": [(3, 32, 32), (1, 28, 28), (1, 8, 8), (3, 16, 40), (2, 2, 2), (4, 2, 9)],
 }
@@ -27,6 +28,9 @@ VARIANTS = {
     "perceptron": [{"initialization": "zeros"}],
     "logistic": [{"initialization": "normal"}],
     "mlp": [{"hidden": "8"}, {"hidden": "16, 8,4"}, {"hidden": ()}, {"batch_norm": "true"}, {"initialization": "orthogonal"}],
+    "embedding_mlp": [
+        {"columns": (100, 40, 4)}, {"embedding_size": 3}, {"hidden": "16, 8"}, {"batch_norm": "true"}, {"initialization": "orthogonal"},
+    ],
     "cnn": [
         {"kernel_size": "5"}, {"kernel_size": 2}, {"filters": "4,8,16"}, {"stride": 2}, {"pooling": "average"}, {"pool_size": 3},
         {"pool_stride": 1}, {"hidden": ""}, {"batch_norm": False}, {"initialization": "lecun_normal"},
@@ -154,6 +158,25 @@ def test_mlp_against_its_equation():
     np.testing.assert_allclose(model(torch.tensor(x)).detach().numpy(), z, rtol=1e-12)
 
 
+def test_embedding_mlp_against_its_equation():
+    columns, size = (3, 1, 2), 4
+    options = {"columns": columns, "embedding_size": size, "hidden": (5,)}
+    model = build("embedding_mlp", input_shape=(6,), outputs=2, activation="tanh", options=options).double().eval()
+    x = np.random.default_rng(0).normal(size=(7, 6))
+    weight, bias = model.embedding.weight.detach().numpy(), model.embedding.bias.detach().numpy()
+    embedded, first = [], 0
+    for number, inputs in enumerate(columns):
+        rows = slice(number * size, (number + 1) * size)
+        embedded.append(np.tanh(x[:, first : first + inputs] @ weight[rows, first : first + inputs].T + bias[rows]))
+        first += inputs
+    layer = model.hidden[0]
+    a = np.tanh(np.concatenate(embedded, axis=1) @ layer.weight.detach().numpy().T + layer.bias.detach().numpy())
+    z = a @ model.output.weight.detach().numpy().T + model.output.bias.detach().numpy()
+    np.testing.assert_allclose(model(torch.tensor(x)).detach().numpy(), z, rtol=1e-12)
+    with pytest.raises(ModelError, match="7 inputs together"):
+        build("embedding_mlp", input_shape=(6,), outputs=2, options={"columns": (3, 4)})
+
+
 @pytest.mark.parametrize("pooling", ["max", "average"])
 @pytest.mark.parametrize(("kernel_size", "stride", "pool_size", "pool_stride"), [(3, 1, 2, 0), (5, 2, 2, 1), (2, 1, 3, 2), (1, 1, 1, 0)])
 def test_cnn_against_its_equation(pooling, kernel_size, stride, pool_size, pool_stride):
@@ -223,6 +246,14 @@ def test_defaults_build(shape, samples, name):
     chosen, options = default_for(shape, "classification", samples)
     assert chosen == name
     assert build(chosen, input_shape=shape, outputs=2, options=options)(torch.randn(2, *shape)).shape == (2, 2)
+
+
+@pytest.mark.parametrize(
+    ("columns", "samples", "name"),
+    [((33, 9, 1), 30_000, "embedding_mlp"), ((33, 9, 1), 500, "mlp"), ((43,), 30_000, "mlp"), ((1,) * 20_000, 3000, "mlp")],
+)  # one column has nobody to meet; a table of genes would take a matrix of billions
+def test_long_tables_get_embedded_columns(columns, samples, name):
+    assert default_for((sum(columns),), "regression", samples, columns)[0] == name
 
 
 def test_others_can_register(monkeypatch):

@@ -104,6 +104,17 @@ def test_same_seed_same_weights_other_seed_other_weights(tmp_path):
     assert not torch.equal(weights[0], weights[2])
 
 
+def test_a_long_table_gets_embedded_columns_and_comes_back_the_same(tmp_path):
+    rng = np.random.default_rng(0)
+    frame = pl.DataFrame({"size": rng.normal(size=3600), "place": rng.choice(["north", "south", "west"], size=3600)})
+    frame = frame.with_columns(price=pl.col("size").abs() + (pl.col("place") == "west").cast(pl.Float64))
+    run = pellucid.fit(frame, "price", epochs=2, learning_rate=0.01, directory=tmp_path, **QUICK)
+    (inputs,) = run.model.embedding.of_column.shape[1:]
+    assert json.loads((run.directory / "run.json").read_text())["network"]["options"]["columns"] == [inputs - 3, 3]
+    again = pellucid.load(run.directory)
+    assert np.array_equal(run.predict(frame.head(50)).values, again.predict(frame.head(50)).values)
+
+
 @pytest.mark.parametrize("loader", [False, True])
 def test_what_is_learnt_does_not_depend_on_how_fast_the_trial_was(tmp_path, monkeypatch, loader):
     X, y = blobs()

@@ -61,6 +61,7 @@ def prepare(
         preprocessing=fitted,
         ledger=ledger,
         notices=notices,
+        columns=tuple(getattr(fitted, "column_sizes", ())),
         mirrorable=_is_mirrorable(samples),
     )
 

@@ -137,4 +137,5 @@ class Prepared:
     preprocessing: Any  # Preprocessing
     ledger: Any  # pellucid.data.ledger.Ledger
     notices: Sequence[Notice] = ()
+    columns: tuple[int, ...] = ()  # tables: how many of the F inputs come of each column
     mirrorable: bool = False  # images: whether one mirrored left to right is as good a sample

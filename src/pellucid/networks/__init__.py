@@ -1,6 +1,6 @@
 """The networks Pellucid offers, by name; `registry` is where others join. Importing this package registers ours."""
 
-from pellucid.networks import convolutional, dense, whitened
+from pellucid.networks import convolutional, dense, embedding, whitened
 from pellucid.networks.registry import build, check_custom, default_for, names, network, own_network, resolved_options
 
 __all__ = [
@@ -9,6 +9,7 @@ __all__ = [
     "convolutional",
     "default_for",
     "dense",
+    "embedding",
     "names",
     "network",
     "own_network",

@@ -35,15 +35,21 @@ class Chosen:
         return bool(self.description["custom"])
 
 
-def network_name(network: Any, input_shape: tuple[int, ...], task: Task, samples: int) -> str:
+def network_name(network: Any, input_shape: tuple[int, ...], task: Task, samples: int, columns: tuple[int, ...] = ()) -> str:
     """The name in force: the user's, or the default for this kind of data, or the class name of the user's own module."""
     if isinstance(network, str):
-        return registry.default_for(input_shape, task.kind, samples)[0] if network == "auto" else network
+        return registry.default_for(input_shape, task.kind, samples, columns)[0] if network == "auto" else network
     return getattr(network, "__name__", None) or type(network).__name__
 
 
 def build_network(
-    network: Any, options: Mapping[str, Any] | None, settings: Settings, task: Task, input_shape: tuple[int, ...], samples: int
+    network: Any,
+    options: Mapping[str, Any] | None,
+    settings: Settings,
+    task: Task,
+    input_shape: tuple[int, ...],
+    samples: int,
+    columns: tuple[int, ...] = (),
 ) -> Chosen:
     """Build a named network, or copy the user's own; the random state must be seeded by the caller.
 
@@ -55,12 +61,14 @@ def build_network(
     if isinstance(network, str):
         given = dict(options or {})
         if network == "auto":
-            name, chosen = registry.default_for(input_shape, task.kind, samples)
+            name, chosen = registry.default_for(input_shape, task.kind, samples, columns)
             given = {**chosen, **given}
         else:
             name = network
         if "mirrored" in registry.entry(name).own_options:  # right exactly where training mirrors the images too
             given.setdefault("mirrored", mirrors(settings.augment))
+        if columns and "columns" in registry.entry(name).own_options:
+            given.setdefault("columns", columns)
         module = registry.build(
             name,
             input_shape=input_shape,

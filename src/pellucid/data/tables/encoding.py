@@ -8,6 +8,8 @@ steep and local dependences (longitude and latitude of a house) that it would ap
 
 Source: Gorishniy, Rubachev, Babenko, On Embeddings for Numerical Features in Tabular Deep Learning, NeurIPS 2022, section 3.2, eq. 1
 (there the first and the last piece go on beyond the quantiles; here they are clipped, so that one strange number cannot rule a row).
+A value that more than one row in T has, such as the zero of a gain that few people make, would take several quantiles for itself: it is
+one bound, and the other rows share the rest (benchmarks/LOG.md: adult 0.854 without, 0.871 with it).
 """
 
 from __future__ import annotations
@@ -83,10 +85,8 @@ class NumericEncoding:
             return NumericEncoding(unit, median, spread, mean, 0.0, missing)
         bounds: tuple[float, ...] = ()
         means: tuple[float, ...] = ()
-        distinct = len(np.unique(present))
-        if pieces > 1 and distinct >= _PIECEWISE_VALUES:
-            edges = np.unique(np.quantile(present, np.linspace(0, 1, pieces + 1)))
-            edges = edges[np.concatenate([[True], np.diff(edges) > 1e-12 * max(1e-300, float(np.abs(edges).max()))])]
+        if pieces > 1:
+            edges = _bounds(present, pieces)
             if len(edges) > 2:
                 bounds = tuple(edges.tolist())
                 filled = np.append(present, np.full(values.null_count(), median))
@@ -134,6 +134,18 @@ def _asinh(numbers: np.ndarray, median: float, spread: float) -> np.ndarray:
         return numbers
     with np.errstate(over="ignore"):
         return np.clip(np.arcsinh((numbers - median) / spread), -700.0, 700.0)
+
+
+def _bounds(present: np.ndarray, pieces: int) -> np.ndarray:
+    """b_0 < ... < b_T; none where the column has too few different values."""
+    values, rows = np.unique(present, return_counts=True)
+    if len(values) < _PIECEWISE_VALUES:
+        return values[:0]
+    frequent = values[rows * pieces > len(present)]
+    others = present[~np.isin(present, frequent)]
+    shared = np.quantile(others, np.linspace(0, 1, pieces + 1 - len(frequent))) if len(others) else others
+    edges = np.unique(np.concatenate([frequent, shared]))
+    return edges[np.concatenate([[True], np.diff(edges) > 1e-12 * max(1e-300, float(np.abs(edges).max()))])]
 
 
 def _pieces(numbers: np.ndarray, bounds: np.ndarray) -> np.ndarray:

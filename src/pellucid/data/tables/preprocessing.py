@@ -95,6 +95,11 @@ class TablePreprocessing:
         """(F,) the table's column behind each input of the network."""
         return [name for name, encoding in self.encodings.items() for _ in encoding.features]
 
+    @property
+    def column_sizes(self) -> tuple[int, ...]:
+        """How many inputs come of each column that has any, in their order."""
+        return tuple(len(encoding.features) for encoding in self.encodings.values() if encoding.features)
+
     def inputs(self, samples: Samples, indices: np.ndarray | None = None) -> Tensor:
         """(n, F) float32."""
         frame: pl.DataFrame = samples.inputs if indices is None else samples.inputs[np.asarray(indices)]
