@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 
+from diagnosis.symptoms.data_sets import experiment, seeded
 from diagnosis.symptoms.faulty_data import ADVISED, FAULTY
 from diagnosis.symptoms.healthy_data import HEALTHY, real
+from pellucid.core.errors import DataError, OptionTypeError
 from pellucid.core.records import Finding
 from pellucid.diagnosis.data.contents import Contents
 from pellucid.diagnosis.experiments.experiment import Experiment
 from pellucid.diagnosis.registry import symptoms
+from pellucid.diagnosis.remedies import apply
 from turns import in_turn
 
 QUICK = 2  # sets of each cause in the default suite
@@ -28,13 +33,13 @@ def _one_thread() -> None:
     torch.set_num_threads(1)
 
 
-def found(experiment: Experiment) -> list[Finding]:
-    contents = Contents.of(experiment)
+def found(program: Experiment) -> list[Finding]:
+    contents = Contents.of(program)
     return [finding for function in symptoms(reads=Contents).values() for finding in function(contents) or ()]
 
 
-def faults(experiment: Experiment) -> dict[str, str]:
-    return {finding.symptom: str(finding.summary) for finding in found(experiment) if finding.level == "fault"}
+def faults(program: Experiment) -> dict[str, str]:
+    return {finding.symptom: str(finding.summary) for finding in found(program) if finding.level == "fault"}
 
 
 def test_every_cause_has_cases() -> None:
@@ -70,3 +75,77 @@ def test_nothing_is_a_fault_in_healthy_data(name: str) -> None:
 @pytest.mark.parametrize("name", real(Path()))
 def test_nothing_is_a_fault_in_real_data(name: str, shared_data: Path) -> None:
     assert faults(real(shared_data)[name]()) == {}
+
+
+# -- groups ------------------------------------------------------------------------------------------------------------------------------
+
+
+def recordings(persons: int = 40, each: int = 15) -> tuple[Tensor, Tensor, Tensor]:
+    """Persons (N,), their samples (N, 6), and a class that is the person's own (N,)."""
+    person = torch.arange(persons).repeat_interleave(each)
+    inputs = torch.randn(persons, 6, generator=seeded(1))[person] + torch.randn(len(person), 6, generator=seeded(2))
+    return person, inputs, torch.randint(2, (persons,), generator=seeded(3))[person]
+
+
+def parted(person: Tensor, inputs: Tensor, labels: Tensor, train: Tensor, **more: Any) -> Experiment:
+    return experiment(((inputs[train], labels[train]), (inputs[~train], labels[~train])), outputs=2).changed(
+        groups=(person[train], person[~train]) if not more else None, **more
+    )
+
+
+@pytest.mark.parametrize("named", [False, True], ids=["numbers", "names"])
+def test_a_group_on_both_sides_is_a_fault(named: bool) -> None:
+    person, inputs, labels = recordings()
+    train = person < 30
+    train |= (person < 35) & (torch.arange(len(person)) % 2 == 0)  # of persons 30 to 34 half of the samples are on each side
+    mixed = parted(person, inputs, labels, train)
+    if named:
+        assert mixed.groups is not None
+        mixed = mixed.changed(groups=tuple([f"person {number}" for number in part] for part in mixed.groups))
+    (told,) = [finding for finding in found(mixed) if finding.symptom == "data_leakage"]
+    assert told.level == "fault"
+    assert (told.evidence["shared_groups"], told.evidence["groups_of_test"]) == (5, 10)
+    assert told.evidence["share_of_test"] == pytest.approx(37 / 112, abs=0.01)
+    assert told.change is not None
+    after = apply(mixed, told.change)
+    assert len(after.train[1]) == 450
+    assert after.groups is None
+
+
+def test_groups_that_stay_on_their_side_are_no_leak() -> None:
+    person, inputs, labels = recordings()
+    assert [one for one in found(parted(person, inputs, labels, person < 30)) if one.symptom == "data_leakage"] == []
+
+
+def test_groups_must_fit_their_parts() -> None:
+    person, inputs, labels = recordings()
+    apart = parted(person, inputs, labels, person < 30)
+    for groups, error in (((person, person), DataError), (person, OptionTypeError), ((person[:450, None], person[450:]), DataError)):
+        with pytest.raises(error, match="group"):
+            apart.changed(groups=groups)
+    with pytest.raises(OptionTypeError, match="without a test part"):
+        apart.changed(test=None, groups=(person[:450], person[450:]))
+
+
+def numbered(column: Tensor, labels: Tensor) -> list[Finding]:
+    """What is told of a column beside five of chance."""
+    inputs = torch.cat([torch.randn(len(column), 5, generator=seeded(4)), column[:, None].float()], 1)
+    train = torch.arange(len(column)) % 4 > 0
+    return [one for one in found(parted(column, inputs, labels, train, epochs=2)) if one.symptom == "data_leakage"]
+
+
+def test_a_column_that_numbers_persons_is_told() -> None:
+    person, _, labels = recordings()
+    (told,) = numbered(person, labels)
+    assert (told.level, told.where, told.evidence["values"]) == ("advice", "inputs[:, [5]]", 40)
+    assert told.evidence["score"] == 1.0
+
+
+@pytest.mark.parametrize("name", ["a measurement in steps", "a wave", "odd and even", "persons whose class is not theirs", "months"])
+def test_a_column_that_measures_is_no_number_of_a_person(name: str) -> None:
+    values = torch.randint(12 if name == "months" else 60, (600,), generator=seeded(5))
+    labels = {
+        "a measurement in steps": values > 30, "a wave": torch.sin(values / 5) > 0, "odd and even": values % 2 == 0,
+        "persons whose class is not theirs": torch.rand(600, generator=seeded(6)) > 0.5, "months": values % 3 == 0,
+    }[name]  # fmt: skip
+    assert numbered(values, labels.long()) == []

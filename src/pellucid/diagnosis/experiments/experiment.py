@@ -28,6 +28,7 @@ from pellucid.diagnosis.experiments.loop import Moment, Training, Trial, acceler
 from pellucid.diagnosis.experiments.samples import (
     Batch,
     called,
+    checked_groups,
     checked_part,
     described,
     device_of,
@@ -74,6 +75,8 @@ class Experiment:
         scheduler: a factory that gets the optimizer; what it gives makes a step after each epoch.
         step: the user's own step, `step(model, optimizer, loss, batch) -> loss`, where theirs is not the plain one.
         shuffle: draw the order of the samples anew in each epoch.
+        groups: (train, test), for each sample the person, recording or place it comes from, as N numbers or names each: whoever stands in
+            both parts is seen by `diagnose`.
         prepared, scoring: set by remedies: what is done to each batch before it is used, and how answers are scored.
 
     Raises:
@@ -90,6 +93,7 @@ class Experiment:
     scheduler: Callable[[Any], Any] | None = None
     step: Step | None = None
     shuffle: bool = True
+    groups: tuple[Any, Any] | None = field(default=None, repr=False)
     prepared: tuple[Callable[[Batch], Batch], ...] = field(default=(), repr=False)
     scoring: Scoring | None = field(default=None, repr=False)
 
@@ -119,9 +123,13 @@ class Experiment:
                 )
         object.__setattr__(self, "train", checked_part(self.train, "train"))
         object.__setattr__(self, "test", None if self.test is None else checked_part(self.test, "test"))
+        if self.groups is not None:
+            object.__setattr__(self, "groups", checked_groups(self.groups, self.train, self.test))
 
     def changed(self, **changes: Any) -> Experiment:
-        """The same experiment with some arguments replaced."""
+        """The same experiment with some arguments replaced; groups belong to the samples they were given with."""
+        if {"train", "test"} & changes.keys():
+            changes = {"groups": None, **changes}
         return replace(self, **changes)
 
     @classmethod

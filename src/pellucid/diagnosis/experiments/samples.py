@@ -71,6 +71,32 @@ def _checked_loader(loader: DataLoader[Any], name: str) -> DataLoader[Any]:
     return loader
 
 
+def checked_groups(groups: Any, train: Any, test: Any) -> tuple[Any, Any]:
+    """The groups of both parts as arrays of numbers or names, (N,) each.
+
+    Raises:
+        OptionTypeError, DataError: they are no pair, or not one group for each sample.
+    """
+    if not isinstance(groups, (tuple, list)) or len(cast("Sequence[Any]", groups)) != 2 or test is None:
+        raise OptionTypeError(
+            text("groups is {what}", what=described(groups)) if test is not None else text("groups are given without a test part"),
+            text("a pair (train, test) of groups, one for each sample of either part"),
+            text("give groups=(persons_of_train, persons_of_test)"),
+        )
+    found: list[Any] = []
+    for given, part, name in zip(cast("Sequence[Any]", groups), (train, test), ("train", "test"), strict=True):
+        known = np.asarray(given.detach().cpu() if isinstance(given, Tensor) else given)
+        size = samples_in(cast("Any", part).dataset if isinstance(part, DataLoader) else part)
+        if known.ndim != 1 or len(known) != size:
+            raise DataError(
+                text("the groups of {part} have shape {shape}", part=name, shape=known.shape),
+                text("one group for each of the {size} samples", size=size),
+                text("give groups=(persons_of_train, persons_of_test)"),
+            )
+        found.append(known)
+    return found[0], found[1]
+
+
 def empty(name: str) -> DataError:
     """The error that a part holds nothing."""
     return DataError(

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from pellucid.core.language import text
 from pellucid.core.numerics import wilson_interval
 from pellucid.core.records import Change, Finding
-from pellucid.diagnosis.data.contents import PROBED, Contents, Part, runs
+from pellucid.diagnosis.data.contents import KEYED, PROBED, Contents, Part, runs
 from pellucid.diagnosis.data.probes import Probe
 from pellucid.diagnosis.data.relations import relations, told_by_probe
+from pellucid.diagnosis.experiments.samples import evenly
 from pellucid.diagnosis.findings import established
 from pellucid.diagnosis.registry import symptom
 
@@ -31,15 +33,148 @@ APART = 3.0  # times as far are the classes apart in a column, as they are wide
 ROWS = 50  # samples before a column is said to tell the target
 COLUMNS = 0.05  # share of the columns that may tell it; where more do, the classes are just easy
 EQUAL, NEARLY = 0.99999, 0.999  # correlation of a column with the target
+IDENTIFIERS = 20  # values of a column that may number persons
+AGAIN = 0.8  # share of the test samples whose value the training part has
+TOLD = 0.5  # of the way from a constant answer to a perfect one, that the value alone tells
+TABLE_COLUMNS = 512
 PER_CLASS, PER_VALUE = 15, 50  # training samples
 GAIN = 0.1  # of score, that the test part's own samples teach a probe and the training part's do not
 
 
 @symptom("data_leakage", reads=Contents)
 def data_leakage(seen: Contents) -> list[Finding]:
-    """Test samples in the training part, or a column that is the target."""
-    copies = _copies(seen)
-    return [*(copies or _twins(seen)), *_telling_columns(seen)]
+    """Test samples, or the persons or places they come from, in the training part; or a column that is the target."""
+    return [*(_shared_groups(seen) or _copies(seen) or _twins(seen)), *(_telling_columns(seen) or _identifier(seen))]
+
+
+# -- groups ------------------------------------------------------------------------------------------------------------------------------
+
+
+def _shared_groups(seen: Contents) -> list[Finding]:
+    """A person, recording or place of the test part that the training part has seen, by the groups that the user gave."""
+    experiment = seen.experiment
+    if experiment is None or experiment.groups is None:
+        return []
+    known = [(groups, evenly(len(groups), KEYED).numpy()) for groups in experiment.groups]
+    ours, theirs = (groups[places] for groups, places in known)
+    inside, leaked = np.isin(theirs, ours), np.isin(ours, theirs)
+    count, share = int(inside.sum()), float(inside.mean())
+    if not count:
+        return []
+    both, every = np.unique(theirs[inside]), len(np.unique(theirs))
+    here, there = (places[chosen] for (_, places), chosen in zip(known, (leaked, inside), strict=True))
+    part, dropped = ("train", here) if 2 * len(here) < len(experiment.groups[0]) else ("test", there)
+    droppable = len(dropped) < 0.9 * len(experiment.groups[part == "test"])
+    return established(
+        "data_leakage",
+        text(
+            "{count} of the {groups} groups of the test part are in the training part too ({names}): {share} of the test samples come from "
+            "a group that the network was trained on, and their score says nothing about new groups.",
+            count=len(both), groups=every, names=", ".join(map(str, both[:3].tolist())) + (", ..." if len(both) > 3 else ""),
+            share=f"{100 * share:.1f} %",
+        ),
+        by="data",
+        level="fault" if share >= MANY_COPIES else "advice",
+        confidence=0.95,
+        where="test inputs",
+        evidence={
+            "shared_groups": len(both), "groups_of_test": every, "share_of_test": share, "samples_of_shared_groups_in_train": len(here),
+            "groups": [str(group) for group in both[:50].tolist()], "test_samples": there[:200].tolist(), **_by_groups(seen, inside, known),
+        },
+        expected={"shared_groups": "0", "share_of_test": "0"},
+        remedy=text(
+            "split by group, so that all samples of one person, recording or place are in one part "
+            "(sklearn.model_selection.GroupShuffleSplit)"
+        ),
+        change=Change(kind="drop_samples", values={"indices": dropped.tolist(), "part": part}) if droppable else None,
+    )  # fmt: skip
+
+
+def _by_groups(seen: Contents, inside: np.ndarray, known: list[tuple[np.ndarray, np.ndarray]]) -> dict[str, float]:
+    """What a probe of the training part scores on test samples of groups it has seen, and of new ones, where there are enough of both."""
+    across, test = seen.across, seen.test
+    if across is None or test is None or test.values is None or not test.categorical or seen.train is None or not seen.train.categorical:
+        return {}
+    places = test.chosen(len(across))
+    if across.shape != test.values[places].shape:
+        return {}
+    met = np.isin(test.rows[places].numpy(), known[1][1][inside])
+    right = (across.argmax(1) == test.values[places].argmax(1)).numpy()
+    if min(met.sum(), (~met).sum()) < ROWS:
+        return {}
+    return {"probe_on_shared_groups": float(right[met].mean()), "probe_on_new_groups": float(right[~met].mean())}
+
+
+def _identifier(seen: Contents) -> list[Finding]:
+    """A column that numbers persons or places: each of its values has a target of its own, and neighbouring values have nothing in common.
+
+    A measurement tells the target as well, but then the targets of its neighbouring values are alike.
+    """
+    train, test = seen.train, seen.test
+    if train is None or test is None or seen.kind != "table" or train.inputs.shape[1:] != test.inputs.shape[1:]:
+        return []
+    if train.values is None or test.values is None or train.values.shape[1:] != test.values.shape[1:] or len(test.inputs) < ROWS:
+        return []
+    found: list[tuple[int, int, float, float, float]] = []
+    several = (train.columns.distinct >= IDENTIFIERS) & (train.columns.distinct <= min(2000, len(train.inputs)) // 2)
+    for column in several.nonzero()[:TABLE_COLUMNS, 0].tolist():
+        scores = _by_lookup(train, test, column)
+        if scores is not None:
+            found.append((column, *scores))
+    if not found:
+        return []
+    column, values, own, near, blind = max(found, key=lambda one: one[2])
+    return established(
+        "data_leakage",
+        text(
+            "Column {column} of the inputs looks like the number of a person or a thing: it has {values} values, which come again in both "
+            "parts, and the value alone tells the target ({own}; the neighbouring values {near}, a constant answer {blind}).",
+            column=column, values=values, own=f"{own:.3f}", near=f"{near:.3f}", blind=f"{blind:.3f}",
+        ),
+        by="data",
+        level="advice",  # where the same persons are asked about later on, it is no leak
+        confidence=0.6,
+        where=f"inputs[:, [{column}]]",
+        evidence={
+            "columns": [one[0] for one in found][:50], "values": values, "score": own, "score_of_neighbours": near, "constant": blind,
+        },
+        expected={"score": f"about {near:.2f}, as its neighbours"},
+        remedy=text(
+            "leave the column out, and split by it, so that all samples of one person or thing are in one part "
+            "(sklearn.model_selection.GroupShuffleSplit)"
+        ),
+        change=Change(kind="drop_features", values={"columns": [column]}),
+    )  # fmt: skip
+
+
+def _by_lookup(train: Part, test: Part, column: int) -> tuple[int, float, float, float] | None:
+    """How many values the column has, and the scores on the test part of the mean target of the same value, of the values beside it, and
+    of a constant answer; None where the column is no identifier by them."""
+    assert train.values is not None
+    assert test.values is not None
+    known, place, number = train.matrix[:, column].unique(return_inverse=True, return_counts=True)
+    count = len(known)
+    asked = test.matrix[:, column].contiguous()
+    at = torch.searchsorted(known, asked).clamp(max=count - 1)
+    again = known[at] == asked
+    # each value several times, and most of them on both sides: a measurement's values come once, a category's are few
+    if count < IDENTIFIERS or float(number.double().median()) < 2 or float(again.double().mean()) < AGAIN:
+        return None
+    sums = torch.zeros(count, train.values.shape[1]).index_add_(0, place, train.values)
+    before, after = (at - 1).clamp(min=0), (at + 1).clamp(max=count - 1)
+    own = sums[at] / number[at, None]
+    near = (sums[before] + sums[after]) / (number[before] + number[after])[:, None]
+    places = again.nonzero()[:, 0]
+    alone, others = told_by_probe(test, own[again], places), told_by_probe(test, near[again], places)
+    if alone is None or others is None or len(places) < ROWS:
+        return None
+    (mine, blind, error), beside = alone, others[0]
+    learnt = mine - blind
+    if learnt < max(TOLD * (1 - blind), 5 * error) or beside - blind > max(0.2 * learnt, 2 * error):
+        return None
+    if train.categorical and beside < float(train.values.mean(0).square().sum()) - 0.2 * learnt:
+        return None  # neighbours that are always another class, as odd and even numbers: a function of the value
+    return count, mine, beside, blind
 
 
 # -- copies ------------------------------------------------------------------------------------------------------------------------------
