@@ -258,9 +258,7 @@ class _Diagnosing:
         share = min(WATCHED * self.limit, max(self.left(), 0.0))
         trial = self.trial = self.experiment.run(self.seed, seconds=share, watch=True, tell=tell)
         if trial.observations is not None:
-            before = len(self.found)
             self.look(Observations, trial.observations)
-            self.found[before:] = [with_change(finding, self.experiment) for finding in self.found[before:]]
         if trial.error is not None:
             self.found.append(_raised(trial))
             return
@@ -341,7 +339,7 @@ class _Diagnosing:
                 late.append(NAMED.get(name, name))
                 continue
             try:
-                self.found.extend(function(evidence) or ())
+                self.found.extend(with_change(finding, self.experiment) for finding in function(evidence) or ())
             except Exception as error:
                 self.found.append(failed(name, error))
         if late:

@@ -207,6 +207,79 @@ def recurrent(dropout: float) -> Callable[[], nn.Module]:
     return Recurrent
 
 
+def cleared_before(model: nn.Module, optimizer: Any, loss: Any, batch: Any) -> Tensor:
+    value = loss(model(batch[0]), batch[1])
+    value.backward()
+    optimizer.zero_grad()
+    model.zero_grad()
+    optimizer.step()
+    return value
+
+
+def remade(outputs: int, layers: dict[int, tuple[int, int]]) -> Callable[[], nn.Module]:
+    """The network of `net`, some layers of which are drawn anew."""
+
+    def factory() -> nn.Module:
+        model = net(nn.ReLU(), nn.ReLU(), outputs=outputs)()
+        for place, sizes in layers.items():
+            model[place] = nn.Linear(*sizes)  # type: ignore[operator]
+        return model
+
+    return factory
+
+
+def remembering(steps: int) -> Callable[[], nn.Module]:
+    """A recurrent network whose gates begin open by hand; with 0 steps as PyTorch makes it."""
+
+    def factory() -> nn.Module:
+        model = recurrent(0.0)()
+        lstm: Any = model.get_submodule("lstm")
+        with torch.no_grad():
+            for layer in (0, 1) if steps else ():
+                keep = {kind: torch.empty(5).uniform_(1, steps - 1).log() for kind in ("ih", "hh")}
+                for kind in ("ih", "hh"):
+                    bias = getattr(lstm, f"bias_{kind}_l{layer}")
+                    bias[:10] = torch.cat([-keep[kind], keep[kind]]) if kind == "hh" else 0.0
+        return model
+
+    return factory
+
+
+class Spread(nn.Module):
+    """Each sample is spread over the batch by a transposition and a view."""
+
+    def __init__(self, spread: bool) -> None:
+        super().__init__()
+        self.one, self.two, self.spread = nn.Linear(6, 8), nn.Linear(8, 3), spread
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        hidden = torch.relu(self.one(inputs))
+        return self.two(hidden.t().reshape(hidden.shape) if self.spread else hidden)
+
+
+class Switched(nn.Module):
+    """Noise behind a switch that nobody turns off."""
+
+    def __init__(self, mended: bool = False) -> None:
+        super().__init__()
+        self.one, self.two, self.is_training, self.mended = nn.Linear(6, 8), nn.Linear(8, 3), True, mended
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        hidden = torch.relu(self.one(inputs))
+        if self.training if self.mended else self.is_training:
+            hidden = hidden * (torch.rand(hidden.shape) > 0.5).float()
+        return self.two(hidden)
+
+
+def with_a_hole(by_hand: bool) -> Tensor:
+    holed = X.clone()
+    holed[3, 0] = torch.nan
+    holed[40, 2] = torch.inf
+    if by_hand:
+        holed[3, 0], holed[40, 2] = X[torch.arange(60) != 3, 0].mean(), X[torch.arange(60) != 40, 2].mean()
+    return holed
+
+
 def always_dropping(end: bool) -> Callable[[], nn.Module]:
     return functional(lambda place, hidden: F.dropout(torch.relu(hidden), 0.5) if end else torch.relu(hidden))
 
@@ -471,8 +544,100 @@ CASES: dict[str, tuple[str, dict[str, Any], Experiment, Experiment]] = {
         experiment(functional(lambda _, x: WrongSwish.apply(x))),  # type: ignore[no-untyped-call]
         experiment(functional(lambda _, x: x * torch.sigmoid(x))),
     ),
+    "keep_gradient": ("keep_gradient", {}, experiment(RELU, step=cleared_before), experiment(RELU)),
+    "no_scheduler": (
+        "no_scheduler",
+        {},
+        experiment(RELU, scheduler=lambda optimizer: torch.optim.lr_scheduler.ExponentialLR(optimizer, 0.1)),
+        experiment(RELU),
+    ),
+    "shift_targets": (
+        "shift_targets",
+        {"by": 1},
+        experiment(RELU, targets=CLASSES.roll(1)),
+        experiment(RELU, train=(X[:59], CLASSES[:59])),
+    ),
+    "shift_targets of a data set from a row on": (
+        "shift_targets",
+        {"by": -2, "first": 30},
+        experiment(RELU, train=TensorDataset(X, CLASSES)),
+        experiment(RELU, train=(X, torch.cat([CLASSES[:30], CLASSES[28:58]]))),
+    ),
+    "fill_missing": (
+        "fill_missing",
+        {},
+        experiment(RELU, train=(with_a_hole(False), CLASSES)),
+        experiment(RELU, train=(with_a_hole(True), CLASSES)),
+    ),
+    "output_units": (
+        "output_units",
+        {"units": 3},
+        experiment(net(nn.ReLU(), nn.ReLU(), outputs=9)),
+        experiment(remade(9, {4: (8, 3)})),
+    ),
+    "output_units and a loss": (
+        "output_units",
+        {"units": 3, "loss": "cross_entropy"},
+        experiment(net(nn.ReLU(), nn.ReLU(), outputs=1), F.mse_loss, column(CLASSES.float())),
+        experiment(remade(1, {4: (8, 3)})),
+    ),
+    "wider": (
+        "wider",
+        {"units": 16},
+        experiment(RELU),
+        experiment(remade(3, {0: (6, 16), 2: (16, 16), 4: (16, 3)})),
+    ),
+    "gate_bias": ("gate_bias", {"steps": 9}, experiment(remembering(0)), experiment(remembering(9))),
+    "samples_alone": ("samples_alone", {}, experiment(lambda: Spread(True)), experiment(lambda: Spread(False))),
+    "replace_activation and draw": (
+        "replace_activation",
+        {"from": "tanh", "to": "relu", "scheme": "kaiming"},
+        experiment(net(nn.Tanh(), nn.Tanh())),
+        experiment(initialised(lambda w: nn.init.kaiming_normal_(w, nonlinearity="relu"))),
+    ),
+    "insert_activation that normalises": (
+        "insert_activation",
+        {"after": ["0"], "name": "layer_norm"},
+        experiment(RELU),
+        experiment(functional(lambda place, x: torch.relu(F.layer_norm(x, (8,)) if place == 0 else x))),
+    ),
     "no_dropout of modules": ("no_dropout", {}, experiment(net(nn.Dropout(0.5), nn.Dropout(0.2))), experiment(net())),
     "no_dropout of functions": ("no_dropout", {}, experiment(recurrent(0.5)), experiment(recurrent(0.0))),
+}
+
+
+# What is done to the test part, or in evaluation, shows in the score only: the same four.
+TESTED: dict[str, tuple[str, dict[str, Any], Experiment, Experiment]] = {
+    "match_test_inputs": (
+        "match_test_inputs",
+        {},
+        experiment(RELU, test=(50 * X + 60, CLASSES)),
+        experiment(RELU, test=(X, CLASSES)),
+    ),
+    "match_test_inputs in their order": (
+        "match_test_inputs",
+        {"order": [5, 0, 1, 2, 3, 4]},
+        experiment(RELU, test=(X.roll(-1, 1), CLASSES)),
+        experiment(RELU, test=(X, CLASSES)),
+    ),
+    "rename_test_targets": (
+        "rename_test_targets",
+        {"classes": [1, 2, 0]},
+        experiment(RELU, test=(X, (CLASSES + 1) % 3)),
+        experiment(RELU, test=(X, CLASSES)),
+    ),
+    "shift_targets of the test part": (
+        "shift_targets",
+        {"by": 1, "part": "test"},
+        experiment(RELU, test=(X, CLASSES.roll(1))),
+        experiment(RELU, test=(X[:59], CLASSES[:59])),
+    ),
+    "follow_mode": (
+        "follow_mode",
+        {"attribute": "is_training"},
+        experiment(Switched, test=(X, CLASSES)),
+        experiment(lambda: Switched(True), test=(X, CLASSES)),
+    ),
 }
 
 
@@ -492,7 +657,10 @@ class Looping(nn.Module):
 
 def partial_step(model: nn.Module, optimizer: Any, loss: Any, batch: Any) -> Tensor:
     optimizer.zero_grad()
-    value = loss(model.forward(batch[0]), batch[1])
+    hidden = batch[0]
+    for layer in model:
+        hidden = layer(hidden)
+    value = loss(hidden, batch[1])
     value.backward()
     optimizer.step()
     return value
@@ -538,5 +706,33 @@ NOT_APPLICABLE: dict[str, tuple[str, dict[str, Any], Experiment, str]] = {
     "no such scheme": ("reinitialise", {"scheme": "ones"}, experiment(RELU), "'ones' is none of"),
     "no such loss": ("loss", {"name": "best"}, experiment(RELU), "'best' is none of"),
     "no such optimizer": ("optimizer", {"name": "best", "rate": 1}, experiment(RELU), "'best' is none of"),
+    "no gradient is cleared": ("keep_gradient", {}, experiment(RELU), "clears no gradient"),
+    "no schedule": ("no_scheduler", {}, experiment(RELU), "no scheduler"),
+    "no shift": ("shift_targets", {"by": 0}, experiment(RELU), "no target would be another"),
+    "no test part": ("match_test_inputs", {}, experiment(RELU), "no part 'test'"),
+    "no order": ("match_test_inputs", {"order": [0, 0]}, experiment(RELU, test=(X, CLASSES)), "no order of 6"),
+    "the same numbers": ("rename_test_targets", {"classes": [0, 1, 2]}, experiment(RELU, test=(X, CLASSES)), "no other order"),
+    "tokens are never missing": (
+        "fill_missing",
+        {},
+        experiment(lambda: nn.Sequential(nn.Embedding(9, 4), nn.Flatten(), nn.Linear(24, 3)), train=(X.abs().long(), CLASSES)),
+        "no real numbers",
+    ),
+    "outputs for no class": ("output_units", {"units": 2}, experiment(RELU), "out of bounds"),
+    "wide enough": ("wider", {"units": 8}, experiment(RELU), "no hidden layer has fewer"),
+    "no gates": ("gate_bias", {"steps": 9}, experiment(RELU), "no LSTM or GRU"),
+    "a batch's statistics": (
+        "samples_alone",
+        {},
+        experiment(sequential(lambda: nn.BatchNorm1d(6), lambda: nn.Linear(6, 3))),
+        "needs several samples",
+    ),
+    "a mean of nothing else": (
+        "samples_alone",
+        {},
+        experiment(functional(lambda _, x: torch.relu(x), end=lambda x: x - x.mean(0))),
+        "every sample gets the same answer",
+    ),
+    "no switch": ("follow_mode", {"attribute": "is_training"}, experiment(RELU), "no switch|has a switch"),
     "a model that raises": ("stable_log", {}, experiment(sequential(lambda: nn.Linear(5, 3))), "raised"),
 }

@@ -77,7 +77,8 @@ class Experiment:
         shuffle: draw the order of the samples anew in each epoch.
         groups: (train, test), for each sample the person, recording or place it comes from, as N numbers or names each: whoever stands in
             both parts is seen by `diagnose`.
-        prepared, scoring: set by remedies: what is done to each batch before it is used, and how answers are scored.
+        prepared, prepared_test, scoring: set by remedies: what is done to each batch before it is used, to those of the test part only,
+            and how answers are scored.
 
     Raises:
         OptionTypeError, OptionError, DataError: an argument is not what its name says, or the data are empty or of unequal lengths.
@@ -95,6 +96,7 @@ class Experiment:
     shuffle: bool = True
     groups: tuple[Any, Any] | None = field(default=None, repr=False)
     prepared: tuple[Callable[[Batch], Batch], ...] = field(default=(), repr=False)
+    prepared_test: tuple[Callable[[Batch], Batch], ...] = field(default=(), repr=False)
     scoring: Scoring | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
@@ -160,9 +162,9 @@ class Experiment:
         if not isinstance(data, DataLoader):
             chosen = evenly(samples_in(data), limit)
             if isinstance(data, tuple):
-                return self._prepare(taken(data, chosen, part))
+                return self._prepare(taken(data, chosen, part), part)
             with random_state_kept(accelerators(), 0):  # a data set may draw: augmentation
-                return self._prepare(taken(data, chosen, part))
+                return self._prepare(taken(data, chosen, part), part)
         return joined(list(self.portions(part, limit)), limit)
 
     def portions(self, part: str, limit: int | None = None) -> Iterator[Batch]:
@@ -174,7 +176,7 @@ class Experiment:
         if not isinstance(data, DataLoader):
             for few in evenly(samples_in(data), limit).split(256):
                 with random_state_kept(accelerators(), 0):
-                    batch = self._prepare(taken(data, few, part))
+                    batch = self._prepare(taken(data, few, part), part)
                 yield batch
             return
         count = 0
@@ -186,7 +188,7 @@ class Experiment:
                     batch = next(batches, None)
                 if batch is None:
                     break
-                batch = self._prepare(pair_of(batch, part))
+                batch = self._prepare(pair_of(batch, part), part)
                 count += len(first_tensor(batch[1]))
                 yield batch
 
@@ -195,15 +197,15 @@ class Experiment:
         data = getattr(self, part)
         if isinstance(data, DataLoader):
             for batch in data:
-                yield self._prepare(batch if self.step is not None and not _is_pair(batch) else pair_of(batch, part))
+                yield self._prepare(batch if self.step is not None and not _is_pair(batch) else pair_of(batch, part), part)
             return
         size = samples_in(data)
         if self.shuffle and part == "train":
             for chosen in in_random_order(size, self.batch_size, generator):
-                yield self._prepare(taken(data, chosen, part))
+                yield self._prepare(taken(data, chosen, part), part)
             return
         for start in range(0, size, self.batch_size):
-            yield self._prepare(taken(data, torch.arange(start, min(size, start + self.batch_size)), part))
+            yield self._prepare(taken(data, torch.arange(start, min(size, start + self.batch_size)), part), part)
 
     def first_batch(self, seed: int = 0) -> Batch:
         """The first batch of the training from `seed`."""
@@ -211,11 +213,11 @@ class Experiment:
             data = self.train
             if isinstance(data, DataLoader):
                 batch = next(without_workers(data))
-                return self._prepare(batch if self.step is not None and not _is_pair(batch) else pair_of(batch, "train"))
+                return self._prepare(batch if self.step is not None and not _is_pair(batch) else pair_of(batch, "train"), "train")
             return next(self.batches(torch.Generator().manual_seed(seed)))
 
-    def _prepare(self, batch: Batch) -> Batch:
-        for prepare in self.prepared:
+    def _prepare(self, batch: Batch, part: str) -> Batch:
+        for prepare in (*self.prepared, *(self.prepared_test if part == "test" else ())):
             batch = prepare(batch)
         return batch
 

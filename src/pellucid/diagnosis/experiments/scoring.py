@@ -131,6 +131,8 @@ class Scoring:
         """Class numbers: as they are, or by the side of the boundary on which single outputs lie."""
         if not outputs.is_floating_point():
             return outputs.double()
+        if self.values is None and self.classes > 2:
+            return outputs.double().round().clamp(0, self.classes - 1)  # one output that was drawn to the class's number
         low, high = self.values or (0.0, 1.0)
         if bool((outputs >= 0).all()) and bool((outputs <= 1).all()):
             boundary = 0.5 if low >= 0 else boundary  # probabilities, whatever the loss makes of them

@@ -36,7 +36,17 @@ def remedy(kind: str, *needed: str, may: tuple[str, ...] = ()) -> Callable[[_Reg
 @cache
 def kinds() -> tuple[str, ...]:
     """The kinds of changes there are."""
-    from pellucid.diagnosis.remedies import activations, calls, data, losses, settings, weights  # noqa: F401  (registers ours)
+    from pellucid.diagnosis.remedies import (  # noqa: F401  (register theirs)
+        activations,
+        alignment,
+        calls,
+        data,
+        functions,
+        layers,
+        losses,
+        settings,
+        weights,
+    )
 
     return tuple(_remedies)
 

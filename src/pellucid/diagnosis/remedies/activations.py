@@ -15,6 +15,7 @@ from pellucid.core.trace import Operation, Trace
 from pellucid.diagnosis.experiments.experiment import Experiment, mapped
 from pellucid.diagnosis.remedies import cannot, remedy
 from pellucid.diagnosis.remedies.rewiring import Call, around_the_model, at, last_activation, positioned, traced
+from pellucid.diagnosis.remedies.weights import reinitialise
 
 LEAST_PROBABILITY = 1e-12  # below which "log" of an output that is a probability does not go
 
@@ -33,6 +34,7 @@ ACTIVATIONS: Mapping[str, Callable[[Tensor], Tensor]] = {
     "softmax": lambda x: torch.softmax(x, _class_axis(x)),
     "log_softmax": lambda x: torch.log_softmax(x, _class_axis(x)),
     "log": lambda x: torch.log(x.clamp_min(LEAST_PROBABILITY)),
+    "layer_norm": lambda x: F.layer_norm(x, x.shape[1:]),  # of each sample: J. L. Ba et al., Layer normalization, 2016, equation 3
 }
 
 
@@ -88,9 +90,12 @@ def _first_through(function: Callable[[Tensor], Tensor], outputs: Any) -> Any:
     return mapped(one, outputs)
 
 
-@remedy("replace_activation", "from", "to", may=("position",))
+@remedy("replace_activation", "from", "to", may=("position", "scheme"))
 def replace_activation(experiment: Experiment, values: Mapping[str, Any]) -> Experiment:
-    """Activations `from` of the model's pass become `to`: those at `position`, else all but the one at the output."""
+    """Activations `from` of the model's pass become `to`: those at `position`, else all but the one at the output.
+
+    With `scheme` the weights are drawn for the new ones, as by the change "reinitialise".
+    """
     kind = "replace_activation"
     _, function = _activation(kind, values["to"])
     old = str(values["from"])
@@ -104,7 +109,8 @@ def replace_activation(experiment: Experiment, values: Mapping[str, Any]) -> Exp
         found = [one for one in seen.operations if one.name == old and one.stage == "forward" and one is not last]
     if not found:
         raise cannot(kind, text("the model's pass calls no {name} before its output", name=old))
-    return at(experiment, kind, seen, found, lambda call: call.instead(function))
+    changed = at(experiment, kind, seen, found, lambda call: call.instead(function))
+    return changed if values.get("scheme") is None else reinitialise(changed, {"scheme": values["scheme"]})
 
 
 @remedy("insert_activation", "after", "name")

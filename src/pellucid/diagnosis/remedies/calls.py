@@ -8,13 +8,11 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.function import _SingleLevelFunction
 
 from pellucid.core.language import text
 from pellucid.core.trace.names import operation_name
-from pellucid.diagnosis.experiments.experiment import Experiment
-from pellucid.diagnosis.experiments.samples import called as as_called
-from pellucid.diagnosis.experiments.samples import device_of, on_device
+from pellucid.diagnosis.experiments.experiment import Experiment, first_tensor
+from pellucid.diagnosis.experiments.samples import called, device_of, on_device
 from pellucid.diagnosis.remedies import cannot, remedy
 from pellucid.diagnosis.remedies.losses import with_loss
 from pellucid.diagnosis.remedies.rewiring import Call, Rewiring, around_the_model, at, last_activation, positioned, rewired, traced, under
@@ -90,9 +88,11 @@ def attach(experiment: Experiment, values: Mapping[str, Any]) -> Experiment:
     @contextmanager
     def context() -> Generator[None]:
         training.append(torch.is_grad_enabled())
-        with under(rewiring, "forward"):
-            yield
-        training.pop()
+        try:
+            with under(rewiring, "forward"):
+                yield
+        finally:
+            training.pop()
 
     names = CUTTING | {operation_name(torch._C._set_grad_enabled)}
     rewiring = Rewiring(kind=kind, rewrite=whole, names=frozenset(names))
@@ -103,56 +103,6 @@ def attach(experiment: Experiment, values: Mapping[str, Any]) -> Experiment:
             return given(outputs, targets)
 
     return with_loss(around_the_model(experiment, kind, context), loss)
-
-
-@remedy("differentiate")
-def differentiate(experiment: Experiment, _: Mapping[str, Any]) -> Experiment:
-    """The gradient of an autograd.Function is that of its forward, as autograd finds it, in the place of its own backward."""
-    kind = "differentiate"
-    called: list[type] = []
-
-    def forward(function: Any, *args: Any, **kwargs: Any) -> Any:
-        called.append(function)
-        if function.setup_context is _SingleLevelFunction.setup_context:
-            return function.forward(_Context(args), *args, **kwargs)
-        return function.forward(*args, **kwargs)
-
-    @contextmanager
-    def context() -> Generator[None]:
-        before = vars(_SingleLevelFunction).get("apply")
-        setattr(_SingleLevelFunction, "apply", classmethod(forward))  # noqa: B010 (Function.apply calls it, also where it was taken before)
-        try:
-            yield
-        finally:
-            if before is None:
-                delattr(_SingleLevelFunction, "apply")
-            else:
-                setattr(_SingleLevelFunction, "apply", before)  # noqa: B010
-
-    changed = around_the_model(experiment, kind, context)
-    with changed.seeded(0), torch.no_grad():
-        model, _optimizer = changed.build(0)
-        as_called(model, on_device(changed.first_batch()[0], device_of(model)))
-    if not called:
-        raise cannot(kind, text("the model calls no autograd.Function"))
-    return changed
-
-
-class _Context:
-    """What a forward is given to keep for its backward, which is not called."""
-
-    def __init__(self, args: tuple[Any, ...]) -> None:
-        self.needs_input_grad = tuple(isinstance(one, Tensor) and one.requires_grad for one in args)
-        self.saved_tensors: tuple[Any, ...] = ()
-
-    def save_for_backward(self, *tensors: Any) -> None:
-        self.saved_tensors = tensors
-
-    def mark_dirty(self, *_: Any) -> None: ...
-
-    def mark_non_differentiable(self, *_: Any) -> None: ...
-
-    def set_materialize_grads(self, _: bool) -> None: ...
 
 
 @remedy("no_dropout")
@@ -213,3 +163,61 @@ def train_mode(experiment: Experiment, _: Mapping[str, Any]) -> Experiment:
     return around_the_model(
         experiment.changed(model=fresh), kind, lambda: under(Rewiring(kind=kind, rewrite=stopped, names=DROPOUTS), "forward")
     )
+
+
+@remedy("follow_mode", "attribute")
+def follow_mode(experiment: Experiment, values: Mapping[str, Any]) -> Experiment:
+    """A switch of the user's own, such as `self.is_training`, is on while its module trains and off in evaluation."""
+    kind, name = "follow_mode", str(values["attribute"])
+    with experiment.seeded(0):
+        model, _optimizer = experiment.build(0)
+    if not any(isinstance(vars(module).get(name), bool) for module in model.modules()) or name == "training":
+        raise cannot(kind, text("no module has a switch {name!r} that is true or false", name=name))
+    factory = experiment.model
+
+    def fresh() -> nn.Module:
+        model = factory()
+        for module in model.modules():
+            on = vars(module).get(name)
+            if isinstance(on, bool):
+
+                def switch(module: nn.Module, _args: Any, on: bool = on) -> None:
+                    setattr(module, name, on if module.training else not on)
+
+                module.register_forward_pre_hook(switch, prepend=True)
+        return model
+
+    return experiment.changed(model=fresh)
+
+
+def switches_of_chance(experiment: Experiment) -> list[str]:
+    """Switches of the user's own with which a network in evaluation draws random numbers, and turned over does not."""
+    with experiment.seeded(0):
+        model, _ = experiment.build(0)
+        inputs = on_device(experiment.first_batch()[0], device_of(model))
+        model.eval()
+        names = {
+            name: on
+            for module in model.modules() if not type(module).__module__.startswith("torch.")
+            for name, on in vars(module).items() if isinstance(on, bool) and name != "training"
+        }  # fmt: skip
+
+        @torch.no_grad()
+        def draws() -> bool:
+            return not torch.equal(*(first_tensor(called(model, inputs)) for _ in range(2)))
+
+        def turned(name: str, on: bool) -> None:
+            for module in model.modules():
+                if name in vars(module):
+                    setattr(module, name, on)
+
+        found: list[str] = []
+        for name, on in names.items() if draws() else ():
+            turned(name, not on)
+            try:
+                calm = not draws()
+            except Exception:  # the switch is of something else, and the other way does not run
+                calm = False
+            turned(name, on)
+            found += [name] if calm else []
+    return found

@@ -51,20 +51,24 @@ def _scale(tensor: Tensor, size: int) -> tuple[Tensor, Tensor] | None:
     if tensor.dim() < 1 or len(tensor) != size or not (tensor.is_floating_point() or image):
         return None
     kind = tensor.dtype if tensor.is_floating_point() else torch.get_default_dtype()
-    values = tensor.double()
-    if tensor.dim() <= 2:
-        axes = [0]
-    elif tensor.dim() == 3:  # (N, T, D) or (N, C, T): features lie along the axis whose entries differ more in size
-        spreads = [values.pow(2).mean((0, other)).sqrt() for other in (2, 1)]  # along axis 1, along axis 2
-        ratios = [float(s.max() / s.clamp_min(1e-12).min()) for s in spreads]
-        axes = [0, 2] if ratios[0] > ratios[1] else [0, 1]
-    else:
-        axes = [0, *range(2, tensor.dim())]
+    values, axes = tensor.double(), feature_axes(tensor)
     mean, deviation = values.mean(axes, keepdim=True), values.std(axes, unbiased=False, keepdim=True)
     deviation = torch.where(deviation > 0, deviation, torch.ones_like(deviation))
     if not bool(torch.isfinite(mean).all()):
         raise cannot("standardise_inputs", text("the inputs hold NaN or infinity"))
     return mean[0].to(kind), deviation[0].to(kind)
+
+
+def feature_axes(tensor: Tensor) -> list[int]:
+    """The axes over which one feature lies: all but the columns of a table, the channels of images, the features of sequences."""
+    if tensor.dim() <= 2:
+        return [0]
+    if tensor.dim() > 3:
+        return [0, *range(2, tensor.dim())]
+    values = tensor.double()  # (N, T, D) or (N, C, T): features lie along the axis whose entries differ more in size
+    spreads = [values.pow(2).mean((0, other)).sqrt() for other in (2, 1)]  # along axis 1, along axis 2
+    ratios = [float(s.max() / s.clamp_min(1e-12).min()) for s in spreads]
+    return [0, 2] if ratios[0] > ratios[1] else [0, 1]
 
 
 @remedy("standardise_targets")

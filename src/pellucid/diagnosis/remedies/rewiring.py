@@ -7,7 +7,6 @@ trace of the first batch numbers them; a pass that makes them another number of 
 
 from __future__ import annotations
 
-import sys
 from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Mapping
 from contextlib import contextmanager
@@ -148,34 +147,42 @@ def rewired(experiment: Experiment, rewiring: Rewiring) -> Experiment:
     return changed
 
 
+class _Around:
+    """A fresh model's own forward inside a context, its answer passed through `answer`.
+
+    Set on the model itself and no hooks: a hook that leaves the context does not run when Ctrl-C or another thread stops a pass. A copy of
+    the model has a copy of this, bound to it.
+    """
+
+    def __init__(self, model: nn.Module, context: Callable[[], Any], answer: Callable[[Any], Any] | None) -> None:
+        self.forward, self.context, self.answer = model.forward, context, answer
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        with self.context():
+            outputs = self.forward(*args, **kwargs)
+        return outputs if self.answer is None else self.answer(outputs)
+
+
 def around_the_model(
     experiment: Experiment, kind: str, context: Callable[[], Any], answer: Callable[[Any], Any] | None = None
 ) -> Experiment:
-    """Each call of a fresh model runs inside `context()`, and its answer is passed through `answer`; by hooks on that fresh model."""
+    """Each call of a fresh model runs inside `context()`, and its answer is passed through `answer`."""
     factory = experiment.model
     entered: list[bool] = []
 
+    @contextmanager
+    def counted() -> Generator[None]:
+        entered.append(True)
+        with context():
+            yield
+
     def fresh() -> nn.Module:
         model = factory()
-        open_now: list[Any] = []
-
-        def enter(_module: nn.Module, _args: Any) -> None:
-            entered.append(True)
-            open_now.append(context())
-            open_now[-1].__enter__()
-
-        def leave(_module: nn.Module, _args: Any, outputs: Any) -> Any:
-            error = sys.exc_info()[1]
-            if open_now:
-                open_now.pop().__exit__(type(error) if error is not None else None, error, None)
-            return outputs if answer is None or outputs is None else answer(outputs)
-
-        model.register_forward_pre_hook(enter, prepend=True)
-        model.register_forward_hook(leave, always_call=True)
+        model.forward = _Around(model, counted, answer)
         return model
 
     changed = experiment.changed(model=fresh)
-    if experiment.step is not None:  # their step may call parts of the model, where no hook of the whole sees it
+    if experiment.step is not None:  # their step may call parts of the model, past its forward
         with changed.seeded(0):
             model, optimizer = changed.build(0)
             entered.clear()

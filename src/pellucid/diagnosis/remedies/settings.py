@@ -126,6 +126,45 @@ def zero_grad(experiment: Experiment, _: Mapping[str, Any]) -> Experiment:
     return with_optimizer(experiment, lambda _, optimizer: _hooked(optimizer, optimizer.register_step_post_hook, after))
 
 
+@remedy("keep_gradient")
+def keep_gradient(experiment: Experiment, _: Mapping[str, Any]) -> Experiment:
+    """A gradient stays until an update was made with it: clearing it between backward() and step() does nothing, step() clears it."""
+    if experiment.step is None:
+        raise cannot("keep_gradient", text("the plain step clears no gradient between backward() and step()"))
+    built(experiment, "keep_gradient", needs="hooks")
+
+    def change(model: nn.Module, optimizer: Any) -> Any:
+        unused: list[bool] = [False]
+        clear = optimizer.zero_grad
+
+        def came(_: Tensor) -> None:
+            unused[0] = True
+
+        def kept(clearing: Callable[..., Any]) -> Callable[..., Any]:
+            return lambda *args, **kwargs: None if unused[0] else clearing(*args, **kwargs)
+
+        def used(*_: Any) -> None:
+            unused[0] = False
+            clear()
+
+        for group in optimizer.param_groups:
+            for parameter in group["params"]:
+                if parameter.requires_grad:
+                    parameter.register_post_accumulate_grad_hook(came)
+        optimizer.zero_grad, model.zero_grad = kept(clear), kept(model.zero_grad)
+        return _hooked(optimizer, optimizer.register_step_post_hook, used)
+
+    return with_optimizer(experiment, change)
+
+
+@remedy("no_scheduler")
+def no_scheduler(experiment: Experiment, _: Mapping[str, Any]) -> Experiment:
+    """The learning rate stays as the optimizer was made with it."""
+    if experiment.scheduler is None:
+        raise cannot("no_scheduler", text("the experiment has no scheduler"))
+    return experiment.changed(scheduler=None)
+
+
 @remedy("minimise")
 def minimise(experiment: Experiment, _: Mapping[str, Any]) -> Experiment:
     """The update goes down where it went up: `maximize` is taken off, else every gradient is turned around before the update."""
