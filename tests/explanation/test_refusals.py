@@ -234,7 +234,7 @@ _UNUSABLE: dict[str, tuple[nn.Module, Tensor, type[Exception], str]] = {
     "integers": (Scored(lambda y: y.long()), tabular(), ModelError, "dtype torch.int64"),
     "truth values": (Scored(lambda y: y > 0), tabular(), ModelError, "dtype torch.bool"),
     "complex": (Scored(lambda y: y.to(torch.complex64)), tabular(), ModelError, "dtype torch.complex64"),
-    "nothing": (Scored(lambda y: y[:, :0]), tabular(), ModelError, r"output has shape \(2, 0\)"),
+    "nothing": (Scored(lambda y: y[:, :0]), tabular(), ModelError, r"output has shape \(1, 0\)"),
     "one axis": (Logarithm(), torch.ones(5), DataError, r"shape \(5,\)(?s:.)*unsqueeze"),
     "no entries": (Logarithm(), torch.ones(5, 0), DataError, r"shape \(5, 0\)"),
     "meta inputs": (Scored(), torch.zeros(4, 5, device="meta"), DataError, "an input is on the meta device"),

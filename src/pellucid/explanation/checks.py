@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from pellucid.core.errors import DataError, ModelError, OptionError
+from pellucid.core.errors import DataError, MemoryShortage, ModelError, OptionError
 from pellucid.core.language import Text, text
 from pellucid.core.trace.records import tensors
 
@@ -184,6 +184,14 @@ def out_of_memory(error: BaseException) -> bool:
         or "not enough memory" in message
         or "out of memory" in message
         or "can't allocate memory" in message
+    )
+
+
+def shortage(error: BaseException) -> MemoryShortage:
+    return MemoryShortage(
+        text("the memory does not hold a pass of one sample: {error}", error=str(error).split("\n")[0]),
+        text("a network and a sample that fit"),
+        text("use smaller inputs, or another device"),
     )
 
 

@@ -27,26 +27,24 @@ from torch import Tensor, nn
 
 from pellucid.core.errors import DataError, MemoryShortage, ModelError, PellucidError
 from pellucid.core.language import Text, text
-from pellucid.core.memory import available_memory_bytes
 from pellucid.core.records import Record
-from pellucid.core.trace.model import random_state_kept, run_eagerly, shared_copy
+from pellucid.core.trace.model import random_state_kept, run_eagerly
 from pellucid.explanation.checks import (
-    check_output,
     check_predictions,
     check_shapes,
-    close,
     out_of_memory,
     output_of,
     plainly,
     refused,
+    shortage,
     target_of,
     tensors_of,
 )
+from pellucid.explanation.dry_run import check_predictions_alone, dry_run, largest_batch
+from pellucid.explanation.isolation import Isolation
 from pellucid.explanation.passes import Pass, Place
 
 Tell = Callable[[int, int], None]  # done, of how many
-_BATCH_BYTES = 2**28  # what one batch may keep on the CPU: more is not faster (the caches hold far less), and many users share a machine
-_LARGEST_BATCH = 4096
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,6 +61,7 @@ class Subject:
     """A network, the samples to explain, and the output chosen for each. Made by `Subject.of`, which checks everything."""
 
     model: nn.Module  # the copy on which passes run
+    isolation: Isolation  # keeps passes from the user's
     inputs: tuple[Tensor, ...]  # sample axis first
     single: bool  # the user gave one tensor
     keywords: tuple[str, ...] | None  # names of the inputs, where the user gave a dict
@@ -120,11 +119,12 @@ class Subject:
                 text("a network with values"),
                 text("materialise it with to_empty and load its weights"),
             )
-        twin = shared_copy(model, notes).eval()
+        isolation = Isolation(model, notes)
         if model.training:
             notes.append(text("the network was in training mode: it is explained in evaluation mode, and yours stays as it was"))
         made = cls(
-            model=twin,
+            model=isolation.model,
+            isolation=isolation,
             inputs=given,
             single=isinstance(inputs, (Tensor, np.ndarray)),
             keywords=keywords,
@@ -138,15 +138,21 @@ class Subject:
             random=False,
             dropouts=0,
             writes=False,
-            batch_size=batch_size or 1,
+            batch_size=1,
             notes=notes,
             original=model,
             _weights=_fingerprint(model),
         )
         if tell is not None:
             made.tell = tell
-        made._look(batch_size)
-        made.predictions = made.outputs(given)
+        seen = dry_run(made)
+        made.output_shape = tuple(seen.output.shape[1:])
+        made.classes = math.prod(made.output_shape)
+        made.differentiable, made.random = seen.differentiable, seen.random
+        made.batch_size = batch_size or largest_batch(made, seen.bytes_per_sample)
+        notes += seen.notes
+        made.predictions = made.outputs(given) if made.samples > 1 else seen.output.reshape(1, -1)
+        check_predictions_alone(made, made.predictions, seen.output)
         check_predictions(made.predictions, given)
         made.target = target_of(target, made.predictions, made.output_shape)
         made._forward = made._backward = 0  # looking is not explaining
@@ -200,7 +206,7 @@ class Subject:
 
         def run(rows: slice) -> Tensor:
             with self.surrounded(gradient=False):
-                return self._run(tuple(tensor[rows] for tensor in inputs))
+                return self.run(tuple(tensor[rows] for tensor in inputs))
 
         return torch.cat(self.batched(len(inputs[0]), run))
 
@@ -211,7 +217,7 @@ class Subject:
 
         def run(rows: slice) -> Tensor:
             with self.surrounded(gradient=False):
-                found = self._run(tuple(tensor[rows] for tensor in inputs))
+                found = self.run(tuple(tensor[rows] for tensor in inputs))
                 return self.chosen(found, None if target is None else target[rows]).clone()  # not a view of all K outputs
 
         return torch.cat(self.batched(len(inputs[0]), run))
@@ -226,7 +232,7 @@ class Subject:
         def run(rows: slice) -> tuple[Tensor, ...]:
             with self.surrounded(gradient=False):
                 own_rows = tuple(tensor[rows].clone() for tensor in inputs)
-                met = self._met(own_rows)
+                met = self.met(own_rows)
                 self._run_in(own_rows, met)
                 return tuple(place.output for place in met.places)
 
@@ -315,104 +321,7 @@ class Subject:
 
     # -- passes ----------------------------------------------------------------------------------------------------------------------
 
-    def _look(self, batch_size: int | None) -> None:
-        """Passes over the first two samples: shapes, embeddings, randomness, gradients, memory; see the errors."""
-        first = tuple(tensor[:2] for tensor in self.inputs)
-        n = len(first[0])
-        own = tuple(tensor.clone() for tensor in first)
-        met = self._met(own)
-        try:
-            with self.surrounded(gradient=False), met:
-                output = output_of(self._call(own))
-        except (ModelError, DataError):
-            raise
-        except Exception as error:
-            raise refused(error, self.model, self.inputs, self.keywords) from error
-        if output.dim() == 0 or output.shape[0] != n:
-            raise ModelError(
-                text("{n} samples went in and an output of shape {shape} came out", n=n, shape=str(tuple(output.shape))),
-                text("one row per sample: the first axis of inputs and outputs is the sample axis"),
-                text("put the sample axis first (inputs.unsqueeze(0) for one sample; batch_first=True), and return one row per sample"),
-            )
-        check_output(output)
-        self.output_shape = tuple(output.shape[1:])
-        self.classes = math.prod(self.output_shape)
-        self.places, self.dropouts = tuple(met.places), met.dropouts
-        self.writes = any(tensor._version for tensor in own)
-        if met.lost:
-            names = sorted(set(met.lost))
-            self.notes.append(text("indices of {names} are computed from the inputs in a way that was not followed", names=names))
-        if self.dropouts:
-            self.notes.append(
-                text("the network drops at random in evaluation mode (dropout left on): one draw is explained, the same for all samples")
-            )
-        self._look_at_chance(first)
-        points = tuple(x for x in first if x.is_floating_point()) + tuple(place.output for place in met.places)
-        self.differentiable, size = self._look_back(points, first)
-        size += 4 * sum(x.numel() * x.element_size() for x in (*first, *points)) + output.numel() * output.element_size()
-        self.batch_size = batch_size or max(1, min(_LARGEST_BATCH, int(self._budget() * n / max(size, 1))))
-
-    def _look_back(self, points: tuple[Tensor, ...], inputs: tuple[Tensor, ...]) -> tuple[Text | None, int]:
-        """None where a gradient reaches some point, else why not; and how many bytes the pass kept for it, weights left out."""
-        if not points:
-            return text("all inputs are integers that reach no embedding"), 0
-        kept: dict[int, int] = {}
-
-        def pack(tensor: Tensor) -> Tensor:
-            storage = tensor.untyped_storage()
-            kept[storage.data_ptr()] = storage.nbytes()
-            return tensor
-
-        detached = text("no gradient reaches the inputs: the network detaches them, rounds, or leaves PyTorch")
-        try:
-            with self.surrounded(gradient=True), torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-                leaves = tuple(point.detach().requires_grad_() for point in points)
-                output = self.run_points(leaves, inputs)
-                if not output.requires_grad:
-                    return detached, 0
-                slopes = torch.autograd.grad(output.sum(), leaves, allow_unused=True)
-        except RuntimeError as error:
-            return text("PyTorch cannot differentiate the network: {error}", error=str(error).split("\n")[0]), 0
-        weights = {tensor.untyped_storage().data_ptr() for tensor in (*self.model.parameters(), *self.model.buffers())}
-        size = sum(number for pointer, number in kept.items() if pointer not in weights)
-        return (detached if all(slope is None for slope in slopes) else None), size
-
-    def _look_at_chance(self, first: tuple[Tensor, ...]) -> None:
-        """Random draws in evaluation mode, and samples that influence each other."""
-        with self.surrounded(gradient=False, seed=1):
-            one = self._run(first)
-        with self.surrounded(gradient=False, seed=2):
-            two = self._run(first)
-        self.random = not close(one, two)
-        if self.random:
-            self.notes.append(text("the network draws random numbers in evaluation mode: every pass starts from the same seed"))
-            return
-        if len(first[0]) < 2:
-            noise = torch.Generator().manual_seed(0)
-            first = tuple(
-                torch.cat([x, x + torch.randn(x.shape, generator=noise).to(x)]) if x.is_floating_point() else torch.cat([x, x])
-                for x in first
-            )
-        try:
-            with self.surrounded(gradient=False):
-                alone = self._run(tuple(x[:1] for x in first))
-                together = self._run(first)[:1]
-        except Exception as error:
-            raise refused(error, self.model, self.inputs, self.keywords) from error
-        if not close(alone, together, 1e-3):
-            raise ModelError(
-                text("the output of a sample depends on the other samples of its batch"),
-                text("a network that treats each sample by itself in evaluation mode"),
-                text("look for batch statistics (batch norm with track_running_stats=False) or another axis first (batch_first=True)"),
-            )
-
-    def _budget(self) -> int:
-        if self.device.type == "cuda":
-            return int(torch.cuda.mem_get_info(self.device)[0] * 0.25)
-        available = available_memory_bytes()
-        return _BATCH_BYTES if available is None else min(_BATCH_BYTES, available // 4)
-
-    def _met(self, inputs: Sequence[Tensor], given: Sequence[Tensor] | None = None, **more: Any) -> Pass:
+    def met(self, inputs: Sequence[Tensor], given: Sequence[Tensor] | None = None, **more: Any) -> Pass:
         return Pass({i: x for i, x in enumerate(inputs) if not x.is_floating_point() and x.dtype != torch.bool}, given, **more)
 
     @contextmanager
@@ -423,6 +332,7 @@ class Subject:
             around.enter_context(torch.set_grad_enabled(gradient))
             around.enter_context(random_state_kept({self.device}, seed))
             around.enter_context(run_eagerly())
+            around.enter_context(self.isolation.kept(self.model))
             if gradient and self.device.type == "cuda":  # cuDNN's recurrent networks have a backward pass in training mode only
                 around.enter_context(torch.backends.cudnn.flags(enabled=not self._recurrent()))
             yield
@@ -430,17 +340,17 @@ class Subject:
     def _recurrent(self) -> bool:
         return any(isinstance(module, nn.RNNBase) for module in self.model.modules())
 
-    def _call(self, inputs: Sequence[Tensor]) -> Any:
+    def call(self, inputs: Sequence[Tensor]) -> Any:
         return self.model(*inputs) if self.keywords is None else self.model(**dict(zip(self.keywords, inputs, strict=True)))
 
-    def _run(self, inputs: tuple[Tensor, ...]) -> Tensor:
+    def run(self, inputs: tuple[Tensor, ...]) -> Tensor:
         """(n, K) with whatever gradient the surroundings record."""
-        return self._run_in(tuple(x.clone() for x in inputs) if self.writes else inputs, self._met(()))
+        return self._run_in(tuple(x.clone() for x in inputs) if self.writes else inputs, self.met(()))
 
     def _run_in(self, inputs: tuple[Tensor, ...], met: Pass) -> Tensor:
         self._forward += len(inputs[0])
         with met if met.needed or self.dropouts else nullcontext():  # a mode costs time in every operation
-            result = self._call(inputs)
+            result = self.call(inputs)
         return output_of(result).reshape(len(inputs[0]), -1)
 
     def run_points(self, points: tuple[Tensor, ...], inputs: tuple[Tensor, ...], **more: Any) -> Tensor:
@@ -448,7 +358,7 @@ class Subject:
         own = list(points)
         # a clone, because the program may write into its input, which a leaf with gradient forbids
         full = tuple(own.pop(0).clone() if continuous else x for x, continuous in zip(inputs, self.continuous, strict=True))
-        return self._run_in(full, self._met(full, own or None, **more))
+        return self._run_in(full, self.met(full, own or None, **more))
 
     def slopes(self, values: Tensor, of: Sequence[Tensor]) -> tuple[Tensor | None, ...]:
         """The derivative of each of the values (n,) with respect to its own rows of these tensors; None where there is none."""
@@ -464,7 +374,7 @@ class Subject:
         start = 0
         while start < n:
             rows = slice(start, min(n, start + self.batch_size))
-            shortage: str | None = None
+            failed: MemoryShortage | None = None
             try:
                 pieces.append(run(rows))
             except PellucidError:
@@ -472,16 +382,12 @@ class Subject:
             except Exception as error:
                 if not out_of_memory(error):
                     raise refused(error, self.model, self.inputs, self.keywords) from error
-                shortage = str(error).split("\n")[0]
-            if shortage is None:
+                failed = shortage(error)  # the error itself would hold the pass's memory
+            if failed is None:
                 start = rows.stop
                 continue
             if rows.stop - rows.start == 1:
-                raise MemoryShortage(
-                    text("the memory does not hold a pass of one sample: {error}", error=shortage),
-                    text("a network and a sample that fit"),
-                    text("use smaller inputs, or another device"),
-                )
+                raise failed
             self.batch_size = (rows.stop - rows.start) // 2
             gc.collect()
             if self.device.type == "cuda":

@@ -34,7 +34,7 @@ def features_page(
     Raises:
         StorageError: the file cannot be written.
     """
-    title = f"{type(features.model).__name__}: {features.layer or type(features.module).__name__}"
+    title = f"{type(features.network.model).__name__}: {features.layer or type(features.module).__name__}"
     chosen = list(units) if units is not None else _most_varied(features)
     parts = [*head_of_page(title), f"<p>{both(_what(features))}</p>"]
     parts += [_soft(note) for note in features.notes]

@@ -23,13 +23,13 @@ from pellucid.explanation.features import capture
 _SOFTMAXES = (F.softmax, torch.softmax, Tensor.softmax)
 
 
-def attention_of(model: nn.Module, module: nn.Module, inputs: capture.Inputs, *, layer: str, batch_size: int) -> Tensor:
+def attention_of(network: capture.Network, module: nn.Module, inputs: capture.Inputs, *, layer: str, batch_size: int) -> Tensor:
     """(N, heads, T of the queries, T of the keys) of the attention inside `module`; of several in one module the last.
 
     Raises:
         OptionError: there is none, or it changes its shape with the samples.
     """
-    found = [_of_batch(model, module, batch, layer) for batch in capture.batches(inputs, batch_size)]
+    found = [_of_batch(network, module, batch, layer) for batch in capture.batches(inputs, batch_size)]
     if len({item.shape[1:] for item in found}) > 1:
         raise OptionError(
             text("the attention has another shape in each batch: {shapes}", shapes=[str(tuple(item.shape)) for item in found[:4]]),
@@ -39,13 +39,13 @@ def attention_of(model: nn.Module, module: nn.Module, inputs: capture.Inputs, *,
     return torch.cat(found)
 
 
-def _of_batch(model: nn.Module, module: nn.Module, batch: capture.Inputs, layer: str) -> Tensor:
+def _of_batch(network: capture.Network, module: nn.Module, batch: capture.Inputs, layer: str) -> Tensor:
     with _Watching() as watching:
         opened = module.register_forward_pre_hook(watching.open)
         closed = module.register_forward_hook(watching.close)
         try:
-            with capture.quiet(model), torch.no_grad():
-                capture.passed(model, batch)
+            with network.quiet(), torch.no_grad():
+                network.passed(batch)
         finally:
             opened.remove()
             closed.remove()

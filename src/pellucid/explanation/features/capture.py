@@ -13,8 +13,9 @@ from torch.nn.utils.rnn import PackedSequence, pad_packed_sequence
 
 from pellucid.core.errors import ModelError, OptionError, PellucidError, did_you_mean
 from pellucid.core.language import Text, text
-from pellucid.core.trace.model import random_state_kept, run_eagerly, shared_copy
+from pellucid.core.trace.model import random_state_kept, run_eagerly
 from pellucid.explanation.checks import plainly, refused, tensors_of
+from pellucid.explanation.isolation import Isolation
 
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 _LAST_AXIS = (nn.Linear, nn.LayerNorm, nn.Embedding, nn.RNNBase, nn.MultiheadAttention)
@@ -47,12 +48,45 @@ def module_at(model: nn.Module, layer: str) -> nn.Module:
     return modules[layer.replace("_orig_mod.", "")]
 
 
-def prepared(model: Any, inputs: Any) -> tuple[nn.Module, Inputs, list[Text]]:
-    """A copy of the network over the user's weights, that shares nothing else with it, copies of the inputs, and notes.
+@dataclass(eq=False)
+class Network:
+    """A copy of the user's network, on which passes run, and the names under which it takes its inputs."""
+
+    isolation: Isolation
+    keywords: tuple[str, ...] | None
+
+    @property
+    def model(self) -> nn.Module:
+        return self.isolation.model
+
+    def passed(self, inputs: Sequence[Tensor]) -> Any:
+        """What the network gives; it may write into its inputs.
+
+        Raises:
+            DataError: it does not take them.
+        """
+        own = tuple(tensor.clone() for tensor in inputs)
+        try:
+            return self.model(*own) if self.keywords is None else self.model(**dict(zip(self.keywords, own, strict=True)))
+        except PellucidError:
+            raise
+        except Exception as error:  # whatever a network raises
+            raise refused(error, self.model, tuple(inputs), self.keywords) from error
+
+    @contextmanager
+    def quiet(self) -> Generator[None]:
+        """Around each pass: the user's modules, random state, mixed precision and inference mode are put back after it."""
+        devices = {tensor.device for tensor in (*self.model.parameters(), *self.model.buffers())}
+        with plainly(), random_state_kept(devices, 0), run_eagerly(), self.isolation.kept(self.model):
+            yield
+
+
+def prepared(model: Any, inputs: Any) -> tuple[Network, Inputs, list[Text]]:
+    """A copy of the network that shares its weights and nothing else, copies of the inputs, and notes.
 
     Raises:
         ModelError: the model is no torch module, or cannot be copied.
-        DataError: the inputs are no tensors, have no samples, or not equally many.
+        DataError: the inputs are no tensors, have no samples, or not equally many; or the network does not take them.
     """
     if not isinstance(model, nn.Module):
         raise ModelError(
@@ -62,41 +96,15 @@ def prepared(model: Any, inputs: Any) -> tuple[nn.Module, Inputs, list[Text]]:
         )
     tensors, keywords = tensors_of(inputs)
     notes: list[Text] = []
-    twin = shared_copy(model, notes).eval()
-    if keywords is not None:
-        by_name = twin.forward
-        twin.forward = lambda *parts: by_name(**dict(zip(keywords, parts, strict=True)))
-    return twin, tuple(tensor.detach().clone() for tensor in tensors), notes
+    network = Network(Isolation(model, notes), keywords)
+    given = tuple(tensor.detach().clone() for tensor in tensors)
 
+    def first() -> None:
+        with network.quiet(), torch.no_grad():
+            network.passed([tensor[:2] for tensor in given])
 
-def passed(model: nn.Module, inputs: Sequence[Tensor]) -> Any:
-    """What the network gives; it may write into its inputs.
-
-    Raises:
-        DataError: it does not take them.
-    """
-    try:
-        return model(*(tensor.clone() for tensor in inputs))
-    except PellucidError:
-        raise
-    except Exception as error:  # whatever a network raises
-        raise refused(error, model, tuple(inputs), None) from error
-
-
-@contextmanager
-def quiet(model: nn.Module) -> Generator[None]:
-    """Around each pass of a prepared network: the user's random state, mixed precision and inference mode are put back, and so are the
-    copy's own buffers, which a module may change in evaluation mode too."""
-    buffers = [(buffer, buffer.detach().clone()) for buffer in model.buffers()]
-    devices = {tensor.device for tensor in (*model.parameters(), *model.buffers())}
-    with plainly(), random_state_kept(devices, 0), run_eagerly():
-        try:
-            yield
-        finally:
-            with torch.no_grad():
-                for buffer, kept in buffers:
-                    if buffer.shape == kept.shape:
-                        buffer.copy_(kept)
+    network.isolation.first_pass(first)
+    return network, given, notes
 
 
 @contextmanager
@@ -119,14 +127,14 @@ def batches(inputs: Inputs, size: int) -> Iterator[Inputs]:
         yield tuple(item[start : start + size] for item in inputs)
 
 
-def calls_of(model: nn.Module, module: nn.Module, inputs: Inputs, layer: str) -> list[Call]:
+def calls_of(network: Network, module: nn.Module, inputs: Inputs, layer: str) -> list[Call]:
     """The calls of `module` in one forward pass without gradients.
 
     Raises:
         OptionError: the forward pass does not come to the module.
     """
-    with quiet(model), torch.no_grad(), recorded(module) as calls:
-        passed(model, inputs)
+    with network.quiet(), torch.no_grad(), recorded(module) as calls:
+        network.passed(inputs)
     if not calls:
         raise OptionError(
             text("the layer {name!r} is not called in the forward pass", name=layer),

@@ -58,14 +58,14 @@ def features(model: nn.Module, inputs: Any, layer: str, *, batch_size: int = BAT
 
     Example: `pellucid.features(model, images, "layer2").exciting(unit=3)`
     """
-    model, given, notes = capture.prepared(model, inputs)
-    module = capture.module_at(model, layer)
+    network, given, notes = capture.prepared(model, inputs)
+    module = capture.module_at(network.model, layer)
     maps: list[Tensor] = []
     peaks: list[Tensor] = []
     places: list[Tensor] = []
     kept = 0
     for batch in capture.batches(given, batch_size):
-        calls = capture.calls_of(model, module, batch, layer)
+        calls = capture.calls_of(network, module, batch, layer)
         if len(calls) > 1 and not maps and not isinstance(module, nn.RNNCellBase):
             notes.append(text("the layer {name!r} is called {count} times in a pass: its last call is shown", name=layer, count=len(calls)))
         activations = capture.units_first(module, calls, len(batch[0]), layer)
@@ -81,7 +81,7 @@ def features(model: nn.Module, inputs: Any, layer: str, *, batch_size: int = BAT
     held = torch.cat(maps)
     if len(held) < len(given[0]):
         notes.append(text("the maps of the first {kept} of {count} inputs are kept", kept=len(held), count=len(given[0])))
-    return Features(layer, module, held, tuple(notes), model, given, torch.cat(peaks), torch.cat(places), batch_size)
+    return Features(layer, module, held, tuple(notes), network, given, torch.cat(peaks), torch.cat(places), batch_size)
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,7 @@ class Features:
     module: nn.Module
     maps: Tensor
     notes: tuple[Text, ...]
-    model: nn.Module = field(repr=False)
+    network: capture.Network = field(repr=False)
     inputs: tuple[Tensor, ...] = field(repr=False)
     peaks: Tensor = field(repr=False)
     places: Tensor = field(repr=False)  # (N, units) where in the flattened map the peak stands
@@ -145,7 +145,7 @@ class Features:
         chosen = [units] if isinstance(units, int) else list(units)
         for unit in chosen:
             self._check(unit)
-        return maximise(self.model, self.module, self.inputs, chosen, layer=self.layer, steps=steps, seed=seed)
+        return maximise(self.network, self.module, self.inputs, chosen, layer=self.layer, steps=steps, seed=seed)
 
     def neighbours(self, index: int, count: int = 10) -> Neighbours:
         """Of an embedding: the tokens whose vectors point the same way as that of the token `index`. Of any other layer: the samples
@@ -189,7 +189,7 @@ class Features:
         Raises:
             OptionError: no attention is computed inside the layer.
         """
-        return attention_of(self.model, self.module, self.inputs, layer=self.layer, batch_size=self.batch_size)
+        return attention_of(self.network, self.module, self.inputs, layer=self.layer, batch_size=self.batch_size)
 
     def alignment(self, sample: int = 0, head: int | str = "mean") -> Tensor:
         """(T of the queries, T of the keys) of one sample: of a translation, which source word each target word looks at.
@@ -221,10 +221,10 @@ class Features:
         return of_sample[head]
 
     def probes(self, targets: Any, *, layers: Sequence[str] | None = None, seed: int = 0) -> Probes:
-        """How much of `targets` a linear model can read off each layer, beside the same on raw inputs and on HOG; see `probes`."""
-        from pellucid.explanation.features.probes import probes  # scikit-learn is loaded when it is needed
+        """How much of `targets` a linear model can read off each layer, beside the same on raw inputs and on HOG; see `probes_of`."""
+        from pellucid.explanation.features.probes import probes_of  # scikit-learn is loaded when it is needed
 
-        return probes(self.model, self.inputs, targets, layers=layers, seed=seed, batch_size=self.batch_size)
+        return probes_of(self.network, self.inputs, targets, layers=layers, seed=seed, batch_size=self.batch_size)
 
     def to_html(
         self,

@@ -40,7 +40,7 @@ class Maximised:
 
 @plainly()
 def maximise(
-    model: nn.Module, module: nn.Module, inputs: tuple[Tensor, ...], units: Sequence[int], *, layer: str, steps: int, seed: int
+    network: capture.Network, module: nn.Module, inputs: tuple[Tensor, ...], units: Sequence[int], *, layer: str, steps: int, seed: int
 ) -> Maximised:
     """One input for each of `units`, all in one batch; `highest` is measured on the inputs.
 
@@ -64,11 +64,11 @@ def maximise(
 
     def activations(given: Sequence[Tensor]) -> Tensor:
         with capture.recorded(module) as calls:
-            capture.passed(model, given)
+            network.passed(given)
         maps = capture.units_first(module, calls, count, layer)  # (count, units, ...)
         return maps[torch.arange(count), chosen.to(maps.device)].reshape(count, -1).mean(dim=1)
 
-    with capture.quiet(model), torch.enable_grad():
+    with network.quiet(), torch.enable_grad():
         momenta = [torch.zeros_like(item) for item in made]
         for step in range(steps):
             shifts = [tuple(int(s) for s in torch.randint(-2, 3, (2,), generator=generator)) if item.ndim == 4 else () for item in made]
@@ -87,12 +87,12 @@ def maximise(
                     item.add_(momentum, alpha=RATE * size).clamp_(low, high)
                     if item.ndim == 4 and step % BLUR_EVERY == BLUR_EVERY - 1 and step < steps - 1:
                         item.copy_(_blurred(item))
-    with capture.quiet(model), torch.no_grad():
+    with network.quiet(), torch.no_grad():
         reached = activations(made)
         highest = torch.full((count,), -torch.inf)
         for batch in capture.batches(inputs, BATCH):
             size = len(batch[0])
-            maps = capture.units_first(module, capture.calls_of(model, module, batch, layer), size, layer)
+            maps = capture.units_first(module, capture.calls_of(network, module, batch, layer), size, layer)
             highest = torch.maximum(highest, maps[:, chosen].reshape(size, count, -1).mean(dim=2).amax(dim=0).cpu())
     return Maximised(tuple(units), tuple(item.detach() for item in made), reached.detach().cpu(), highest)
 

@@ -73,8 +73,14 @@ class Probes:
 
 
 @plainly()
-def probes(
-    model: nn.Module, inputs: Any, targets: Any, *, layers: Sequence[str] | None = None, seed: int = 0, batch_size: int = 256
+def probes_of(
+    network: capture.Network,
+    given: capture.Inputs,
+    targets: Any,
+    *,
+    layers: Sequence[str] | None = None,
+    seed: int = 0,
+    batch_size: int = 256,
 ) -> Probes:
     """A probe of each of `layers` (None: up to 8, evenly over the depth), of the raw inputs, and of HOG where the inputs are images.
 
@@ -84,7 +90,7 @@ def probes(
     Raises:
         OptionError: too few samples, another number of targets, a layer that does not exist or is not passed.
     """
-    model, given, notes = capture.prepared(model, inputs)
+    notes: list[Text] = []
     answers = np.asarray(targets.detach().cpu() if isinstance(targets, Tensor) else targets)
     if answers.shape != (len(given[0]),) or len(answers) < FEWEST:
         raise OptionError(
@@ -111,7 +117,7 @@ def probes(
             tables.append(("HOG", "hand-made", hog(first.cpu().numpy())))
             side = cell_side(*(int(size) for size in first.shape[2:]))
             notes.append(text("HOG: cells of {side} x {side} pixels, blocks of 2 x 2 cells, 9 orientations", side=side))
-    for name, maps in _activations(model, given, layers, batch_size, notes):
+    for name, maps in _activations(network, given, layers, batch_size, notes):
         tables.append((name, "layer", _table(maps, seed, name, notes)))
     against = "HOG" if any(name == "HOG" for name, _, _ in tables) else "raw"
 
@@ -136,26 +142,26 @@ def probes(
 
 
 def _activations(
-    model: nn.Module, inputs: capture.Inputs, layers: Sequence[str] | None, batch_size: int, notes: list[Text]
+    network: capture.Network, inputs: capture.Inputs, layers: Sequence[str] | None, batch_size: int, notes: list[Text]
 ) -> list[tuple[str, Tensor]]:
     """The maps of each layer in the order in which they are passed, all in one pass over the inputs."""
     if layers is None:
-        modules = {name: part for name, part in model.named_modules() if name and not any(part.children())}
+        modules = {name: part for name, part in network.model.named_modules() if name and not any(part.children())}
         with_weights = {name: part for name, part in modules.items() if next(part.parameters(), None) is not None}
         names = [name for name, part in with_weights.items() if "Norm" not in type(part).__name__] or list(modules)
     else:
         names = list(layers)
-    parts = {name: capture.module_at(model, name) for name in names}
+    parts = {name: capture.module_at(network.model, name) for name in names}
     passed: dict[str, list[Tensor]] = {}
     for number, batch in enumerate(capture.batches(inputs, batch_size)):
         with ExitStack() as stack:
             calls = {name: stack.enter_context(capture.recorded(part)) for name, part in parts.items()}
-            with capture.quiet(model), torch.no_grad():
-                capture.passed(model, batch)
+            with network.quiet(), torch.no_grad():
+                network.passed(batch)
         for name, part in parts.items():
             if not calls[name]:
                 if layers is not None:
-                    capture.calls_of(model, part, batch, name)  # says that it is not passed
+                    capture.calls_of(network, part, batch, name)  # says that it is not passed
                 continue
             try:
                 maps = capture.units_first(part, calls[name], len(batch[0]), name)
