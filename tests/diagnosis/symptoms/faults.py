@@ -216,6 +216,10 @@ FAULTY: dict[str, dict[str, Program]] = {  # symptom -> programs that have it
         "eight sigmoid layers, momentum": replace(DEEP, optimizer=sgd(0.1, momentum=0.9)),
         "ten tanh layers with small weights": replace(DEEP, network=initialised(mlp(10, *[32] * 10, 3, activation=nn.Tanh), scaled(0.3))),
         "ten ReLU layers with small weights": replace(DEEP, network=initialised(mlp(10, *[32] * 10, 3), scaled(0.4))),
+        # about a thousandth: tiny steps of the first layers, and units that go out for want of a signal
+        "six ReLU layers with weights of half their size": replace(DEEP, network=initialised(mlp(10, *[32] * 6, 3), scaled(0.5)),
+                                                                   optimizer=sgd(0.1)),
+        "twelve tanh layers": replace(DEEP, network=mlp(10, *[32] * 12, 3, activation=nn.Tanh), optimizer=sgd(0.03)),
     },
     "exploding_gradient": {
         "ten layers with large weights": replace(TABLE, network=initialised(mlp(10, *[32] * 10, 3), scaled(8.0))),

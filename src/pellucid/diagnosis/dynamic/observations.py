@@ -13,6 +13,7 @@ A look is one training step that was watched closely; other steps leave only the
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, cast
@@ -73,6 +74,16 @@ class LayerSeries(Record):
     unit_zeros: tuple[float, ...] = ()  # latest look, per unit: share of zeros; at most 256 units, evenly chosen
     silent: tuple[int, ...] = ()  # the same units: for how many looks in a row the unit was 0 throughout
     silent_samples: tuple[int, ...] = ()  # the same units: samples seen in those looks
+
+    def size(self, place: int) -> float | None:
+        """Root mean square of the activations at a look."""
+        mean, std = (column[place] if place < len(column) else None for column in (self.mean, self.std))
+        return None if mean is None or std is None else math.hypot(mean, std)
+
+    def spreads(self) -> list[float]:
+        """Of the looks that have it: the deviation across samples over the size of the activations, 0 where all samples give the same."""
+        sized = [(across, self.size(place)) for place, across in enumerate(self.sample_std)]
+        return [across / max(size, 1e-30) for across, size in sized if across is not None and size is not None]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
-
 from pellucid.core.language import text
 from pellucid.core.records import Finding
 from pellucid.diagnosis.dynamic.course import course_of, latest, numbers
 from pellucid.diagnosis.dynamic.observations import LayerSeries, Observations
 from pellucid.diagnosis.registry import symptom
-from pellucid.diagnosis.symptoms.gradients import matrices
+from pellucid.diagnosis.symptoms.gradients import FADED, backward_growth, matrices, vanishing_gradient
 
 LEAST_STEPS = 20  # updates
 LOOKS = 3  # in a row, before something is called lasting
@@ -20,20 +17,26 @@ SEVERAL = 8  # units, before half of them is more than chance in how they began
 SATURATED = 0.8  # share of entries within 1 % of a bound
 ALIKE = 1e-4  # difference between units over the largest weight: rounding, where all of them get the same gradient
 SAME = 1e-4  # deviation across samples over the size of the output
+AT_ONCE = 8  # steps before outputs that are alike and not equal are more than how they began
 
 
 @symptom("dead_relu", reads=Observations)
 def dead_relu(seen: Observations) -> list[Finding]:
     """Units of a ReLU that gave 0 for every sample over several looks; nothing brings them back, their gradient is 0.
 
-    Sparse units are healthy: one counts as dead only when it was silent for many samples. The layer with the largest share is told. It is
-    a fault where it does harm: the network gives one answer to all, nearly all its units are dead, or half of them are and it does not
-    learn. Else there is a way around the layer: of a narrow one (a gate of four units) nothing is said while the network may still learn.
+    Sparse units are healthy: one counts as dead only when it was silent for many samples. Where the gradient had vanished before the first
+    update, units go out because nothing reaches them that tells samples apart: that is told, not this. The layer with the largest share
+    is told. It is a fault where it does harm: the network gives one answer to all, nearly all its units are dead, or half of them are and
+    it does not learn. Else there is a way around the layer: of a narrow one (a gate of four units) nothing is said while the network may
+    still learn.
 
     Source: L. Lu et al., Dying ReLU and initialization: theory and numerical examples, 2019 (arXiv:1903.06733), section 2.
     """
     if seen.steps < LEAST_STEPS:
         return []  # the first updates may wake a unit
+    if (backward_growth(seen) or 1.0) <= FADED and vanishing_gradient(seen):
+        return []
+    looks = max(seen.looks_made, len(seen.looks))
     shares = {layer: dead_share(layer) for layer in seen.layers if layer.rectifier and layer.silent}
     worst = sorted((layer for layer, share in shares.items() if share >= DEAD_ADVICE), key=lambda layer: -shares[layer])
     if not worst:
@@ -66,7 +69,7 @@ def dead_relu(seen: Observations) -> list[Finding]:
                 "dead_share": share,
                 "units": layer.units,
                 "dead_share_of_all": whole,
-                "dead_from_the_first_step": born_dead(layer, max(seen.looks_made, len(seen.looks))),
+                "dead_from_the_first_step": born_dead(layer, looks),
                 "layers": {one.path: shares[one] for one in worst},
                 "expected": {"dead_share": f"< {DEAD_ADVICE}"},
             },
@@ -196,13 +199,15 @@ def constant_output(seen: Observations) -> list[Finding]:
     output = seen.layer("")
     if output is None or seen.several_models or len(seen.looks) < LOOKS + 1:
         return []
-    spreads = relative_spread(output)
-    recent = spreads[-LOOKS:]
-    if len(recent) < LOOKS or max(recent) > SAME:
+    recent = output.spreads()[-LOOKS:]
+    if len(recent) < LOOKS or max(recent) > (SAME if seen.steps >= AT_ONCE else 0.0):
         return []
     classes = seen.targets.classes
     if seen.targets.seen == "classes" and len(classes) < 2:
         return []  # nothing to tell apart
+    course = course_of(seen)
+    if course is not None and course.trivial is not None and course.learns:
+        return []  # since those looks it has learnt more than a constant
     return [
         Finding(
             symptom="constant_output",
@@ -222,14 +227,3 @@ def constant_output(seen: Observations) -> list[Finding]:
             ),
         )
     ]
-
-
-def relative_spread(layer: LayerSeries) -> Sequence[float]:
-    """Per look: the deviation across samples over the root mean square of the activations."""
-    looks = zip(layer.sample_std, layer.mean, layer.std, strict=False)
-    return numbers(
-        tuple(
-            None if across is None or mean is None or std is None else across / max(math.hypot(mean, std), 1e-30)
-            for across, mean, std in looks
-        )
-    )

@@ -171,10 +171,7 @@ def far_from_one(seen: Observations) -> tuple[str, Text] | None:
 def size_of_inputs(seen: Observations) -> float:
     """Root mean square of what the model's first modules took, at the first look."""
     given = [layer for layer in seen.layers if layer.side == "input" and not layer.kind]
-    sizes = [
-        math.hypot(mean, std) for layer in given if (mean := entry(layer.mean, 0)) is not None and (std := entry(layer.std, 0)) is not None
-    ]
-    return max(sizes, default=0.0)
+    return max((layer.size(0) or 0.0 for layer in given), default=0.0)
 
 
 def size_of_targets(seen: Observations) -> float:

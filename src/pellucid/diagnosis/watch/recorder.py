@@ -96,6 +96,7 @@ class Recorder:
         optimizers: tuple[torch.optim.Optimizer, ...] = (),
         loss_module: LossModule | None = None,
         when_judged: Callable[[Recorder], None] | None = None,
+        closely: bool = False,
     ) -> None:
         self.model, self.loss_module, self.when_judged = model, loss_module, when_judged
         self.ended: Callable[[], None] = lambda: None
@@ -103,7 +104,7 @@ class Recorder:
         self.asleep = False  # only the losses of most steps are seen: they are short
         self.doze = Doze(self)
         self.strangers = 0  # backward passes that were not this model's
-        self.sampling = Sampling()
+        self.sampling = Sampling(closely)
         self.ownership = Ownership(model, optimizers)
         self.stepping = bool(optimizers)  # optimizers of torch make the updates
         self.probe = Probe(self.ownership.to_train() or self.ownership.trainable)

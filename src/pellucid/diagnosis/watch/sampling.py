@@ -9,16 +9,19 @@ EARLY = 32  # steps: the 1st, 2nd, 4th, ... 32nd are always looked at
 JUDGED = (1, 7, 15, 31)  # of these looks, at which mistakes of a program show: judged whatever it costs
 CLOSEST = 10  # steps between looks that are due
 ALARMS = 24  # looks that alarms may cause
+CLOSELY = 0.1  # the share where the training's time is ours to spend
 JUDGING = 0.002  # share of the time that judging the observations may take
 
 
 class Sampling:
     """The price of looks, the duration of ordinary steps, and what follows for the next look.
 
-    Looks after EARLY come every k-th step, k = price of a look / (SHARE * duration of a step).
+    Looks after EARLY come every k-th step, k = price of a look / (share * duration of a step). Closely, the early ones are the first eight
+    steps and then about every fifth: a short training is over before the 32nd step.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, closely: bool = False) -> None:
+        self.closely, self.share = closely, CLOSELY if closely else SHARE
         self.next = 0
         self.alarms = 0
         self.look_seconds = 0.0
@@ -51,9 +54,9 @@ class Sampling:
         """The look at `step` has cost `seconds`: when is the next due?"""
         self.look_seconds += (seconds - self.look_seconds) * (0.3 if self.look_seconds else 1.0)
         if step + 1 < EARLY:
-            self.next = 2 * step + 1
+            self.next = step + 1 + step // 8 if self.closely else 2 * step + 1
             return
-        affordable = (self.look_seconds + self._comparing) / (SHARE * max(self.step_seconds, 1e-7))
+        affordable = (self.look_seconds + self._comparing) / (self.share * max(self.step_seconds, 1e-7))
         self.next = step + max(CLOSEST, int(affordable) + 1)
 
     def alarm(self, step: int) -> None:

@@ -46,9 +46,14 @@ def watch(
 
 
 class Watcher:
-    """What is seen of one training: `findings`, `observations`, `report()`, `overhead`. Made by `pellucid.watch`."""
+    """What is seen of one training: `findings`, `observations`, `report()`, `overhead`. Made by `pellucid.watch`.
 
-    def __init__(self, model: nn.Module, optimizer: Any = None, loss: nn.Module | None = None, *, announce: bool = True) -> None:
+    `closely`: looks may take a tenth of the time, as in a training that is only run to be looked at.
+    """
+
+    def __init__(
+        self, model: nn.Module, optimizer: Any = None, loss: nn.Module | None = None, *, announce: bool = True, closely: bool = False
+    ) -> None:
         optimizers = _checked(model, optimizer, loss)
         announcer = Announcer() if announce else None
         recorder = Recorder(
@@ -56,6 +61,7 @@ class Watcher:
             optimizers=optimizers,
             loss_module=LossModule(loss) if loss is not None else None,
             when_judged=None if announcer is None else announcer.judged,
+            closely=closely,
         )
         recorder.attachment = Attachment(model, recorder)
         detach = [recorder.attachment.detach]
