@@ -126,7 +126,7 @@ class Verification(Record):
     after: tuple[float, ...]
     difference: float  # mean of after - before
     interval: Interval  # of the difference; holds 95 % although seeds are added while it is open which side is better
-    verdict: str  # "helps", "no difference" or "worse"
+    verdict: str  # "helps", "no difference" or "worse"; without what leaked, a lower score is the true one: "helps"
     steps: int = 0  # updates of each training before the change
     complete: bool = True  # False: the budget shortened the trainings
     seconds: float = 0.0
@@ -139,13 +139,13 @@ class Verification(Record):
     @property
     def summary(self) -> Text:
         """What the change does, with its interval."""
-        worse = (
-            text("The score falls, which is what the remedy is for: what leaked from the test part no longer raises it")
-            if self.cause == "data_leakage"
-            else text("The remedy makes it worse")
+        helps = (
+            text("The score falls as it should: the earlier one was not true, since the network had learnt from what it was tested on")
+            if self.cause == "data_leakage" and self.difference < 0
+            else text("The remedy helps")
         )
         words = {
-            "helps": text("The remedy helps"), "worse": worse,
+            "helps": helps, "worse": text("The remedy makes it worse"),
             "no difference": text("The remedy makes no difference that the seeds do not explain"),
         }  # fmt: skip
         metric = {"accuracy": text("accuracy"), "loss": text("negative loss"), "r2": text("R2")}.get(self.metric, self.metric)
@@ -208,7 +208,9 @@ class Finding(Record):
                 text("a finding whose change is not None"),
                 text("do what its remedy says in your own code, and diagnose again"),
             )
-        return replace(prover.verify(self.change, seeds, budget), cause=self.cause or self.symptom)
+        proof = replace(prover.verify(self.change, seeds, budget), cause=self.cause or self.symptom)
+        leaked = proof.cause == "data_leakage" and proof.verdict == "worse"
+        return replace(proof, verdict="helps") if leaked else proof
 
 
 @dataclass(frozen=True, kw_only=True)

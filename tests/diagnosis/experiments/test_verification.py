@@ -52,7 +52,7 @@ def test_a_change_that_helps() -> None:
     assert len(proof.seeds) >= 3
     differences = [after - before for before, after in zip(proof.before, proof.after, strict=True)]
     assert proof.difference == pytest.approx(sum(differences) / len(differences))
-    level = 0.975 if len(proof.seeds) == 3 else 0.995  # half of the error is left to the first look, the rest to five more
+    level = {3: 0.975, 5: 0.99, 8: 0.985}[len(proof.seeds)]  # half of the error is left to the first look, the rest to two more
     interval = mean_interval(torch.tensor(differences, dtype=torch.float64).numpy(), level)
     assert (proof.interval.low, proof.interval.high) == (interval.low, interval.high)
     assert proof.complete

@@ -386,6 +386,12 @@ CASES: dict[str, tuple[str, dict[str, Any], Experiment, Experiment]] = {
         experiment(net(nn.ReLU(), outputs=1), F.mse_loss, column(BINARY)),
     ),
     "reshape_targets of classes": ("reshape_targets", {}, experiment(RELU, targets=column(CLASSES)), experiment(RELU)),
+    "reshape_outputs of a loss that squeezes them": (
+        "reshape_outputs",
+        {},
+        experiment(net(nn.ReLU(), outputs=1), lambda o, t: (o.squeeze(1) - t).pow(2).mean(), column(BINARY)),
+        experiment(net(nn.ReLU(), outputs=1), F.mse_loss, column(BINARY)),
+    ),
     "reshape_outputs": (
         "reshape_outputs",
         {},

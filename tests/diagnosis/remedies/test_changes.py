@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from diagnosis.symptoms.static_networks import linear, module
+from pellucid.core.language import text
 from pellucid.core.records import Change, Finding, Interval, Verification
 from pellucid.diagnosis.dynamic.observations import LayerSeries
 from pellucid.diagnosis.experiments.experiment import Experiment
@@ -74,9 +75,17 @@ def test_a_lower_score_without_what_leaked_is_what_the_remedy_is_for() -> None:
         change=Change(kind="drop_samples", values={"indices": [1], "part": "train"}), metric="accuracy", seeds=(1, 2, 3),
         before=(0.9, 0.9, 0.9), after=(0.7, 0.7, 0.7), difference=-0.2, interval=Interval(low=-0.21, high=-0.19), verdict="worse",
     )  # fmt: skip
-    said = {
-        cause: Verification.from_dict({**proof.to_dict(), "cause": cause}).summary.render("en")
-        for cause in ("data_leakage", "noisy_labels")
-    }
-    assert said["data_leakage"].startswith("The score falls, which is what the remedy is for")
-    assert said["noisy_labels"].startswith("The remedy makes it worse")
+
+    class Prover:
+        def verify(self, *_: Any) -> Verification:
+            return proof
+
+    said: dict[str, Verification] = {}
+    for cause in ("data_leakage", "noisy_labels"):
+        found = Finding(symptom=cause, cause=cause, summary=text("x"), change=proof.change)
+        object.__setattr__(found, "_prover", Prover())
+        said[cause] = found.verify()
+    assert said["data_leakage"].verdict == "helps"
+    assert str(said["data_leakage"]).startswith("The score falls as it should: the earlier one was not true")
+    assert said["noisy_labels"].verdict == "worse"
+    assert str(said["noisy_labels"]).startswith("The remedy makes it worse")

@@ -58,6 +58,7 @@ class Trial:
     moments: tuple[Moment, ...] = ()  # before the first update, about MOMENTS times, and at the end
     scoring: Scoring | None = None
     seconds: float = 0.0
+    updating: float = 0.0  # of these, in updates: the rest makes the model and scores it
     complete: bool = True  # False: stopped by the limit of steps or seconds, by a loss that is not finite, or by an error
     finite: bool = True
     error: Exception | None = None
@@ -91,7 +92,7 @@ class Training:
         self.scoring = scoring_of(experiment) if score else None
         self.losses: list[float] = []
         self.moments: list[Moment] = []
-        self.scored_for = 0.0  # seconds
+        self.scored_for = self.made_in = 0.0  # seconds
         self.finite = True
 
     def trial(self) -> Trial:
@@ -100,6 +101,7 @@ class Training:
         try:
             model, optimizer = self.experiment.build(self.seed)
             watcher = self.watched(model, optimizer)
+            self.made_in = time.perf_counter() - self.started
             self.train(model, optimizer)
         except Exception as error:  # the user's code may raise whatever it likes: the trial says so
             problem = error
@@ -107,9 +109,10 @@ class Training:
             if watcher is not None:
                 observations = watcher.observations
                 watcher.close()
+        seconds = time.perf_counter() - self.started
         return Trial(
             seed=self.seed, losses=tuple(self.losses), moments=tuple(self.moments), scoring=self.scoring,
-            seconds=time.perf_counter() - self.started,
+            seconds=seconds, updating=seconds - self.made_in - self.scored_for,
             complete=problem is None and self.finite and len(self.losses) == self.experiment.steps,
             finite=self.finite, error=problem, model=model, observations=observations,
         )  # fmt: skip

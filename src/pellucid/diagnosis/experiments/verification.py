@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -16,6 +16,7 @@ from pellucid.core.numerics import mean_interval
 from pellucid.core.options import Option
 from pellucid.core.records import Change, Verification
 from pellucid.diagnosis.experiments.experiment import Experiment, Trial
+from pellucid.diagnosis.experiments.loop import SCORING_SHARE
 from pellucid.diagnosis.experiments.samples import first_tensor
 from pellucid.diagnosis.experiments.scoring import constant_score, scoring_of
 from pellucid.diagnosis.remedies import apply
@@ -24,8 +25,13 @@ LEAST_SEEDS = 3
 MOST_SEEDS = 8  # beyond those asked for: what eight pairs do not show is no difference worth a change
 FIRST_SEED = 10  # findings come from trainings with seeds 0, 1, 2: a proof needs others, or chance is proved by itself
 FEWEST_STEPS = 30  # of a training that the budget shortens
+MEASURED = 0.1  # of the budget, for each side, to see how long updates take
+SLACK = 0.1  # of the rest, that nothing is planned for
 LEVEL = 0.95
-FIRST_LOOK = 0.5  # of the chance of error that is left: most proofs are decided by the seeds asked for
+# More seeds than those asked for before a further look -> the share of the chance of error, 1 - LEVEL, that the look may use up, after
+# Bonferroni: most proofs are decided by the seeds asked for, and each look more would cost those that are not.
+# Source: C. Jennison and B. Turnbull, Group sequential methods with applications to clinical trials, 2000, chapter 1.
+LOOKS = {0: 0.5, 2: 0.2, MOST_SEEDS - LEAST_SEEDS: 0.3}
 BUDGET = Option("budget", "duration", None, text("the time that it may take, for example 60s"), "run", above=0.0)
 
 
@@ -43,29 +49,28 @@ class Prover:
         seconds = BUDGET.check(budget)
         several = _seeds(seeds)
         after = apply(self.experiment, change)
-        before, after = _measured_alike(self.experiment, after)
-        steps, first = self._length(before, after, several, seconds)
+        before, after = _measured_alike(self.experiment, after, change)
+        left = None if seconds is None else seconds - (time.perf_counter() - began)  # seeing whether the change fits took some
+        steps, first = self._length(before, after, several, left)
         pairs: dict[int, tuple[Trial, Trial]] = {}
         waiting = [*several, *(seed for seed in range(FIRST_SEED, FIRST_SEED + 2 * MOST_SEEDS) if seed not in several)]
-        limit = max(MOST_SEEDS, len(several))
+        looks = {len(several) + more: share for more, share in LOOKS.items()}
         found = None
         for seed in waiting:
-            longest = max((a.seconds + b.seconds for a, b in pairs.values()), default=0.0)
             if found is not None and (
                 found.verdict != "no difference"
-                or len(pairs) >= limit
+                or len(pairs) >= max(looks)
                 or _the_same(pairs)
-                or (seconds is not None and time.perf_counter() - began + longest > seconds)
+                or (seconds is not None and time.perf_counter() - began + _until_next_look(pairs, looks) > seconds)
             ):
                 break
             self.tell(text("seed {seed}: without the change, then with it", seed=seed))
-            mine = first if first is not None and seed == several[0] else self._trial(before, seed, steps[0])
-            pairs[seed] = mine, after.run(seed, steps=steps[1])
+            known = first if seed == several[0] else (None, None)
+            pairs[seed] = known[0] or self._trial(before, seed, steps[0]), known[1] or after.run(seed, steps=steps[1])
             if isinstance(pairs[seed][1].error, PellucidError):
                 raise pairs[seed][1].error  # type: ignore[misc]
-            if len(pairs) >= len(several):
-                level = _level(len(pairs) == len(several), limit - len(several) + 1)
-                found = self._result(change, before, after, pairs, level)
+            if len(pairs) in looks:
+                found = self._result(change, before, after, pairs, 1 - (1 - LEVEL) * looks[len(pairs)])
         assert found is not None
         return replace(found, steps=steps[0], complete=steps[0] == before.steps, seconds=time.perf_counter() - began)
 
@@ -78,32 +83,40 @@ class Prover:
 
     def _length(
         self, before: Experiment, after: Experiment, seeds: Sequence[int], seconds: float | None
-    ) -> tuple[tuple[int, int], Trial | None]:
-        """Updates of both sides: the whole trainings, or as many as the budget leaves for every seed.
+    ) -> tuple[tuple[int, int], tuple[Trial | None, Trial | None]]:
+        """Updates of both sides: the whole trainings, or as many as the budget leaves for every seed; and the first pair as far as it ran.
+
+        Both sides are measured for a part of the time: a change may make updates slower.
 
         Raises:
             OptionError: not even FEWEST_STEPS updates of each fit.
         """
         whole = before.steps, after.steps
         if seconds is None:
-            return whole, None
-        share = seconds / (2 * len(seeds))
+            return whole, (None, None)
         known = next((trial for (seed, steps, *_), trial in self._known.items() if steps == whole[0] and seed == seeds[0]), None)
-        first = known or before.run(seeds[0], seconds=share)
-        if first.error is not None or not first.finite:
-            return whole, None  # it ends by itself, at once
-        each = whole[1] / whole[0]  # as many samples are seen on both sides, whatever the batches are
-        affordable = whole[0] if known is not None else int(first.steps * min(1.0, share / max(first.seconds * max(1.0, each), 1e-9)))
-        if first.complete and affordable >= 0.9 * whole[0]:
-            return whole, first
-        if affordable < min(FEWEST_STEPS, whole[0]):
-            needed = first.seconds / max(first.steps, 1) * min(FEWEST_STEPS, whole[0]) * 2 * len(seeds) * max(1.0, each)
+        began, share = time.perf_counter(), MEASURED * seconds
+        measured = known or before.run(seeds[0], seconds=share), after.run(seeds[0], seconds=share)
+        left = (1 - SLACK) * (seconds - (time.perf_counter() - began)) / len(seeds)  # for a pair
+        sound = [(trial, steps) for trial, steps in zip(measured, whole, strict=True) if trial.error is None and trial.finite]
+        each = sum(trial.updating / max(trial.steps, 1) * steps for trial, steps in sound) / (1 - SCORING_SHARE)  # for whole trainings
+        beside = sum(trial.seconds - trial.updating for trial, _ in sound)
+        part = min(1.0, (left - beside) / max(each, 1e-9))
+        if part == 1.0:
+            mine, its = (trial if trial.complete or not trial.finite or trial.error else None for trial in measured)
+            return whole, (None if known is not None else mine, its)
+        steps = max(1, int(part * whole[0])), max(1, int(part * whole[1]))  # as many samples on both sides, whatever the batches are
+        if part * whole[0] < min(FEWEST_STEPS, whole[0]):
+            needed = (beside + each * min(FEWEST_STEPS, whole[0]) / whole[0]) * len(seeds) / (1 - SLACK) / (1 - 2 * MEASURED)
             raise OptionError(
-                text("the budget of {seconds:g} s leaves {steps} updates for each training", seconds=seconds, steps=affordable),
+                text(
+                    "the budget of {seconds:.3g} s leaves {steps} updates for each training",
+                    seconds=seconds, steps=max(0, int(part * whole[0])),
+                ),
                 text("at least {steps} updates, from {seeds} seeds, with and without the change", steps=FEWEST_STEPS, seeds=len(seeds)),
                 text("give about {seconds:.0f} s, or no budget", seconds=math.ceil(1.5 * needed)),
-            )
-        return (affordable, max(1, round(affordable * each))), None
+            )  # fmt: skip
+        return steps, (None, None)
 
     def _result(
         self, change: Change, before: Experiment, after: Experiment, pairs: dict[int, tuple[Trial, Trial]], level: float
@@ -139,14 +152,10 @@ class Prover:
         )
 
 
-def _level(first: bool, looks: int) -> float:
-    """The level of one look's interval, so that all looks together hold LEVEL: seeds are added while it is open which side is better.
-
-    Source: the chance of error is divided among the looks, after Bonferroni; C. Jennison and B. Turnbull, Group sequential methods, 2000.
-    """
-    if looks == 1:
-        return LEVEL
-    return 1 - (1 - LEVEL) * (FIRST_LOOK if first else (1 - FIRST_LOOK) / (looks - 1))
+def _until_next_look(pairs: dict[int, tuple[Trial, Trial]], looks: Mapping[int, float]) -> float:
+    """Seconds that the trainings take after which the question is asked again."""
+    longest = max((before.seconds + after.seconds for before, after in pairs.values()), default=0.0)
+    return longest * (min((count for count in looks if count > len(pairs)), default=len(pairs)) - len(pairs))
 
 
 def _seeds(seeds: int | Sequence[int]) -> list[int]:
@@ -164,10 +173,11 @@ def _seeds(seeds: int | Sequence[int]) -> list[int]:
     return several
 
 
-def _measured_alike(before: Experiment, after: Experiment) -> tuple[Experiment, Experiment]:
-    """Both sides with one metric on one test part."""
+def _measured_alike(before: Experiment, after: Experiment, change: Change) -> tuple[Experiment, Experiment]:
+    """Both sides with one metric on one test part; each on its own where that is what the change mends."""
     mine, its = scoring_of(before), scoring_of(after)
-    if after.test is not before.test:  # samples were left out of it, or of a training part that both sides are scored on
+    mended = change.kind == "shift_targets" and change.values.get("part") == "test"
+    if after.test is not before.test and not mended:  # samples were left out of it, or of a training part that both sides are scored on
         before = before.changed(test=after.test)
     if mine.metric != its.metric:
         common = its if its.metric == "accuracy" else mine

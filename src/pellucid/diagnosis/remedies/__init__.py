@@ -45,6 +45,7 @@ def kinds() -> tuple[str, ...]:
         layers,
         losses,
         settings,
+        shapes,
         weights,
     )
 

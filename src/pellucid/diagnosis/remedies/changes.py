@@ -146,6 +146,13 @@ def _vanishing(finding: Finding, experiment: Experiment) -> Iterable[Change | No
     yield reviving(experiment)
 
 
+def _wrong_gradient(finding: Finding, _: Experiment) -> Iterable[Change | None]:
+    """A derivative of the user's own left to autograd; what was cut off joined again. Not where a trial found it to be on purpose."""
+    if finding.level == "fault":
+        yield Change(kind="differentiate")
+        yield Change(kind="attach")
+
+
 def _init(_finding: Finding, _: Experiment) -> Iterable[Change | None]:
     yield Change(kind="reinitialise", values={"scheme": "default"})
 
@@ -219,6 +226,7 @@ _OTHERS: Mapping[str, Callable[[Finding, Experiment], Iterable[Change | None]]] 
     "exploding_gradient": _exploding,
     "vanishing_gradient": _vanishing,
     "saturation": _vanishing,
+    "wrong_gradient": _wrong_gradient,
     "bad_init": _init,
     "wrong_output_units": _units,
     "wrong_loss": _one_output_for_classes,

@@ -35,36 +35,6 @@ def loss_mean(experiment: Experiment, _: Mapping[str, Any]) -> Experiment:
     return with_loss(experiment, lambda outputs, targets: summed(outputs, targets) / max(1, len(first_tensor(targets))))
 
 
-@remedy("reshape_targets")
-def reshape_targets(experiment: Experiment, _: Mapping[str, Any]) -> Experiment:
-    """The loss gets targets in the shape of the outputs; where classes are compared with scores (N, K), in the shape (N,)."""
-    given = experiment.loss
-
-    def reshaped(outputs: Any, targets: Any) -> Any:
-        outputs, targets = _tensor(outputs, "reshape_targets"), _tensor(targets, "reshape_targets")
-        if targets.numel() == outputs.numel():
-            return given(outputs, targets.reshape(outputs.shape))
-        if class_axis(outputs, targets) is not None:
-            return given(outputs, targets.reshape(outputs.shape[:1] + outputs.shape[2:]))
-        raise cannot("reshape_targets", _shapes(outputs, targets))
-
-    return with_loss(experiment, reshaped)
-
-
-@remedy("reshape_outputs")
-def reshape_outputs(experiment: Experiment, _: Mapping[str, Any]) -> Experiment:
-    """The loss gets outputs in the shape of the targets."""
-    given = experiment.loss
-
-    def reshaped(outputs: Any, targets: Any) -> Any:
-        outputs, targets = _tensor(outputs, "reshape_outputs"), _tensor(targets, "reshape_outputs")
-        if targets.numel() != outputs.numel():
-            raise cannot("reshape_outputs", _shapes(outputs, targets))
-        return given(outputs.reshape(targets.shape), targets)
-
-    return with_loss(experiment, reshaped)
-
-
 @remedy("class_weight")
 def class_weight(experiment: Experiment, _: Mapping[str, Any]) -> Experiment:
     """Classes weigh in inverse proportion to their number: w_k = N / (K n_k), and the loss is sum(w l) / sum(w) over the batch.
@@ -72,7 +42,7 @@ def class_weight(experiment: Experiment, _: Mapping[str, Any]) -> Experiment:
     Made of the user's own loss, which must be a mean over samples: sum_k w_k n_k mean_k / sum_k w_k n_k, a mean for each class.
     """
     _, targets = experiment.samples("train", 20_000)
-    labels = _labels(_tensor(targets, "class_weight"))
+    labels = _labels(one_tensor(targets, "class_weight"))
     if labels.numel() != len(labels):
         raise cannot("class_weight", text("there are several targets for each sample"))
     values, counts = labels.unique(return_counts=True)
@@ -88,7 +58,7 @@ def class_weight(experiment: Experiment, _: Mapping[str, Any]) -> Experiment:
             chosen = mine == value
             count = int(chosen.sum())
             if count:
-                parts.append(weight * count * given(_tensor(outputs, "class_weight")[chosen], targets[chosen]))
+                parts.append(weight * count * given(one_tensor(outputs, "class_weight")[chosen], targets[chosen]))
                 total += weight * count
         return sum(parts) / total if parts else given(outputs, targets)
 
@@ -119,17 +89,17 @@ def _as_values(outputs: Tensor, targets: Tensor) -> Tensor:
         return targets.reshape(outputs.shape).to(outputs.dtype)
     axis = class_axis(outputs, targets)
     if axis is None:
-        raise cannot("loss", _shapes(outputs, targets))
+        raise cannot("loss", shapes_of(outputs, targets))
     rows = F.one_hot(targets.reshape(outputs.shape[:1] + outputs.shape[2:]).long(), outputs.shape[1]).to(outputs.dtype)
     return rows.movedim(-1, 1)
 
 
 def _of_classes(function: Loss) -> Loss:
-    return lambda outputs, targets: function(outputs, _as_classes(_tensor(outputs, "loss"), _tensor(targets, "loss")))
+    return lambda outputs, targets: function(outputs, _as_classes(one_tensor(outputs, "loss"), one_tensor(targets, "loss")))
 
 
 def _of_values(function: Loss) -> Loss:
-    return lambda outputs, targets: function(outputs, _as_values(_tensor(outputs, "loss"), _tensor(targets, "loss")))
+    return lambda outputs, targets: function(outputs, _as_values(one_tensor(outputs, "loss"), one_tensor(targets, "loss")))
 
 
 def _nll(outputs: Tensor, targets: Tensor) -> Tensor:
@@ -158,13 +128,15 @@ def _labels(targets: Tensor) -> Tensor:
     return targets.reshape(len(targets)) if targets.dim() == 2 else targets
 
 
-def _tensor(given: Any, kind: str) -> Tensor:
+def one_tensor(given: Any, kind: str) -> Tensor:
+    """Outputs or targets, which must be a tensor."""
     if isinstance(given, Tensor):
         return given
     raise cannot(kind, text("outputs and targets are no single tensors, but {type}", type=type(given).__name__))
 
 
-def _shapes(outputs: Tensor, targets: Tensor) -> Any:
+def shapes_of(outputs: Tensor, targets: Tensor) -> Any:
+    """How outputs and targets do not fit, in words."""
     return text(
         "the outputs have shape {outputs}, the targets {targets}", outputs=str(tuple(outputs.shape)), targets=str(tuple(targets.shape))
     )

@@ -104,7 +104,7 @@ def _revivals(experiment: Experiment) -> Iterable[Change]:
     hidden = Counter(one.name for one in seen.operations if one.stage == "forward" and one is not last and one.name in SATURATING)
     for name, _ in hidden.most_common(1):
         yield Change(kind="replace_activation", values={"from": name, "to": "relu", "scheme": "kaiming"})
-    for scheme in ("default", "kaiming"):
+    for scheme in ("kaiming", "default"):
         yield Change(kind="reinitialise", values={"scheme": scheme})
     yield from _normalised(seen)
 
