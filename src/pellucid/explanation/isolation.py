@@ -120,19 +120,22 @@ class Isolation:
                 raise _Reached(module)
 
         drawn = [(generator, _state_of(generator)) for generator in self._known_generators]
-        state = _State(self.model.modules())
+        state, finished = _State(self.model.modules()), False
         handle = register_module_forward_pre_hook(enter)
         writes = _Writes(self.model, self.guarded, thread, forbidden=not self.writes_weights)
         try:
             with writes:
                 yield
-            self.stateful = self.stateful or state.changed()
+            finished = True
         finally:
             handle.remove()
-            state.put_back()
+            if state.changed():
+                self.stateful = self.stateful or finished
+                state.put_back()
             drawn += writes.drawn
             for generator, known in drawn:
-                if not _equal(_state_of(generator), known):
+                now = _state_of(generator)
+                if not (torch.equal(now, known) if isinstance(now, Tensor) else repr(now) == repr(known)):
                     _set_state(generator, known)
                     if not any(generator is met for met in self.generators):
                         self.generators.append(generator)
@@ -221,19 +224,16 @@ class _State:
         self.tensors = [(tensor, tensor.detach().clone()) for tensor in held if tensor.layout == torch.strided]
 
     def changed(self) -> bool:
-        for module, known, contents in zip(self.modules, self.attributes, self.contents, strict=True):
-            now = vars(module)
-            if now.keys() != known.keys() or any(now[name] is not value for name, value in known.items()):
-                return True
-            if any(not _equal(now[name], content) for name, content in contents.items()):
-                return True
-        return any(not torch.equal(tensor, known) for tensor, known in self.tensors)
+        return any(vars(module).keys() != known.keys() or any(vars(module)[name] is not value for name, value in known.items())
+                   or any(not _same(known[name], content) for name, content in contents.items())
+                   for module, known, contents in zip(self.modules, self.attributes, self.contents, strict=True)
+                   ) or any(not torch.equal(tensor, known) for tensor, known in self.tensors)  # fmt: skip
 
     def put_back(self) -> None:
         for module, known, contents in zip(self.modules, self.attributes, self.contents, strict=True):
             for name, content in contents.items():
                 value = cast("Any", known[name])
-                if not _equal(value, content):
+                if not _same(value, content):
                     value.clear()
                     value.extend(content) if isinstance(value, (list, deque)) else value.update(content)
             if vars(module).keys() != known.keys() or any(vars(module)[name] is not value for name, value in known.items()):
@@ -246,15 +246,12 @@ class _State:
                         tensor.copy_(value)
 
 
-def _equal(one: Any, two: Any) -> bool:
-    """By identity of the parts: their own comparison may be anything."""
-    if isinstance(one, Mapping):
-        return isinstance(two, Mapping) and one.keys() == two.keys() and all(_equal(one[key], two[key]) for key in one)
-    if isinstance(one, (list, tuple, deque)):
-        return len(one) == len(two) and all(a is b or _equal(a, b) for a, b in zip(one, two, strict=True))
-    if isinstance(one, (Tensor, np.ndarray)):
-        return one is two or (isinstance(two, (Tensor, np.ndarray)) and np.array_equal(np.asarray(one), np.asarray(two)))
-    return one is two or (type(one) is type(two) and isinstance(one, (int, float, str, bytes, bool, set)) and one == two)
+def _same(one: Any, two: Any) -> bool:
+    """Whether a container holds what it held; identical items are equal without being asked, others may answer anything."""
+    try:
+        return bool(one == two)
+    except Exception:  # tensors and arrays are not compared as a whole
+        return False
 
 
 def _state_of(generator: Any) -> Any:
@@ -301,19 +298,23 @@ class _Binding:
 
     def _known(self, mine: nn.Module, its: nn.Module) -> None:
         self.bound[id(mine)] = its
-        others = dict((*its.named_parameters(recurse=False), *its.named_buffers(recurse=False)))
-        for name, tensor in (*mine.named_parameters(recurse=False), *mine.named_buffers(recurse=False)):
-            if name in others:
+        if isinstance(mine, torch.jit.ScriptModule):
+            return
+        others = its._parameters | its._buffers
+        for name, tensor in (*mine._parameters.items(), *mine._buffers.items()):
+            if tensor is not None and others.get(name) is not None:
                 self.bound[id(tensor)] = others[name]
 
     def _bind_attributes(self, module: nn.Module) -> None:
         if isinstance(module, torch.jit.ScriptModule):
             return
         for name, value in list(vars(module).items()):
-            if name not in _REGISTERED:
-                made = self.of(value)
-                if made is not value:
-                    vars(module)[name] = made
+            kind = type(value)
+            if kind in _PLAIN or name in _REGISTERED or (kind in _CONTAINERS and not value):
+                continue
+            made = self.of(value)
+            if made is not value:
+                vars(module)[name] = made
         forward = getattr(type(module), "forward", None)
         if isinstance(forward, types.FunctionType) and not _of_torch(forward):
             for name in _names_of(forward.__code__) & forward.__globals__.keys():
