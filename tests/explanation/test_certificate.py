@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import threading
 from functools import cache
 
 import pytest
@@ -89,14 +90,22 @@ def test_explanations_have_their_certificate():
     assert {score.name for score in certificate.scores} >= {"agreement_feature_ablation", "agreement_surrogate", "reference_mean"}
 
 
+class Bent(Curved):
+    """Curved, and bent: no map predicts every change exactly."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.tanh(super().forward(x) / 4)
+
+
 def test_one_sample_needs_others_to_be_specific():
-    model = Curved(16, 3)
+    model = Bent(16, 3)
     x, target = samples()[:1], TARGET[:1]
     alone = pellucid.certify(model, x, model.right(x, target), target)
     assert alone.trust == "limited"
     assert any("data=" in str(reason) for reason in alone.reasons)
     background = torch.randn(60, 16, generator=torch.Generator().manual_seed(3))
-    assert pellucid.certify(model, x, model.right(x, target), target, data=background, baseline="zero").trust == "high"
+    together = pellucid.certify(model, x, model.right(x, target), target, data=background, baseline="zero")
+    assert together.trust == "high", str(together)
 
 
 def test_one_output_is_certified_without_classes():
@@ -125,7 +134,7 @@ def test_networks_without_gradients_are_limited():
     class Steps(nn.Module):
         def forward(self, x: Tensor) -> Tensor:
             weight = torch.randn(16, 2, generator=torch.Generator().manual_seed(1))
-            return ((x * 8).round() / 8) @ weight
+            return torch.tanh(((x * 8).round() / 8) @ weight / 4)
 
     x = samples()
     explanation = pellucid.explain(Steps(), x, 0, method="shapley")
@@ -133,10 +142,115 @@ def test_networks_without_gradients_are_limited():
     assert any("no gradients" in str(reason) for reason in explanation.certificate.reasons)
 
 
-def test_one_feature_cannot_be_tested():
-    certificate = pellucid.certify(Curved(1, 2), torch.ones(4, 1), torch.ones(4, 1), 0)
+def test_one_feature_is_the_whole_change_of_the_output():
+    model, x = Curved(1, 2), torch.ones(4, 1)
+    right = model.right(x, torch.zeros(4, dtype=torch.long))
+    assert pellucid.certify(model, x, right, 0, baseline="zero").trust == "high"
+    certificate = pellucid.certify(model, x, right + 1, 0, baseline="zero")
     assert certificate.trust == "none"
     assert certificate.scores == ()
+
+
+class Product(nn.Module):
+    """x0 x1: the Shapley values from zero are one half of it each; no weights to scramble."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x[:, 0] * x[:, 1]
+
+
+class Weighed(nn.Module):
+    """Weights that are no parameters: a buffer, an attribute, or out of reach."""
+
+    def __init__(self, kind: str) -> None:
+        super().__init__()
+        weight = torch.randn(12, 2, generator=torch.Generator().manual_seed(1))
+        if kind == "buffer":
+            self.register_buffer("weight", weight)
+        elif kind == "attribute":
+            self.weight = weight
+        self.of = (lambda x: torch.tanh(x @ self.weight)) if kind != "closure" else (lambda x: torch.tanh(x @ weight))
+        self.kind, self.lock = kind, threading.Lock()
+
+    def forward(self, x: Tensor) -> Tensor:
+        with self.lock:
+            return self.of(x) if self.kind == "closure" else torch.tanh(x @ self.weight)
+
+
+@pytest.mark.parametrize("features", [2, 6, 12])
+@pytest.mark.parametrize("n", [1, 4])
+def test_exact_maps_of_one_column_are_right_whatever_chance_could_do(features: int, n: int):
+    model = nn.Linear(features, 1)
+    with torch.no_grad():
+        model.weight.zero_()
+        model.weight[0, features // 2] = 2.0
+    x = samples(n, features)
+    assert pellucid.certify(model, x, model.weight[0].detach() * x, baseline="zero").trust == "high"
+    assert pellucid.certify(model, x, (model.weight[0].detach() * x).roll(1, 1), baseline="zero").trust == "none"
+
+
+def test_equal_contributions_are_exact_too():
+    model = nn.Linear(8, 1)
+    with torch.no_grad():
+        model.weight.fill_(1.0)
+    assert pellucid.certify(model, torch.ones(3, 8), torch.ones(3, 8), baseline="zero").trust == "high"
+
+
+@pytest.mark.parametrize("features", [2, 5, 8])
+def test_shapley_values_of_a_product_are_never_without_trust(features: int):
+    x = samples(4, features)
+    maps = torch.zeros(4, features)
+    maps[:, :2] = (x[:, :1] * x[:, 1:2]) / 2
+    certificate = pellucid.certify(Product(), x, maps, baseline="zero")
+    assert certificate.trust in ("limited", "high"), str(certificate)
+
+
+@pytest.mark.parametrize(("kind", "trust"), [("buffer", "high"), ("attribute", "high"), ("closure", "limited")])
+def test_weights_are_scrambled_where_they_are(kind: str, trust: str):
+    x = samples(6, 12)
+    model = Weighed(kind)
+    before = None if kind == "closure" else model.weight.clone()
+    certificate = pellucid.explain(model, x, 1, method="integrated_gradients").certificate
+    assert certificate.trust == trust, str(certificate)
+    assert before is None or torch.equal(before, model.weight)
+    wrong = pellucid.certify(model, x, torch.randn(6, 12, generator=torch.Generator().manual_seed(4)), 1)
+    assert wrong.trust == "none"
+
+
+def test_outputs_that_are_not_finite_without_features_are_said():
+    class Logarithm(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return torch.log(x).sum(1)
+
+    x = samples(4, 10).abs() + 0.1
+    certificate = pellucid.certify(Logarithm(), x, torch.log(x), baseline="zero")
+    assert certificate.trust == "none"
+    assert "NaN or infinite" in str(certificate)
+    assert pellucid.certify(Logarithm(), x, torch.log(x), baseline=1.0).trust == "high"
+
+
+def test_outputs_that_nothing_changes_leave_nothing_to_explain():
+    model = nn.Linear(6, 1)
+    with torch.no_grad():
+        model.weight.zero_()
+    assert pellucid.certify(model, samples(3, 6), torch.zeros(3, 6)).trust == "limited"
+    assert pellucid.certify(model, samples(3, 6), torch.ones(3, 6)).trust == "none"
+
+
+def test_what_all_samples_share_is_not_specific():
+    """The mean of the right maps: it knows the network, and nothing of a sample."""
+    model, x = Curved(16, 1), 1.5 + samples()
+    right = model.right(x, torch.zeros(6, dtype=torch.long))
+    certificate = pellucid.certify(model, x, right.mean(0, keepdim=True).expand_as(right), baseline="zero")
+    assert certificate.trust == "limited"
+    assert pellucid.certify(model, x, right, baseline="zero").trust == "high"
+
+
+def test_all_references_of_a_small_table_are_used():
+    """From a hundred references the exact map of a linear network is exact; eight of them would give another one."""
+    model, background = nn.Linear(10, 1), 3 * torch.randn(100, 10, generator=torch.Generator().manual_seed(6))
+    x = samples(4, 10)
+    certificate = pellucid.certify(model, x, model.weight[0].detach() * (x - background.mean(0)), data=background)
+    assert "but for rounding" in str(certificate), str(certificate)
 
 
 def test_many_samples_and_many_features_are_tested_in_part():

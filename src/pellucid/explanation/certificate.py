@@ -1,13 +1,4 @@
-"""The certificate of an explanation: the published tests of its faithfulness, and how far to trust it, with the reasons in words.
-
-"none"     maps that cannot know the network predict the output's changes as well (see faithfulness.infidelity), or the map explains
-           less than a sixteenth of what an additive map can explain: it says nothing that could be relied on; of fewer than six features,
-           with which chance comes near to any map, only where it also explains less than four fifths
-"high"     it predicts them better than chance, explains at least half of what can be explained (of a single sample four fifths), is
-           specific to this input and this class, says more than the input by itself, and no other test fails; deletion, insertion, places
-           and inputs are corrected together (Holm)
-"limited"  in between; the reasons say what failed or could not be tested
-"""
+"""The certificate of an explanation: the published tests of its faithfulness; `judgement` says how far they allow to trust it."""
 
 from __future__ import annotations
 
@@ -21,27 +12,24 @@ from torch import Tensor
 from pellucid.core.language import Text, text
 from pellucid.core.records import Record
 from pellucid.explanation.faithfulness.agreement import agreement_scores
-from pellucid.explanation.faithfulness.completeness import CLAIMED, completeness_score
+from pellucid.explanation.faithfulness.beyond_the_input import beyond_the_input, drawn_from_inputs, shared_maps
+from pellucid.explanation.faithfulness.completeness import CLAIMED, TOLERANCE, completeness_score
 from pellucid.explanation.faithfulness.deletion_insertion import deletion_insertion, own_sets
-from pellucid.explanation.faithfulness.infidelity import LOW, NEARLY, infidelity_score, share_explained
-from pellucid.explanation.faithfulness.multiplicity import holm
+from pellucid.explanation.faithfulness.infidelity import infidelity_score, share_explained
 from pellucid.explanation.faithfulness.randomisation import randomisation_score
 from pellucid.explanation.faithfulness.reference_influence import reference_scores
 from pellucid.explanation.faithfulness.relatives import Relatives, path_maps, scrambled_maps
-from pellucid.explanation.faithfulness.removals import FEW, Removals, measured, without
+from pellucid.explanation.faithfulness.removals import Removals, measured, without
+from pellucid.explanation.faithfulness.resolution import Level, constant_within, measured_level, resolution_score
 from pellucid.explanation.faithfulness.score import FaithfulnessScore
 from pellucid.explanation.faithfulness.sensitivity import sensitivity_score
-from pellucid.explanation.faithfulness.specificity import (
-    MAPS,
-    beyond_the_input,
-    class_specificity,
-    drawn_from_inputs,
-    input_specificity,
-)
+from pellucid.explanation.faithfulness.specificity import MAPS, class_specificity, input_specificity
+from pellucid.explanation.judgement import CORRECTED, Circumstances, corrected, judged
 from pellucid.explanation.players import Players
 from pellucid.explanation.reference import KINDS, Reference
 from pellucid.explanation.registry import Attributed, find_method
 from pellucid.explanation.subject import Spent, Subject
+from pellucid.explanation.terms import score_name
 
 SAMPLES = 64  # at most, are tested
 RERUN = 8  # samples for which the method itself, or another one, is run again
@@ -49,7 +37,6 @@ DRAWS = 16  # of a sampling method when it is run again
 _FEW_REFERENCES = 8  # then
 FEATURES = 64  # at most, are tested: more are put together
 _PATH_STEPS = 4  # of the gradient maps of other inputs
-_CORRECTED = ("infidelity", "deletion", "insertion", "input_specificity")
 _METHODS = (("integrated_gradients", "gradient"), ("feature_ablation", "perturbation"))  # to compare with, beside the additive fit
 
 
@@ -98,6 +85,7 @@ class Tests:
         self.seed, self.data, self.players = seed, data, players
         self.rows: Tensor | None = None
         self._scrambled: dict[bool, Tensor | None] = {}
+        self._levels: dict[tuple[int, int], Level] = {}
         self.relatives = Relatives(subject)
         if subject.samples > SAMPLES:
             rows = torch.randperm(subject.samples, generator=self._draws())[:SAMPLES].sort().values
@@ -109,25 +97,51 @@ class Tests:
 
     def certificate(self, attributions: tuple[Tensor, ...], *, method: str | None, family: str | None) -> Certificate:
         """Test one map, in the shapes of the inputs, of all samples."""
-        if self.tested.count < 2:
-            return _untestable(self.relatives)
         if self.rows is not None:
             attributions = tuple(part[self.rows.to(part.device)] for part in attributions)
         maps = self.tested.summed(attributions).double().cpu()
+        if self.tested.count < 2:
+            return self._of_one_feature(maps)
+        sets = own_sets(maps, self._draws())
+        sample = torch.arange(len(maps)).repeat_interleave(sets.shape[1])
+        own = without(self.subject, self.reference, self.tested, sample, sets.flatten(0, 1))[:, 0].reshape(sets.shape[:2])
+        if not (bool(torch.isfinite(self.table.outputs).all()) and bool(torch.isfinite(own).all())):
+            return self._untested("none", text(
+                "it could not be tested: the network's output is NaN or infinite where features come from the reference ({reference}); "
+                "give baseline=, an input that the network can take", reference=self.reference.stated,
+            ))  # fmt: skip
         magnitude = all(bool((part >= 0).all()) for part in attributions)
         found = [
-            *self._measured(maps, magnitude),
+            *self._measured(maps, own, magnitude),
+            self._resolution(attributions),
             self._complete(maps, method),
             *self._rerun(maps, method, family),
             *self._references(maps),
         ]
-        scores = _holm(found)
-        trust, reasons = judged(scores, networks=self._networks(magnitude) is not None, few=self.tested.count < FEW)
+        scores = corrected(found)
+        around = Circumstances(maps=maps, table=self.table, features=self.tested.stated, networks=self._why_no_networks(magnitude))
+        trust, reasons = judged(scores, around)
         return Certificate(
             trust=trust, reasons=reasons, scores=tuple(scores), samples=self.subject.samples, compute=self.relatives.spent(),
             correction=text("beating every kind of map that cannot know the network is one test at 5 %; the p-values of {names} are "
-                            "corrected together by Holm's method, 5 % for all of them", names=list(_CORRECTED)),
+                            "corrected together by Holm's method, 5 % for all of them", names=[score_name(name) for name in CORRECTED]),
         )  # fmt: skip
+
+    def _untested(self, trust: str, reason: Text) -> Certificate:
+        return Certificate(trust=trust, reasons=(reason,), scores=(), correction=text("nothing was tested"), samples=self.subject.samples,
+                           compute=self.relatives.spent())  # fmt: skip
+
+    def _of_one_feature(self, maps: Tensor) -> Certificate:
+        """Its contribution is the whole change of the output; no test against chance says more."""
+        change, value = self._change()
+        apart = (maps.sum(1) - change).abs()
+        if bool((apart <= 1e-3 * change.abs() + 1e-6 * value.abs()).all()):
+            return self._untested("high", text("there is one feature, and the map gives it the whole change of the output"))
+        alike = bool((maps.sum(1) * change > 0).all()) and bool((apart <= TOLERANCE * change.abs()).all())
+        return self._untested("limited" if alike else "none", text(
+            "there is one feature: its contribution is the whole change of the output, and the map is off by up to {gap:.2g} of it",
+            gap=float((apart / change.abs().clamp(min=1e-300)).max()),
+        ))  # fmt: skip
 
     def _draws(self) -> torch.Generator:
         return torch.Generator().manual_seed(self.seed + 1)  # not the draws that made the explanation
@@ -151,6 +165,11 @@ class Tests:
                 self.relatives, self.reference, self.tested, magnitude=magnitude, generator=self._draws()
             )
         return self._scrambled[magnitude]
+
+    def _why_no_networks(self, magnitude: bool) -> Text | None:
+        if self._networks(magnitude) is not None:
+            return None
+        return text("the network has no gradients, or its weights are where they were not found")
 
     @cached_property
     def _neighbours(self) -> Tensor | None:
@@ -205,12 +224,9 @@ class Tests:
 
     # -- what does -------------------------------------------------------------------------------------------------------------------
 
-    def _measured(self, maps: Tensor, magnitude: bool) -> list[FaithfulnessScore]:
-        """What is read off the network's outputs where features are absent."""
+    def _measured(self, maps: Tensor, own: Tensor, magnitude: bool) -> list[FaithfulnessScore]:
+        """What is read off the network's outputs where features are absent; `own`: absent in the map's own order."""
         n, generator, table = len(maps), self._draws(), self.table
-        sets = own_sets(maps, generator)
-        sample = torch.arange(n).repeat_interleave(sets.shape[1])
-        own = without(self.subject, self.reference, self.tested, sample, sets.flatten(0, 1))[:, 0].reshape(sets.shape[:2])
         others = [torch.stack([torch.cat([maps[:i], maps[i + 1 :]]) for i in range(n)])]  # (N, N - 1, P)
         others += [] if self._neighbours is None else [self._neighbours]
         return [
@@ -219,13 +235,42 @@ class Tests:
             *deletion_insertion(own, table),
             input_specificity(maps, table, torch.cat(others, 1), generator),
             class_specificity(maps, table),
-            beyond_the_input(maps, table, self._drawn),
+            beyond_the_input(maps, table, torch.cat([self._drawn, shared_maps(maps, self.subject.target, self._neighbours)])),
         ]
 
     def _references(self, maps: Tensor) -> tuple[FaithfulnessScore, ...]:
         return reference_scores(maps, self.table, self.subject, self.reference, self.tested, self.data, self._draws())
 
-    def _complete(self, maps: Tensor, method: str | None) -> FaithfulnessScore:
+    def _resolution(self, attributions: tuple[Tensor, ...]) -> FaithfulnessScore:
+        """Inside the tested features, down to the smallest ones between which the map tells."""
+        smaller = list[tuple[Players, Text]]()
+        inside = text("inside the tested features")
+        if constant_within(attributions, self.tested):
+            return _not_tested("resolution", text("not applicable: it gives all of a tested feature the same"))
+        if _nested(self.tested, self.players) and constant_within(attributions, self.players):
+            smaller = [(self.players, inside)]
+        else:
+            smaller = [(self._places, inside)]
+            if not constant_within(attributions, self._places):
+                smaller.append((Players.of(self.subject, "entries"), text("between the channels of one place")))
+        found, large = list[Level](), self.tested
+        for small, where in smaller:
+            if small.count > large.count and _nested(large, small):
+                if (large.count, small.count) not in self._levels:
+                    self._levels[large.count, small.count] = measured_level(
+                        self.subject, self.reference, large, small, where, self._draws()
+                    )
+                found.append(self._levels[large.count, small.count])
+                large = small
+        return resolution_score(attributions, found)
+
+    @cached_property
+    def _places(self) -> Players:
+        """One feature a pixel or a time step, all channels together, a column, a token."""
+        return Players.of(self.subject, 1)
+
+    def _change(self) -> tuple[Tensor, Tensor]:
+        """(N,) the change of the output from the reference to the sample, and the output."""
         subject, reference = self.subject, self.reference
         if reference.own:
             absent = subject.values(reference.values).double()
@@ -233,7 +278,11 @@ class Tests:
             outputs = subject.outputs(reference.values).double().mean(0)
             absent = outputs[torch.zeros(subject.samples, dtype=torch.long) if subject.target is None else subject.target]
         value = subject.value.double()
-        return completeness_score(maps.sum(1), (value - absent).cpu(), value.cpu(), claimed=method in CLAIMED)
+        return (value - absent).cpu(), value.cpu()
+
+    def _complete(self, maps: Tensor, method: str | None) -> FaithfulnessScore:
+        change, value = self._change()
+        return completeness_score(maps.sum(1), change, value, claimed=method in CLAIMED)
 
     def _rerun(self, maps: Tensor, method: str | None, family: str | None) -> list[FaithfulnessScore]:
         """What needs the method itself, or other methods."""
@@ -251,67 +300,6 @@ class Tests:
         return [*found, *agreement_scores(maps[: some.samples], dict(list(others.items())[:2]), self.tested, self._draws())]
 
 
-def judged(scores: list[FaithfulnessScore], *, networks: bool, few: bool) -> tuple[str, tuple[Text, ...]]:
-    """The trust that the scores allow, and why.
-
-    `networks`: maps of scrambled networks were among those to beat. `few`: there are so few features that chance comes near to any map.
-    """
-    by_name = {score.name: score for score in scores}
-    infidelity, share = by_name["infidelity"], by_name["share_explained"]
-    value = float(share.value or 0.0)
-    if not infidelity.passed and not (few and value >= NEARLY):
-        return "none", (text("it predicts the output's changes no better than a map that knows nothing of the network: {why} (p = {p:.2g})",
-                             why=infidelity.note or "", p=infidelity.p_value),)  # fmt: skip
-    if value < LOW:
-        return "none", (text("it explains {share:.1%} of what a map can explain of the output's changes: next to nothing", share=value),)
-    reasons = [reason for score in scores if (reason := _failed(score)) is not None]
-    if not networks:
-        reasons.append(text("maps of networks with scrambled weights were not compared: the network has no gradients"))
-    said = text(
-        "it predicts the output's changes better than maps that know nothing of the network (p = {p:.2g}) and explains {share:.0%} of what "
-        "a map can explain", p=infidelity.p_value, share=min(1.0, value),
-    )  # fmt: skip
-    if not infidelity.passed:
-        said = text("it explains {share:.0%} of what a map can explain, but with so few features and samples chance could do it too: {why} "
-                    "(p = {p:.2g})", share=min(1.0, value), why=infidelity.note or "", p=infidelity.p_value)  # fmt: skip
-        return "limited", (said, *reasons)
-    return ("limited" if reasons else "high"), (said, *reasons)
-
-
-def _failed(score: FaithfulnessScore) -> Text | None:
-    """Why this score keeps trust from being high; None where it does not."""
-    if score.name == "input_specificity" and score.value is None:
-        return text("whether it is specific to this input was not tested: give data=, inputs of the same kind, or more samples")
-    p_value = score.p_value if score.adjusted_p_value is None else score.adjusted_p_value
-    passed = score.passed
-    if score.name == "infidelity":  # its own level of 5 % decides between "none" and "limited", the corrected one allows "high"
-        passed = p_value is not None and p_value <= 0.05
-    if passed is not False:
-        return None
-    return {
-        "infidelity": text("after the correction for several tests chance may predict as well (p = {p:.2g})", p=p_value),
-        "share_explained": text("it explains {share:.0%} of what a map can explain, {why}", share=score.value, why=score.note or ""),
-        "deletion": text("taking its most important features away lowers the output no faster than chance (p = {p:.2g})", p=p_value),
-        "insertion": text("giving its most important features first raises the output no faster than chance (p = {p:.2g})", p=p_value),
-        "input_specificity": text("the maps of other inputs explain these samples as well (p = {p:.2g})", p=p_value),
-        "class_specificity": text("it explains another output as well as the chosen one"),
-        "beyond_the_input": text("it says little more than a map drawn from the input alone, such as its edges"),
-        "completeness": text("the attributions do not add up to the change of the output: the gap is {gap:.0%} of it", gap=score.value),
-        "sensitivity": text("tiny changes of the input change it by {change:.1f} times its size", change=score.value),
-        "parameter_randomisation": text("it hardly changes when the network forgets all: rank correlation {value:.2f}", value=score.value),
-    }.get(score.name)
-
-
-def _holm(scores: list[FaithfulnessScore]) -> list[FaithfulnessScore]:
-    """The same scores with corrected p-values where they take part."""
-    chosen = [i for i, score in enumerate(scores) if score.name in _CORRECTED and score.p_value is not None]
-    found = list(scores)
-    for i, adjusted in zip(chosen, holm([float(scores[i].p_value or 0.0) for i in chosen]), strict=True):
-        gate = scores[i].name == "infidelity"  # its own level of 5 % decides between "none" and "limited"
-        found[i] = replace(scores[i], adjusted_p_value=adjusted, passed=scores[i].passed if gate else adjusted <= 0.05)
-    return found
-
-
 def _tested(subject: Subject, players: Players) -> Players:
     """The features that are tested: the explanation's own, or larger ones where these are too many."""
     if players.count > FEATURES:
@@ -322,13 +310,16 @@ def _tested(subject: Subject, players: Players) -> Players:
     return Players(FEATURES, tuple(group.to(index.device)[index] for index in players.index), text("neighbouring features together"))
 
 
+def _nested(large: Players, small: Players) -> bool:
+    """Whether each small feature lies in one large one."""
+    owners = torch.full((small.count,), -1)
+    for whose, part in zip(large.index, small.index, strict=True):
+        owners[part.reshape(-1).cpu()] = whose.reshape(-1).cpu()
+    return all(torch.equal(owners[part.cpu()], whose.cpu()) for whose, part in zip(large.index, small.index, strict=True))
+
+
 def _not_tested(name: str, why: Text) -> FaithfulnessScore:
     return FaithfulnessScore(name=name, value=None, expected=text("nothing: it was not tested"), note=why)
-
-
-def _untestable(relatives: Relatives) -> Certificate:
-    return Certificate(trust="none", reasons=(text("there is one feature: no map of it can be told from another"),), scores=(),
-                       correction=text("nothing was tested"), samples=0, compute=relatives.spent())  # fmt: skip
 
 
 def _silent(done: int, total: int) -> None:

@@ -7,17 +7,21 @@ import itertools
 import pytest
 import torch
 from scipy.stats import spearmanr
+from torch import nn
 
 from pellucid.explanation.faithfulness.agreement import agreement_scores
+from pellucid.explanation.faithfulness.beyond_the_input import beyond_the_input, drawn_from_inputs, shared_maps
 from pellucid.explanation.faithfulness.completeness import completeness, completeness_score
 from pellucid.explanation.faithfulness.deletion_insertion import deletion_insertion, descending, own_sets
-from pellucid.explanation.faithfulness.infidelity import infidelity, infidelity_score, share_explained
+from pellucid.explanation.faithfulness.infidelity import exact, infidelity, infidelity_score, share_explained
 from pellucid.explanation.faithfulness.multiplicity import holm
 from pellucid.explanation.faithfulness.removals import Removals, beginnings, random_orders, steps
 from pellucid.explanation.faithfulness.score import mean_of, rank_correlation, tail
 from pellucid.explanation.faithfulness.sensitivity import max_sensitivity
-from pellucid.explanation.faithfulness.specificity import beyond_the_input, class_specificity, input_specificity
+from pellucid.explanation.faithfulness.specificity import class_specificity, input_specificity
 from pellucid.explanation.players import Players
+from pellucid.explanation.reference import Reference
+from pellucid.explanation.subject import Subject
 
 
 def drawn(seed: int = 0) -> torch.Generator:
@@ -190,12 +194,58 @@ def test_single_sample_is_compared_with_all_its_neighbours():
 
 
 def test_beyond_the_input_by_hand():
-    contributions = torch.randn(2, 1, 10)
+    """The partial correlation: what the drawn map predicts is taken out of both; of the rest the right map explains all."""
+    drawn_map = torch.randn(2, 12, generator=drawn(1))
+    contributions = (2 * drawn_map + torch.randn(2, 12, generator=drawn(2)))[:, None]
     table = table_of(contributions)
-    assert beyond_the_input(contributions[:, 0], table, torch.ones(1, 2, 10)).value == pytest.approx(0.0, abs=1e-6)
-    assert beyond_the_input(torch.ones(2, 10), table, torch.ones(1, 2, 10)).value == pytest.approx(1.0)
-    same = beyond_the_input(contributions[:, 0] + 0.5, table, contributions[None, :, 0] + torch.randn(2, 10))
-    assert same.passed
+    assert beyond_the_input(contributions[:, 0], table, drawn_map[None]).value == pytest.approx(1.0)
+    nothing = beyond_the_input(3 * drawn_map, table, drawn_map[None])
+    assert nothing.value == pytest.approx(0.0, abs=1e-6)
+    assert not nothing.passed
+    # by hand, of one sample: correlation of residuals after least squares on the drawn map's predictions
+    one = table_of(contributions[:1])
+    other = drawn_map[:1] + torch.randn(1, 12, generator=drawn(3))
+    given, predicted, changes = (m.double() @ one.indicators for m in (drawn_map[:1], other, contributions[:1, 0]))
+    left = [v - (v @ given[0] / (given[0] @ given[0])) * given[0] for v in (predicted[0], changes[0])]
+    partial = float(torch.corrcoef(torch.stack(left))[0, 1])
+    value = beyond_the_input(other, one, drawn_map[None, :1]).value
+    assert value == pytest.approx(partial * abs(partial), abs=1e-6)  # a sum of contributions: the best additive map reaches 1
+
+
+def test_maps_of_the_input_alone_are_drawn():
+    x = torch.randn(3, 2, 8, 8, generator=drawn())
+    subject = Subject.of(nn.Sequential(nn.Flatten(), nn.Linear(128, 2)), x)
+    reference, players = Reference.of(subject, "zero"), Players.of(subject)
+    maps = drawn_from_inputs(subject, reference, players)
+    for wanted in (x.abs(), x**2, x, x.abs().amax(1, keepdim=True).expand_as(x)):
+        assert any(torch.allclose(made.float(), players.summed([wanted]), atol=1e-5) for made in maps)
+
+
+def test_what_maps_share_is_the_mean_of_the_others_of_the_same_output():
+    maps = torch.tensor([[1.0, 0], [0, 1], [1, 1], [1, 0]])
+    shared = shared_maps(maps, torch.tensor([0, 0, 0, 1]), None)
+    assert shared[0, 0].tolist() == pytest.approx([0.25, 0.75])  # of (0, 1) and (1, 1) / 2
+    assert shared[0, 3].tolist() == pytest.approx([0.5, 0.5])  # alone with its output: of all the others
+    assert shared_maps(maps[:1], None, None).shape == (0, 1, 2)
+
+
+def test_exact_maps_are_seen_whatever_their_scale():
+    contributions = torch.tensor([[[0.0, 3, 0, 0, 1, 0]]])
+    table = table_of(contributions)
+    assert exact(5 * contributions[:, 0], table)
+    assert not exact(-contributions[:, 0], table)
+    assert not exact(contributions[:, 0] + 0.01, table)
+    assert exact(torch.ones(1, 6), table_of(torch.ones(1, 1, 6)))
+
+
+def test_places_that_leave_a_map_as_it_is_are_no_other_maps():
+    """One column of eight is all: one place in eight leaves it there, so that p could not be below 0.12."""
+    contributions = torch.zeros(1, 1, 8)
+    contributions[0, 0, 3] = 1.0
+    table = table_of(contributions + 0.01 * torch.randn(1, 1, 8, generator=drawn()))
+    assert infidelity_score(contributions[:, 0], table, None, drawn()).p_value == pytest.approx(1 / 200, abs=0.03)
+    elsewhere = contributions[:, 0].roll(1, 1)
+    assert infidelity_score(elsewhere, table, None, drawn()).p_value > 0.05
 
 
 def test_agreement_is_a_rank_correlation_and_says_where():

@@ -12,6 +12,7 @@ from pellucid.explanation.faithfulness.score import FaithfulnessScore, mean_of, 
 from pellucid.explanation.players import Players
 
 DRAWS = 199
+ALPHA = 0.05
 
 
 def agreement_scores(
@@ -29,8 +30,8 @@ def agreement_scores(
         value, interval, samples = mean_of(observed)
         p_value = tail(drawn, value)
         found.append(FaithfulnessScore(
-            name=f"agreement_{name}", value=value, interval=interval, samples=samples, p_value=p_value, passed=p_value <= 0.05,
-            expected=text("above 0, the agreement of unrelated maps"), source="Krishna et al. 2022, section 4.1",
+            name=f"agreement_{name}", value=value, interval=interval, samples=samples, p_value=p_value, passed=p_value <= ALPHA,
+            expected=text("above 0, that of unrelated maps, p at most {alpha}", alpha=ALPHA), source="Krishna et al. 2022, section 4.1",
             note=_where(maps, other, players),
         ))  # fmt: skip
     return tuple(found)

@@ -13,6 +13,8 @@ from pellucid.explanation.faithfulness.removals import Removals, beginnings
 from pellucid.explanation.faithfulness.score import FaithfulnessScore, mean_of
 
 ALPHA = 0.05
+_LOWERS = text("above 0, p at most {alpha}: taking the most important features first lowers the output faster than chance", alpha=ALPHA)
+_RAISES = text("above 0, p at most {alpha}: giving the most important features first raises the output faster than chance", alpha=ALPHA)
 
 
 def descending(maps: Tensor, generator: torch.Generator) -> Tensor:
@@ -41,10 +43,7 @@ def deletion_insertion(own: Tensor, table: Removals) -> tuple[FaithfulnessScore,
     random = ((drawn - centre[:, None]) / scale[:, None]).mean(0)  # (R,)
     going = (centre - own[:, :steps].mean(1)) / scale
     coming = (own[:, steps:].mean(1) - centre) / scale
-    return (
-        _score("deletion", going, random, text("above 0: taking the most important features first lowers the output faster than chance")),
-        _score("insertion", coming, random, text("above 0: giving the most important features first raises the output faster than chance")),
-    )
+    return _score("deletion", going, random, _LOWERS), _score("insertion", coming, random, _RAISES)
 
 
 def _score(name: str, standardised: Tensor, random: Tensor, expected: Text) -> FaithfulnessScore:

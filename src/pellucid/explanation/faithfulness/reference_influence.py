@@ -35,8 +35,7 @@ def reference_scores(
     for kind, other in _others(subject, reference, data, generator):
         outputs = without(subject, other, players, sample, removed.repeat(subject.samples, 1))
         there = Removals(removed, outputs.reshape(subject.samples, len(sets), -1), table.full, table.orders[orders]).explained(maps)
-        _, interval, samples = mean_of(there)
-        value = float(there.mean() / own.mean()) if float(own.mean()) > 1e-6 else 0.0
+        value, interval, samples = mean_of(there / own.mean() if float(own.mean()) > 1e-6 else torch.zeros_like(there))
         found.append(FaithfulnessScore(
             name=f"reference_{kind}", value=value, interval=interval, samples=samples, passed=value >= 0.5,
             expected=text("near 1; below 0.5 the explanation holds for its own reference only"),

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor, nn
 
+from pellucid.core.trace.model import shared_copy
+from pellucid.core.trace.records import tensors
+from pellucid.explanation.checks import close
 from pellucid.explanation.players import Players
 from pellucid.explanation.reference import Reference
 from pellucid.explanation.subject import Spent, Subject
 
-NETWORKS = 39  # with scrambled weights: better than 38 of them is p = 0.05
+NETWORKS, FEWEST = 39, 19  # with scrambled weights: better than 19 of them is p = 0.05
 _MANY_PARAMETERS = 2**24  # above, half as many networks: drawing the weights takes longer than the passes
 
 
@@ -46,13 +48,16 @@ class Relatives:
 def scrambled(model: nn.Module, generator: torch.Generator) -> nn.Module:
     """A copy whose weights stand in random places within each parameter: sizes are kept, what was learnt is gone.
 
+    Of a network without parameters the buffers and the tensors among its attributes, which are its weights then.
     Source: Adebayo et al. 2018, section 3 (independent randomisation, all layers at once), with the learnt weights' own distribution.
     """
-    twin = copy.deepcopy(model)
-    with torch.no_grad():
-        for parameter in twin.parameters():
-            places = torch.randperm(parameter.numel(), generator=generator).to(parameter.device)
-            parameter.copy_(parameter.reshape(-1)[places].reshape(parameter.shape))
+    twin = shared_copy(model, [])
+    weights: list[Tensor] = list(twin.parameters())
+    if not weights:
+        weights = [t for module in twin.modules() for t in tensors(list(vars(module).values())) if t.is_floating_point() and t.is_leaf]
+    for weight in {id(weight): weight for weight in weights}.values():
+        places = torch.randperm(weight.numel(), generator=generator).to(weight.device)
+        weight.data = weight.detach().reshape(-1)[places].reshape(weight.shape)  # a new tensor: the old one is the user's
     return twin
 
 
@@ -81,16 +86,19 @@ def path_maps(subject: Subject, reference: Reference, players: Players, *, steps
 def scrambled_maps(
     relatives: Relatives, reference: Reference, players: Players, *, magnitude: bool, generator: torch.Generator
 ) -> Tensor | None:
-    """(K, N, P) gradient x (input - reference) of networks with scrambled weights; those that overflow or are flat are left out.
+    """(K, N, P) gradient x (input - reference) of networks with scrambled weights.
 
-    None where none is left: a network that rounds, say, has gradients that are zero everywhere.
+    Left out are those that overflow or are flat, and those that give what the network itself gives: they are the same network. None where
+    fewer than 19 are left: a network that rounds, say, has gradients that are zero everywhere, and the weights of one that reaches them
+    by a function from outside cannot be scrambled.
     """
     subject = relatives.subject
     size = sum(parameter.numel() for parameter in subject.model.parameters())
     found: list[Tensor] = []
-    for _ in range(NETWORKS if size < _MANY_PARAMETERS else NETWORKS // 2):
+    for _ in range(NETWORKS if size < _MANY_PARAMETERS else FEWEST + 5):
         other = relatives.with_network(scrambled(subject.model, generator))
-        found.append(path_maps(other, reference, players, steps=1, magnitude=magnitude))
+        if not close(other.predictions, subject.predictions, 1e-5):
+            found.append(path_maps(other, reference, players, steps=1, magnitude=magnitude))
         other.model = subject.model  # the copy's memory is given back
     usable = [maps for maps in found if bool(torch.isfinite(maps).all()) and bool(maps.any())]
-    return torch.stack(usable) if usable else None
+    return torch.stack(usable) if len(usable) >= FEWEST else None

@@ -21,7 +21,9 @@ from pellucid.explanation.subject import Subject
 
 ORDERS, SIZES = 32, 9
 CLASSES = 16  # outputs that are looked at: the chosen one and the largest others
-REFERENCES = 8  # over which an output is averaged, where there are more
+REFERENCES = 8  # over which an output is averaged at least, where there are more
+PASSES = 2**20  # of small inputs and 2**17 of large ones: as many references as these allow
+_SMALL = 512  # numbers of a sample
 FEW = 6  # features: with fewer, their permutations are too few to be a test, and sets of one size too much alike
 _COPIES_BYTES = 2**25  # of perturbed inputs made at once
 
@@ -54,6 +56,11 @@ class Removals:
     def _within(self, values: Tensor) -> Tensor:
         return values - values @ self._means.T
 
+    def mean_of_size(self, values: Tensor) -> Tensor:
+        """The mean of values (..., M) over the sets of the same size, (..., M)."""
+        same = (self.sizes[:, None] == self.sizes[None]).double()
+        return values @ (same / same.sum(1, keepdim=True)).T
+
     @cached_property
     def changes(self) -> Tensor:
         """(C, N, M) f(x) - f(x without the set), less the mean of its size."""
@@ -83,19 +90,28 @@ class Removals:
         order = torch.arange(len(self.removed)) // per % half
         return (order % 2 == 0).nonzero()[:, 0], (order % 2 == 1).nonzero()[:, 0]
 
+    def _predicted(self, penalty: float) -> list[tuple[Tensor, Tensor]]:
+        """Of both halves: the numbers of its sets, and the changes (N, m) there by the best additive map of the other half."""
+        one, two = self._halves
+        return [
+            (left, _ridge(self.indicators[:, fitted], self.changes[0][:, fitted], penalty) @ self.indicators[:, left])
+            for fitted, left in ((one, two), (two, one))
+        ]
+
     def _held_out(self, penalty: float) -> Tensor:
         """(N,) the correlation of the best additive map of one half with the changes of the other."""
-        one, two = self._halves
-        scores = []
-        for fitted, left in ((one, two), (two, one)):
-            found = _ridge(self.indicators[:, fitted], self.changes[0][:, fitted], penalty)
-            scores.append(correlation(found @ self.indicators[:, left], self.changes[0][:, left]))
+        scores = [correlation(predicted, self.changes[0][:, left]) for left, predicted in self._predicted(penalty)]
         return (scores[0] + scores[1]) / 2
 
     @cached_property
     def _penalty(self) -> float:
         penalties = (1e-3, 1e-2, 1e-1, 1.0)
         return max(penalties, key=lambda penalty: float(self._held_out(penalty).mean()))
+
+    @cached_property
+    def held_out(self) -> list[tuple[Tensor, Tensor]]:
+        """Of both halves of the sets: their numbers, and the changes (N, m) that an additive map fitted to the other half predicts."""
+        return self._predicted(self._penalty)
 
     @cached_property
     def attainable(self) -> Tensor:
@@ -118,6 +134,8 @@ def random_orders(count: int, generator: torch.Generator) -> Tensor:
 
 def steps(count: int) -> Tensor:
     """How many features are absent at each step: up to `SIZES` numbers in 1..P-1, symmetric: a reversed order gives the complements."""
+    if count == 2:
+        return torch.arange(3)  # none and both too: one alone of two says nothing but which is larger
     if count <= SIZES + 1:
         return torch.arange(1, count)
     lower = torch.linspace(0, count / 2, SIZES // 2 + 2)[1:-1].round().long()
@@ -155,7 +173,8 @@ def without(subject: Subject, reference: Reference, players: Players, sample: Te
     """(n, C) float64: outputs of samples (n,) where the features `removed` (n, P) come from the reference, the mean over references."""
     looked, size = columns(subject), sum(x[0].numel() * x.element_size() for x in subject.inputs)
     at_once = max(1, _COPIES_BYTES // max(size, 1))
-    count = min(reference.count, REFERENCES)
+    numbers = sum(x[0].numel() for x in subject.inputs)
+    count = min(reference.count, max(REFERENCES, (PASSES if numbers <= _SMALL else PASSES // 8) // len(sample)))
     found = torch.zeros(len(sample), looked.shape[1], dtype=torch.float64)
     for start in range(0, len(sample), at_once):
         rows = slice(start, start + at_once)

@@ -35,6 +35,23 @@ def mean_of(values: Tensor) -> tuple[float, Interval | None, tuple[float, ...]]:
     return float(listed.mean()), interval, tuple(listed.tolist())
 
 
+def share_of(own: Tensor, best: Tensor) -> tuple[float, Interval | None, tuple[float, ...]]:
+    """(own correlation / best correlation)^2 of the means over samples (N,), with own's sign; its interval for this best; that of each.
+
+    A best correlation below 0.1 counts as 0.1: where nothing explains more than 1 % of the variance, nothing does.
+    """
+    best = torch.maximum(own, best).double().clamp(min=0.1)
+    mean, interval, _ = mean_of(own)
+
+    def squared(value: float) -> float:
+        ratio = value / float(best.mean())
+        return abs(ratio) * ratio
+
+    ratios = own.double() / best
+    between = None if interval is None else Interval(low=squared(interval.low), high=squared(interval.high), level=interval.level)
+    return squared(mean), between, tuple((ratios.abs() * ratios).cpu().tolist())
+
+
 def tail(drawn: Tensor, observed: float | Tensor) -> float:
     """(1 + how many of the draws reach the observed value) / (1 + draws), a valid p-value. Source: Phipson and Smyth 2010, section 3."""
     reach = float((drawn >= torch.as_tensor(observed, dtype=drawn.dtype) - 1e-9).sum())

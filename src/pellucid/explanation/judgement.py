@@ -1,0 +1,132 @@
+"""What the scores of an explanation allow to say: how far to trust it, and why, in words.
+
+"none"     maps that cannot know the network predict the output's changes as well (see faithfulness.infidelity) and it explains less than
+           four fifths of what an additive map can explain; or less than a sixteenth: it says nothing that could be relied on
+"high"     it predicts them better than chance, explains at least half of what can be explained (of a single sample four fifths), also
+           inside the tested features where it says anything there, is specific to this input and this class, says more than the input by
+           itself, and no other test fails; deletion, insertion, places and inputs are corrected together (Holm). Also a map that predicts
+           every change but for rounding: no other test is needed then
+"limited"  in between; the reasons say what failed or could not be tested
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from torch import Tensor
+
+from pellucid.core.language import Text, text
+from pellucid.explanation.faithfulness.infidelity import LOW, NEARLY, exact
+from pellucid.explanation.faithfulness.multiplicity import holm
+from pellucid.explanation.faithfulness.removals import FEW, Removals
+from pellucid.explanation.faithfulness.score import FaithfulnessScore
+
+CORRECTED = ("infidelity", "deletion", "insertion", "input_specificity")
+_ROUNDING = 1e-6  # of the largest output, or of the largest change
+_EVEN = 1e-3  # of a map's largest value: less is no difference between features
+_BESIDE_EXACT = ("completeness", "resolution")  # what can still be wrong with a map that predicts every change of the tested features
+
+
+@dataclass(frozen=True, kw_only=True)
+class Circumstances:
+    """What the judgement needs beside the scores."""
+
+    maps: Tensor  # (N, P) of the tested features
+    table: Removals
+    features: Text  # the tested features, in words
+    networks: Text | None  # why maps of scrambled networks were not compared; None where they were
+
+
+def judged(scores: Sequence[FaithfulnessScore], around: Circumstances) -> tuple[str, tuple[Text, ...]]:
+    """The trust that the scores allow, and why."""
+    simple = _without_tests(scores, around)
+    if simple is not None:
+        return simple
+    by_name = {score.name: score for score in scores}
+    infidelity, share = by_name["infidelity"], by_name["share_explained"]
+    value, count = float(share.value or 0.0), around.table.count
+    few = (text("there are only {count} features ({features}): chance comes near to any map", count=count, features=around.features),)
+    few = few if count < FEW else ()
+    if not infidelity.passed and value < NEARLY:
+        return "none", (text("it predicts the output's changes no better than a map that knows nothing of the network: {why} (p = {p:.2g})",
+                             why=infidelity.note or "", p=infidelity.p_value), *few)  # fmt: skip
+    if value < LOW:
+        return "none", (text("it explains {share:.1%} of what a map can explain of the output's changes: next to nothing", share=value),)
+    reasons = [reason for score in scores if (reason := _failed(score, around)) is not None]
+    if around.networks is not None:
+        reasons.append(text("maps of networks with scrambled weights were not compared: {why}", why=around.networks))
+    if not infidelity.passed:
+        said = text("it explains {share:.0%} of what a map can explain, but so few features and samples leave room for chance: {why} "
+                    "(p = {p:.2g})", share=min(1.0, value), why=infidelity.note or "", p=infidelity.p_value)  # fmt: skip
+        return "limited", (said, *reasons, *few)
+    said = text(
+        "it predicts the output's changes better than maps that know nothing of the network (p = {p:.2g}) and explains {share:.0%} of what "
+        "a map can explain", p=infidelity.p_value, share=min(1.0, value),
+    )  # fmt: skip
+    return ("limited" if reasons else "high"), (said, *reasons, *(few if reasons else ()))
+
+
+def _without_tests(scores: Sequence[FaithfulnessScore], around: Circumstances) -> tuple[str, tuple[Text, ...]] | None:
+    """The cases in which no test against chance is needed, or none is possible."""
+    maps, table = around.maps, around.table
+    changes = (table.full[:, :1] - table.outputs[..., 0]).abs()
+    still = float(changes.max()) <= _ROUNDING * float(table.full[:, 0].abs().max())
+    if still and not bool(maps.any()):
+        return "limited", (text("the output does not change, whatever is taken away, and the map says so: it is zero"),)
+    if still:
+        return "none", (text("the output does not change, whatever is taken away: there is nothing that a map could explain"),)
+    if exact(maps, table):
+        said = text("it predicts the change of the output in each of {count} ways to take features away, but for rounding",
+                    count=len(table.removed))  # fmt: skip
+        reasons = [_failed(score, around) for score in scores if score.name in _BESIDE_EXACT]
+        reasons = [reason for reason in reasons if reason is not None]
+        return ("limited" if reasons else "high"), (said, *reasons)
+    even = bool((maps.amax(1) - maps.amin(1) <= _EVEN * maps.abs().amax(1)).all()) and bool((maps > 0).any())
+    if even and float(_between(table).max()) <= _ROUNDING * float(changes.max()):
+        return "limited", (text("as many features as are taken away, the output changes by the same, whichever they are, and the map gives "
+                                "all the same: its other values cannot be tested"),)  # fmt: skip
+    return None
+
+
+def _between(table: Removals) -> Tensor:
+    """The differences of the changes among sets of one size."""
+    changes = table.full[:, :1] - table.outputs[..., 0]
+    return (changes - table.mean_of_size(changes)).abs()
+
+
+def _failed(score: FaithfulnessScore, around: Circumstances) -> Text | None:
+    """Why this score keeps trust from being high; None where it does not."""
+    if score.name == "input_specificity" and score.value is None:
+        return text("whether it is specific to this input was not tested: give data=, inputs of the same kind, or more samples")
+    p_value = score.p_value if score.adjusted_p_value is None else score.adjusted_p_value
+    passed = score.passed
+    if score.name == "infidelity":  # its own level of 5 % decides between "none" and "limited", the corrected one allows "high"
+        passed = p_value is not None and p_value <= 0.05
+    if passed is not False:
+        return None
+    return {
+        "infidelity": text("after the correction for several tests chance may predict as well (p = {p:.2g})", p=p_value),
+        "share_explained": text("it explains {share:.0%} of what a map can explain, {why}", share=score.value, why=score.note or ""),
+        "resolution": text("it was shown to be right for sums over larger features only ({features}); {inside} it explains {share:.0%} of "
+                           "what can be explained there", features=around.features, inside=score.note or "", share=score.value),
+        "deletion": text("taking its most important features away lowers the output no faster than chance (p = {p:.2g})", p=p_value),
+        "insertion": text("giving its most important features first raises the output no faster than chance (p = {p:.2g})", p=p_value),
+        "input_specificity": text("the maps of other inputs explain these samples as well (p = {p:.2g})", p=p_value),
+        "class_specificity": text("it explains another output as well as the chosen one"),
+        "beyond_the_input": text("it says little more than maps drawn from the input alone, such as its edges: of what they leave open it "
+                                 "explains {share:.0%}", share=score.value),
+        "completeness": text("the attributions do not add up to the change of the output: the gap is {gap:.0%} of it", gap=score.value),
+        "sensitivity": text("tiny changes of the input change it by {change:.1f} times its size", change=score.value),
+        "parameter_randomisation": text("it hardly changes when the network forgets all: rank correlation {value:.2f}", value=score.value),
+    }.get(score.name)  # fmt: skip
+
+
+def corrected(scores: Sequence[FaithfulnessScore]) -> list[FaithfulnessScore]:
+    """The same scores with corrected p-values where they take part."""
+    chosen = [i for i, score in enumerate(scores) if score.name in CORRECTED and score.p_value is not None]
+    found = list(scores)
+    for i, adjusted in zip(chosen, holm([float(scores[i].p_value or 0.0) for i in chosen]), strict=True):
+        gate = scores[i].name == "infidelity"  # its own level of 5 % decides between "none" and "limited"
+        found[i] = replace(scores[i], adjusted_p_value=adjusted, passed=scores[i].passed if gate else adjusted <= 0.05)
+    return found
