@@ -58,7 +58,7 @@ def test_remedies_are_proved_and_a_page_is_written(call: Callable[..., Called], 
     [
         (["--budget", "soon"], "budget is 'soon'"),
         (["--budget", "0"], "above 0"),
-        (["--output", "page.pdf"], "a name that ends in .html"),
+        (["--output", "page.pdf"], "a name that ends in one of: .html"),
         (["--seed"], "No such option"),
     ],
 )

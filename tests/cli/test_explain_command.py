@@ -138,6 +138,9 @@ BAD = {
     "an unknown method": (["--row", "1", "--method", "shaply"], "did you mean 'shapley'"),
     "an unknown class": (["--row", "1", "--target", "yess"], "did you mean 'yes'"),
     "a file of another kind": (["--row", "1", "--output", "page.pdf"], ".html"),
+    "an empty text": (["--text", " "], "the text is empty"),
+    "a huge seed": (["--row", "1", "--seed", "9" * 25], "2**63 - 1"),
+    "an unknown reference": (["--row", "1", "--baseline", "blurr"], "did you mean 'blur'"),
     "no such file": (["missing.csv", "--row", "1"], "missing.csv"),
     "a method that cannot be applied": (["--row", "1", "--method", "grad_cam"], "integrated_gradients"),
 }
@@ -150,6 +153,30 @@ def test_refused(call: Callable[..., Called], people: tuple[str, Path], name: st
     code, _, err = call("explain", run, *(argument.format(table=path) for argument in arguments), "--language", "en")
     assert code == 2
     assert words in err.replace("\n  ", " ")
+
+
+@pytest.mark.parametrize("command", ["explain", "diagnose"])
+def test_where_the_page_cannot_be_written_is_said_first(call: Callable[..., Called], tmp_path: Path, command: str) -> None:
+    """Before the run is read: there is none."""
+    (tmp_path / "file").write_text("in the way")
+    (tmp_path / "folder.html").mkdir()
+    for output, code, words in (
+        (tmp_path / "file" / "page.html", 1, "a file of that name is in the way"),
+        (tmp_path / "folder.html", 2, "is a folder"),
+        (tmp_path / "page.pdf", 2, ".html"),
+        (tmp_path / ("n" * 300 + ".html"), 1, "could not be read or written"),
+    ):
+        row = ("--row", "1") if command == "explain" else ()
+        found, _, err = call(command, str(tmp_path / "no-run"), *row, "--output", str(output), "--language", "en")
+        assert (found, words in err.replace("\n  ", " ")) == (code, True), err
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "folder.html"]
+
+
+def test_a_text_of_unknown_words(call: Callable[..., Called], reviews: str) -> None:
+    code, out, _ = call("explain", reviews, "--text", "zzz !!", "--language", "en")
+    assert code == 0
+    assert "none of these words" in " ".join(out.split())
+    assert "|" not in out
 
 
 def test_a_file_that_is_no_image(call: Callable[..., Called], digits: str, tmp_path: Path) -> None:

@@ -58,11 +58,8 @@ class Reference:
         background = None if data is None else like_inputs(subject, data, text("the background (data)"))
         if not isinstance(baseline, str):
             return _given(subject, baseline)
-        if baseline == "auto":
+        if checked_kind(baseline) == "auto":
             baseline = _automatic(subject, background is not None)
-        if baseline not in KINDS:
-            raise OptionError(text("baseline is {baseline!r}", baseline=baseline), text("one of {names}, or a tensor", names=list(KINDS)),
-                              did_you_mean(baseline, KINDS))  # fmt: skip
         if baseline == "samples":
             if background is None:
                 raise OptionError(
@@ -80,6 +77,18 @@ class Reference:
         tokens = [_token(subject, index, background) for index, kept in enumerate(subject.continuous) if not kept]
         stated = _stated(baseline, background is not None) if any(subject.continuous) else tokens[0][1]
         return cls(baseline, values, stated, own, tuple(note for _, _, note in tokens if note is not None))
+
+
+def checked_kind(baseline: Any) -> Any:
+    """A baseline by its name, or what is no name.
+
+    Raises:
+        OptionError: there is no such name.
+    """
+    if isinstance(baseline, str) and baseline not in ("auto", *KINDS):
+        raise OptionError(text("baseline is {baseline!r}", baseline=baseline), text("one of {names}, or a tensor", names=list(KINDS)),
+                          did_you_mean(baseline, KINDS))  # fmt: skip
+    return baseline
 
 
 def _automatic(subject: Subject, background: bool) -> str:

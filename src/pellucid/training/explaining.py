@@ -18,11 +18,14 @@ from pellucid.core.language import Text, sample_name, text
 from pellucid.data.samples import ResidentPart
 from pellucid.data.tables.preprocessing import TablePreprocessing
 from pellucid.data.tables.prose import TextEncoding
+from pellucid.explanation.checks import checked_seed
 from pellucid.explanation.drawing.page import write
 from pellucid.explanation.drawing.picture import draw
 from pellucid.explanation.drawing.samples import Part, Sample, samples_of, sums_of
 from pellucid.explanation.explain import explain
 from pellucid.explanation.explanation import Explanation
+from pellucid.explanation.reference import checked_kind
+from pellucid.explanation.registry import find_method
 from pellucid.training.derived import PARTS
 from pellucid.training.losses import probabilities
 from pellucid.training.run import Run
@@ -81,6 +84,12 @@ def explain_run(
         DataError: no such sample, more than one without `row`, or data that cannot be read.
         OptionError: an unknown class or method.
     """
+    checked_seed(seed)  # before data are read, which can take long
+    checked_kind(baseline)
+    if method != "auto":
+        find_method(method)
+    if words is not None and not words.strip():
+        raise OptionError(text("the text is empty"), text("some words"), text('write --text "..."'))
     preprocessing = run._preprocessing()
     chosen, inputs, prepared, notes = _sample_of(run, preprocessing, source, row, words)
     background = _background(run, prepared, notes, seed)
@@ -111,6 +120,8 @@ def explain_run(
         said = text("{sentence}; the data say {actual}", sentence=said, actual=actual)
     if labels is not None:
         parts = _table_parts(explanation, preprocessing, chosen, labels)
+        if any(part.kind == "words" and not part.values.any() for part in parts):
+            notes.append(text("none of these words decides anything here: the network knows none of them, or has learnt nothing from them"))
     else:
         pictures = chosen.inputs if getattr(preprocessing, "kind", "") == "images" else None
         raw = np.asarray(chosen.inputs) if not isinstance(chosen.inputs, pl.DataFrame) else None

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pellucid.cli.command import Command, GroupedOption, NamedArgument
 from pellucid.cli.layout import shorten
+from pellucid.cli.output_files import checked_output, made_ready
 from pellucid.cli.session import Session
-from pellucid.core.errors import OptionError, PellucidError
+from pellucid.core.errors import PellucidError
 from pellucid.core.language import Text, text
 
 if TYPE_CHECKING:
@@ -19,10 +19,7 @@ PROVED = 3  # remedies, those of the first findings that have one
 
 
 def _diagnose(session: Session, run: str, budget: str, verify: bool, output: str | None) -> None:
-    if output is not None and Path(output).suffix.lower() != ".html":
-        raise OptionError(
-            text("the output file is {path!r}", path=output), text("a name that ends in .html"), text("write --output diagnosis.html")
-        )
+    file = checked_output(output, (".html",))
 
     from pellucid.cli.progress import TerminalProgress
     from pellucid.diagnosis.diagnose import diagnose
@@ -41,9 +38,8 @@ def _diagnose(session: Session, run: str, budget: str, verify: bool, output: str
             proofs = _proved(session, found, budget, progress)
     finally:
         progress.close()
-    if output is not None:
-        Path(output).parent.mkdir(parents=True, exist_ok=True)
-        write(output, found, proofs)
+    if file is not None:
+        write(made_ready(file), found, proofs)
     if session.json:
         session.write_json(_answer(run, output, found, proofs))
         return

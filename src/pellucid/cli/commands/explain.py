@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pellucid.cli.command import Command, GroupedOption, NamedArgument
 from pellucid.cli.layout import fill, shorten, width_of
+from pellucid.cli.output_files import checked_output, made_ready
 from pellucid.cli.session import Session
-from pellucid.core.errors import OptionError, did_you_mean
 from pellucid.core.language import text
 
 if TYPE_CHECKING:
@@ -25,12 +24,7 @@ def _explain(
     session: Session, run: str, source: str | None, row: str | None, words: str | None, method: str, target: str | None, baseline: str,
     output: str | None, certify: bool, even_if_untrusted: bool, seed: int,
 ) -> None:  # fmt: skip
-    if output is not None and Path(output).suffix.lower() not in FORMATS:
-        raise OptionError(
-            text("the output file is {path!r}", path=output),
-            text("a name that ends in one of: {endings}", endings=list(FORMATS)),
-            did_you_mean(Path(output).suffix.lower(), FORMATS),
-        )
+    file = checked_output(output, FORMATS)
 
     from pellucid.cli.progress import TerminalProgress
     from pellucid.training.explaining import explain_run
@@ -43,16 +37,15 @@ def _explain(
             load(run), source, row=row, words=words, target=target, method=method, baseline=baseline, seed=seed,
             tell=lambda said: progress.waiting(said),
         )  # fmt: skip
-        certified = certify or output is not None
+        certified = certify or file is not None
         if certified:
             progress.waiting(text("testing the explanation"))
             explained.explanation.certificate  # noqa: B018 (computed here, while progress is shown)
     finally:
         progress.close()
-    if output is not None:
-        Path(output).parent.mkdir(parents=True, exist_ok=True)
-        write = explained.to_html if Path(output).suffix.lower() == ".html" else explained.plot
-        write(output, even_if_untrusted=even_if_untrusted)
+    if file is not None:
+        write = explained.to_html if file.suffix.lower() == ".html" else explained.plot
+        write(made_ready(file), even_if_untrusted=even_if_untrusted)
     if session.json:
         session.write_json(_answer(run, output, explained, certified))
         return
@@ -101,6 +94,8 @@ def _show_part(session: Session, part: Part, target: str) -> None:
     order = [int(place) for place in (-abs(part.values)).argsort(kind="stable")]
     if part.kind == "words":  # what stands between the words, and words that the network does not know, say nothing
         order = [place for place in order if part.values[place]]
+    if not order:
+        return  # said in the notes
     largest = float(abs(part.values).max()) or 1.0
     rows: list[tuple[str, float, str]] = []
     for place in order[:SHOWN]:

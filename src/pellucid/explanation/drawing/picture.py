@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cache
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from pellucid.core.language import Text, text
-from pellucid.core.system import storage_errors
+from pellucid.core.system import write_atomically
 from pellucid.explanation.drawing import colours
 from pellucid.explanation.drawing.page import COLUMNS_SHOWN, number
 from pellucid.explanation.drawing.samples import Part, Sample, samples_of
@@ -64,8 +65,9 @@ def draw(path: str | Path, explanation: Explanation, samples: Sequence[Sample], 
     for picture in pictures:
         whole.paste(picture, (GAP, top))
         top += picture.height + GAP
-    with storage_errors(path):
-        whole.save(path, "PNG")
+    written = BytesIO()
+    whole.save(written, "PNG")
+    write_atomically(path, [written.getvalue()])
     return path
 
 
