@@ -13,8 +13,11 @@ from torch.nn import functional as F
 from pellucid.core.language import text
 from pellucid.core.records import Change, Finding
 from pellucid.diagnosis.controlled.batch_checks import checked
-from pellucid.diagnosis.controlled.trials import Trials
+from pellucid.diagnosis.controlled.reference_network import reference_experiment
+from pellucid.diagnosis.controlled.trials import Arm, Effect, Trials, inputs_exchanged, narrowest
 from pellucid.diagnosis.experiments.experiment import Experiment
+from pellucid.diagnosis.experiments.samples import samples_in
+from pellucid.diagnosis.experiments.scoring import Scoring
 from pellucid.diagnosis.registry import symptoms
 
 K = 4
@@ -126,6 +129,59 @@ def test_too_little_time_gives_no_trials() -> None:
     assert Trials.of(Experiment(**BASE), 0.01) is None
 
 
+def compared(before: tuple[float, ...], after: tuple[float, ...], samples: int = 1000, constant: float = 0.5) -> Effect:
+    """The effect of a change from accuracies without it to accuracies with it."""
+    sides = [
+        Arm(change=None, scores=dict(enumerate(scores)), train_scores={0: 1.0}, losses={0: 0.1}) for scores in (before, after)
+    ]  # fmt: skip
+    return Trials(
+        metric="accuracy", steps=100, whole=True, constant=constant, reference=sides[0], arms={}, noise=0.002, samples=samples
+    ).effect(sides[1])  # fmt: skip
+
+
+def test_a_gain_that_nobody_would_act_on_is_told_from_one_that_is_left_out_at_a_cost() -> None:
+    small, some, large = (compared((0.94, 0.94), (after, after)) for after in (0.965, 0.99, 0.999))
+    assert small.proved
+    assert not small.material
+    assert some.material
+    assert not some.heavy
+    assert compared((0.7, 0.72), (0.9, 0.91)).heavy
+    assert not large.heavy, "an eighth of what can be learnt"
+
+
+def test_a_gain_on_few_samples_is_not_proved_by_seeds() -> None:
+    """All seeds are scored on the same test part."""
+    assert compared((0.90, 0.90), (0.95, 0.95), samples=2000).proved
+    assert not compared((0.90, 0.90), (0.95, 0.95), samples=60).proved
+
+
+def test_inputs_are_exchanged_among_no_more_samples_than_are_used() -> None:
+    inputs = torch.zeros(1, 4).expand(50_000_000, 4)
+    targets = torch.zeros(1, dtype=torch.long).expand(50_000_000)
+    many = Experiment(**{**BASE, "train": (inputs, targets), "test": (inputs, targets), "batch_size": 64})
+    exchanged = inputs_exchanged(many, 100)
+    assert exchanged is not None
+    assert samples_in(exchanged.train) == 10_000
+    plain = reference_experiment(many, Scoring("accuracy", 2))
+    assert plain is not None
+    assert samples_in(plain.train) == samples_in(plain.test) == 20_000
+
+
+@pytest.mark.parametrize(
+    ("layers", "entries"),
+    [
+        ((nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 1), nn.Tanh(), nn.Linear(1, K)), 1),
+        ((nn.Unflatten(1, (1, 8)), nn.Conv1d(1, 3, 3), nn.AdaptiveMaxPool1d(1), nn.Flatten(), nn.Linear(3, K)), 3),
+        ((nn.AdaptiveAvgPool1d(2), nn.Linear(2, 16), nn.ReLU(), nn.Linear(16, K)), 2),
+        ((nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, K)), 16),
+    ],
+    ids=["a unit", "a pooled convolution", "a pooled input", "none"],
+)
+def test_the_narrowest_place_is_what_alone_is_passed_on(layers: tuple[nn.Module, ...], entries: int) -> None:
+    model = nn.Sequential(*layers)
+    assert narrowest(Experiment(**{**BASE, "model": lambda: model}), model)[1] == entries
+
+
 # -- one batch ---------------------------------------------------------------------------------------------------------------------------
 
 
@@ -188,6 +244,43 @@ def test_a_right_network_passes_the_checks_of_one_batch(name: str) -> None:
 def test_a_wrong_derivative_is_named_where_it_is() -> None:
     batch = checked(Experiment(**{**BASE, "model": WrongSlope}), 20.0)
     assert set(batch.wrong_gradient) == {"body.weight", "body.bias"}
+
+
+class Reversed(torch.autograd.Function):
+    """Gradient reversal (Ganin and Lempitsky, 2015): nothing changes but the gradient."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        return x.view_as(x)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        return -0.3 * gradients[0]
+
+
+class Adversarial(nn.Module):
+    """Two heads, one of which the body shall not serve."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body, self.head, self.domain = nn.Linear(8, 16), nn.Linear(16, K), nn.Linear(16, K)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        hidden = torch.tanh(self.body(inputs))
+        return self.head(hidden) + self.domain(Reversed.apply(hidden))  # type: ignore[no-untyped-call]
+
+
+def test_a_gradient_that_is_turned_round_on_purpose_is_not_wrong() -> None:
+    batch = checked(Experiment(**{**BASE, "model": Adversarial}), 20.0)
+    assert batch.gradient_error is not None
+    assert batch.gradient_error > 0.1
+    assert batch.wrong_gradient == ()
+
+
+def test_a_rate_that_learns_one_batch_is_found_where_the_users_does_not() -> None:
+    slow = checked(Experiment(**{**BASE, "optimizer": lambda model: torch.optim.SGD(model.parameters(), 1e-3)}), 20.0)
+    assert slow.quicker in (100.0, 1000.0)
+    assert checked(Experiment(**BASE), 20.0).quicker is None
 
 
 def test_the_slope_of_a_huge_loss_is_not_known() -> None:

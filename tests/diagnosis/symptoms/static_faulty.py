@@ -20,6 +20,7 @@ from diagnosis.symptoms.static_networks import (
     classes,
     conv,
     images,
+    in_evaluation,
     linear,
     mlp,
     module,
@@ -80,15 +81,6 @@ class NameReader(nn.Module):
         for t in range(x.shape[1]):
             h = self.on(torch.cat([x[:, t], h], 1))
         return F.log_softmax(self.out(h), 1)
-
-
-def in_evaluation(model: Any, optimizer: Any, loss: Any, batch: Any) -> Tensor:
-    model.eval()
-    optimizer.zero_grad()
-    value = loss(model(batch[0]), batch[1])
-    value.backward()
-    optimizer.step()
-    return value
 
 
 def likelihood(outputs: Tensor, targets: Tensor) -> Tensor:

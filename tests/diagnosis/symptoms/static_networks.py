@@ -47,6 +47,16 @@ def parts(model: Any, name: str) -> Any:
     return getattr(model, name).parameters()
 
 
+def in_evaluation(model: Any, optimizer: Any, loss: Any, batch: Any) -> Tensor:
+    """A step in evaluation mode."""
+    model.eval()
+    optimizer.zero_grad()
+    value = loss(model(batch[0]), batch[1])
+    value.backward()
+    optimizer.step()
+    return value
+
+
 # -- data ----------------------------------------------------------------------------------------------------------------------------------
 
 

@@ -24,7 +24,7 @@ from diagnosis.symptoms.data_sets import (
     with_train,
 )
 from diagnosis.symptoms.faulty_data import exchanged, flipped, heavy, squared_classes
-from diagnosis.symptoms.static_networks import Case, amounts, binary, classes, linear, mlp, module, table
+from diagnosis.symptoms.static_networks import Case, amounts, binary, classes, in_evaluation, linear, mlp, module, table
 from pellucid.core.records import Finding
 from pellucid.diagnosis.data.contents import Contents
 from pellucid.diagnosis.registry import symptoms
@@ -80,15 +80,6 @@ class Branches(nn.Module):
 def spread(kept: int | None) -> Any:
     """Squared errors of class numbers, spread over the outputs; or of one-hot rows."""
     return lambda o, t: F.mse_loss(o, t.float()[:, None].expand_as(o) if kept is None else F.one_hot(t, kept).float())
-
-
-def in_evaluation(model: Any, optimizer: Any, loss: Any, batch: Any) -> Tensor:
-    model.eval()
-    optimizer.zero_grad()
-    value = loss(model(batch[0]), batch[1])
-    value.backward()
-    optimizer.step()
-    return value
 
 
 def by_function(drops: bool) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from diagnosis.symptoms.static_by_hand import FAULTY_BY_HAND, HEALTHY_BY_HAND
 from diagnosis.symptoms.static_faulty import FAULTY
 from diagnosis.symptoms.static_healthy import ADVICE, HEALTHY
 from diagnosis.symptoms.static_networks import Case
@@ -21,7 +22,8 @@ SOON = [
     for place, name in enumerate(programs)
 ]
 SOUND = [pytest.param(name, marks=() if place % 2 == 0 or name in ADVICE else pytest.mark.slow) for place, name in enumerate(HEALTHY)]
-ADVISED = {"initial_loss", "over_regularised", "lr_too_high", "capacity", "wrong_optimizer"}  # never more than an advice
+ADVISED = {"initial_loss", "over_regularised", "lr_too_high", "capacity", "wrong_optimizer"}  # hardly more than an advice
+SURE = {"1 unit for 4 classes", "1 unit for 8 classes"}  # of these all the same
 TOLD_TOO = {  # what else is true of a program with this fault
     "softmax_wrong_axis": {"unstable_loss", "initial_loss", "wrong_loss"},
     "missing_output_activation": {"unstable_loss", "initial_loss"},
@@ -49,11 +51,11 @@ def found(case: Case, seed: int = 0) -> list[Finding]:
 
 
 def is_found(cause: str, name: str, seed: int) -> None:
-    case = FAULTY[cause][name]
+    case = (FAULTY[cause] | FAULTY_BY_HAND.get(cause, {}))[name]
     findings = found(case, seed)
     mine = [finding for finding in findings if finding.cause == cause]
     assert len(mine) == 1, [str(finding.summary) for finding in findings]
-    assert mine[0].level == ("advice" if cause in ADVISED else "fault")
+    assert mine[0].level == ("advice" if cause in ADVISED and name not in SURE else "fault")
     assert case.where in (mine[0].where or ""), mine[0].where
     others = {finding.cause for finding in findings} - {cause}
     assert others <= TOLD_TOO.get(cause, set()), [str(finding.summary) for finding in findings]
@@ -77,6 +79,16 @@ def test_every_symptom_of_programs_has_cases() -> None:
 @pytest.mark.parametrize(("cause", "name"), SOON)
 def test_a_static_fault_is_found(cause: str, name: str) -> None:
     is_found(cause, name, 0)
+
+
+@pytest.mark.parametrize(("cause", "name"), [(cause, name) for cause, programs in FAULTY_BY_HAND.items() for name in programs])
+def test_a_static_fault_of_what_is_written_by_hand_is_found(cause: str, name: str) -> None:
+    is_found(cause, name, 0)
+
+
+@pytest.mark.parametrize("name", HEALTHY_BY_HAND)
+def test_what_is_rightly_written_by_hand_is_no_fault(name: str) -> None:
+    assert not found(HEALTHY_BY_HAND[name])
 
 
 @pytest.mark.slow

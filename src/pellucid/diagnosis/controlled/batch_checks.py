@@ -12,15 +12,23 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from pellucid.core.errors import TraceError
 from pellucid.core.language import Text, text
+from pellucid.core.records import Change
+from pellucid.core.trace import Operation, trace
+from pellucid.diagnosis.controlled.suspects import learning_rate
 from pellucid.diagnosis.experiments.experiment import Experiment
 from pellucid.diagnosis.experiments.loop import number_of, plain_step, seed_all
 from pellucid.diagnosis.experiments.samples import Batch, called, device_of, first_tensor, mapped, on_device
+from pellucid.diagnosis.remedies import apply
+from pellucid.diagnosis.static.flow import Flow
 
 BY_HEART = 16  # samples
 UPDATES = 200
 ADAM_RATES = (1e-3, 1e-2, 1e-1)  # the default, and steps by which saturated units and small batches get there within UPDATES
 LARGEST_COPY = 20_000_000  # weights: larger networks are not copied into float64
+FACTORS = (10.0, 100.0, 1000.0)  # times the user's rate: a range test on one batch (L. Smith, Cyclical learning rates, 2017, section 3.3)
+GONE, LEFT = 0.5, 0.1  # of the first loss: a rate that takes so much of it away moves; one that leaves so little has learnt it
 DIRECTIONS = 2
 ROUNDING = 16 * 2.0**-52  # of a loss in float64, a mean of many numbers
 WIDER = 8.0  # times the step of a central difference, by which it is checked
@@ -35,10 +43,13 @@ class BatchChecks:
     first_loss: float | None = None  # of the batch that is to be learnt by heart
     last_loss: float | None = None  # the lowest that UPDATES updates on it reached
     adam_loss: float | None = None  # the same under Adam with the best of ADAM_RATES, where the user's optimizer did not get there
+    quicker: float | None = None  # times the learning rate, by which the user's optimizer learns a batch that it else does not
     constant_loss: float | None = None  # what the same number of updates reach when all inputs are one and the same
     wrong_gradient: tuple[str, ...] = ()  # parameters whose gradient is not the slope of the loss
     gradient_error: float | None = None  # the largest relative difference of slope and gradient
     surrogate: bool = False  # the loss is flat where a gradient is promised: a straight-through estimator, on purpose
+    stopped: bool = False  # the user's own detach() is between the loss and all of these parameters
+    apart: float | None = None  # the outputs' spread over samples that differ, over their size: the larger of before and after learning
     faded: float | None = None  # gradient of the loss at one end of the sequences over that at the other
     drawn: float | None = None  # change of outputs in evaluation mode from one pass to the next, over the outputs' size
     dependence: float | None = None  # change of a sample's output when the other samples change, over the output's size
@@ -83,10 +94,12 @@ def _some(experiment: Experiment, count: int) -> Batch:
 def _by_heart(experiment: Experiment, ends: float) -> dict[str, Any]:
     """Ten or so samples can be learnt by heart by any network that works (A. Karpathy, A recipe for training neural networks, 2019)."""
     batch = _some(experiment, BY_HEART)
-    first, last = _learnt(experiment, batch, ends)
-    found: dict[str, Any] = {"first_loss": first, "last_loss": last}
+    first, last, apart = _learnt(experiment, batch, ends)
+    found: dict[str, Any] = {"first_loss": first, "last_loss": last, "apart": apart}
     blind = (mapped(lambda t: t[:1].expand_as(t).clone() if t.dim() else t, batch[0]), batch[1])
-    _, found["constant_loss"] = _learnt(experiment, blind, ends)
+    _, found["constant_loss"], _ = _learnt(experiment, blind, ends)
+    if last > (1 - GONE) * first:
+        found["quicker"] = _quicker(experiment, batch, first, ends)
     for rate in ADAM_RATES:
         if min(last, found.get("adam_loss", math.inf)) <= 0.1 * first or time.perf_counter() > ends:
             break
@@ -95,8 +108,34 @@ def _by_heart(experiment: Experiment, ends: float) -> dict[str, Any]:
     return found
 
 
-def _learnt(experiment: Experiment, batch: Batch, ends: float) -> tuple[float, float]:
-    """The first and the lowest loss of UPDATES updates on one batch, where dropout is off: learning by heart needs all units."""
+def _quicker(experiment: Experiment, batch: Batch, first: float, ends: float) -> float | None:
+    """The factor of FACTORS with which the user's own optimizer learns the batch best, where one takes half of the loss away."""
+    rate = learning_rate(experiment.build(0)[1])
+    losses: dict[float, float] = {}
+    for factor in FACTORS if rate else ():
+        if time.perf_counter() > ends or min(losses.values(), default=math.inf) <= LEFT * first:
+            break
+        faster = apply(experiment, Change(kind="learning_rate", values={"rate": (rate or 0.0) * factor}))
+        losses[factor] = _learnt(faster, batch, ends)[1]
+    best = min(losses, key=lambda factor: losses[factor], default=None)
+    return best if best is not None and losses[best] <= (1 - GONE) * first else None
+
+
+def _spread(model: nn.Module, inputs: Any) -> float | None:
+    """How far the answers to these samples lie apart, over their size; None where an answer is not one tensor with a row for each."""
+    with torch.no_grad():
+        answer = called(model, inputs)
+    rows = answer if isinstance(answer, Tensor) else None
+    if rows is None or not rows.is_floating_point() or rows.dim() == 0 or len(rows) != len(first_tensor(inputs)):
+        return None
+    return float((rows - rows.mean(0)).abs().mean()) / max(float(rows.abs().mean()), 1e-30)
+
+
+def _learnt(experiment: Experiment, batch: Batch, ends: float) -> tuple[float, float, float | None]:
+    """The first and the lowest loss of UPDATES updates on one batch, and how far the answers to its samples were apart.
+
+    Dropout is off: learning by heart needs all units.
+    """
     model, optimizer = experiment.build(0)
     batch = on_device(batch, device_of(model))
     model.train()
@@ -105,14 +144,18 @@ def _learnt(experiment: Experiment, batch: Batch, ends: float) -> tuple[float, f
             module.eval()
     step = experiment.step or plain_step
     losses: list[float] = []
+    apart = None if experiment.step is not None else _spread(model, batch[0])
     for _ in range(UPDATES):
         losses.append(number_of(step(model, optimizer, experiment.loss, batch)))
         if not math.isfinite(losses[-1]) or time.perf_counter() > ends:
             break
+    if apart is not None:
+        apart = max(apart, _spread(model, batch[0]) or 0.0)
     known = [loss for loss in losses if math.isfinite(loss)]
     if not known or not math.isfinite(losses[0]):
-        return math.inf, math.inf
-    return losses[0], losses[-1] if math.isfinite(losses[-1]) and len(losses) > 1 and losses[-1] > 10 * losses[0] else min(known)
+        return math.inf, math.inf, apart
+    diverged = math.isfinite(losses[-1]) and len(losses) > 1 and losses[-1] > 10 * losses[0]
+    return losses[0], losses[-1] if diverged else min(known), apart
 
 
 def _gradient(experiment: Experiment, ends: float) -> dict[str, Any]:
@@ -167,7 +210,45 @@ def _gradient(experiment: Experiment, ends: float) -> dict[str, Any]:
         if error > RELATIVE:
             wrong.append(name)
             flat = flat and all(slope <= RELATIVE * own for slope, own in slopes)
-    return {"wrong_gradient": tuple(wrong), "gradient_error": worst, "surrogate": bool(wrong) and flat}
+    if not wrong:
+        return {"gradient_error": worst}
+    meant, stopped = _on_purpose(experiment, wrong)
+    return {
+        "wrong_gradient": () if meant else tuple(wrong), "gradient_error": worst, "surrogate": flat, "stopped": stopped
+    }  # fmt: skip
+
+
+def flow_of(experiment: Experiment, model: nn.Module) -> Flow:
+    """What flows where in a pass of a few samples in evaluation mode.
+
+    Raises:
+        TraceError: the model or the loss cannot be traced.
+    """
+    inputs, targets = on_device(_some(experiment, BY_HEART), device_of(model))
+    return Flow(trace(model, inputs, targets, experiment.loss, training=False, seed=0))
+
+
+def _on_purpose(experiment: Experiment, wrong: list[str]) -> tuple[bool, bool]:
+    """Whether all of these gradients pass a function that changes nothing but gradients, and whether all pass a detach().
+
+    A function whose result is its argument is there for its backward alone: a gradient that is turned round (Y. Ganin and V. Lempitsky,
+    Unsupervised domain adaptation by backpropagation, 2015), scaled or clipped.
+    """
+    try:
+        flow = flow_of(experiment, experiment.build(0)[0])
+    except TraceError:
+        return False, False
+    places = {flow.trace.parameters[name].value for name in wrong if name in flow.trace.parameters}
+
+    def behind(kind: Callable[[Operation], bool]) -> bool:
+        given = [one for operation in flow.trace.operations if kind(operation) for one in operation.inputs()]
+        return len(places) == len(wrong) and places <= set().union(*(flow.ancestors(one) for one in given))
+
+    def changes_nothing(operation: Operation) -> bool:
+        result = flow.tensor(operation.results()[0])
+        return operation.level == "autograd" and any(torch.equal(flow.tensor(one), result) for one in operation.inputs())
+
+    return behind(changes_nothing), behind(lambda operation: operation.name == "detach")
 
 
 def _through_time(experiment: Experiment, ends: float) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pellucid.diagnosis.experiments.experiment import Experiment
+from pellucid.diagnosis.experiments.samples import evenly, samples_in, taken
 from pellucid.diagnosis.experiments.scoring import Scoring
 
 WIDTH = 128
@@ -18,7 +19,7 @@ STEPS = 400  # updates of 64 samples
 BATCH = 64
 LONGEST_TEXT = 2_000
 VOCABULARY = 100_000
-LARGEST_SET = 20_000  # samples it is trained on
+LARGEST_SET = 20_000  # samples it is trained on, and as many it is scored on, evenly chosen
 
 
 def reference_experiment(experiment: Experiment, scoring: Scoring) -> Experiment | None:
@@ -28,8 +29,10 @@ def reference_experiment(experiment: Experiment, scoring: Scoring) -> Experiment
     """
     if not isinstance(experiment.train, tuple) or scoring.metric == "loss":
         return None
-    inputs, targets = experiment.train
-    if not isinstance(inputs, Tensor) or not isinstance(targets, Tensor) or not torch.isfinite(inputs.float()).all():
+    if not all(isinstance(one, Tensor) for one in experiment.train):
+        return None
+    inputs, targets = taken(experiment.train, evenly(samples_in(experiment.train), LARGEST_SET))  # never all of millions of rows
+    if not torch.isfinite(inputs.float()).all():
         return None
     entries = inputs[0].numel()
     labels = targets.argmax(1) if scoring.metric == "accuracy" and targets.dim() == 2 and targets.shape[1] > 1 else targets
@@ -44,13 +47,12 @@ def reference_experiment(experiment: Experiment, scoring: Scoring) -> Experiment
     )
     prepare = (lambda given: given) if tokens else _standardiser(inputs)
     wanted, loss, outputs = _wanted(labels, scoring)
-    first = slice(None, LARGEST_SET)
 
     def part(data: Any) -> Any:
         return None if data is None else (prepare(data[0]), wanted(data[1]))
 
-    test = experiment.test if isinstance(experiment.test, tuple) and isinstance(experiment.test[0], Tensor) else None
-    size = min(len(inputs), LARGEST_SET)
+    test = experiment.test if isinstance(experiment.test, tuple) and all(isinstance(one, Tensor) for one in experiment.test) else None
+    test = None if test is None else taken(test, evenly(samples_in(test), LARGEST_SET))
     words = int(inputs.max()) + 1 if tokens else 0
     if test is not None and tokens and int(test[0].max()) >= words:
         words = int(test[0].max()) + 1
@@ -58,10 +60,10 @@ def reference_experiment(experiment: Experiment, scoring: Scoring) -> Experiment
         model=lambda: _Texts(words, outputs) if tokens else _plain(entries, outputs),
         loss=loss,
         optimizer=lambda model: torch.optim.Adam(model.parameters(), 1e-3),
-        train=part((inputs[first], targets[first])),
+        train=part((inputs, targets)),
         test=part(test),
         batch_size=BATCH,
-        epochs=max(1, round(STEPS * BATCH / size)),
+        epochs=max(1, round(STEPS * BATCH / len(inputs))),
     )
 
 
@@ -83,7 +85,7 @@ class _Texts(nn.Module):
 
 
 def _standardiser(inputs: Tensor) -> Callable[[Tensor], Tensor]:
-    flat = inputs[:LARGEST_SET].float().reshape(min(len(inputs), LARGEST_SET), -1)
+    flat = inputs.float().reshape(len(inputs), -1)
     mean, std = flat.mean(0), flat.std(0, unbiased=False)
     std = torch.where(std > 0, std, torch.ones_like(std))
     return lambda given: ((given.float().reshape(len(given), -1) - mean) / std).clamp(-10, 10)

@@ -15,8 +15,8 @@ from pellucid.diagnosis.experiments.experiment import Experiment
 from pellucid.diagnosis.experiments.samples import called, device_of, first_tensor, on_device, samples_in
 from pellucid.diagnosis.experiments.scoring import scoring_of
 
-ADAPTIVE = ("Adam", "AdamW", "NAdam", "RAdam", "Adamax", "RMSprop", "Adagrad", "Adadelta", "Muon")
-RATES = (0.1, 10.0, 0.01, 100.0)  # times the user's learning rate
+ADAPTIVE = ("Adam", "AdamW", "NAdam", "RAdam", "Adamax", "RMSprop", "Muon")
+RATES, FARTHER = (0.1, 10.0), (0.01, 100.0)  # times the user's learning rate
 ADAM_RATE = 1e-3  # Kingma and Ba, 2015, the default of the paper and of torch
 USUAL_BATCH = 32  # Masters and Luschi, Revisiting small batch training, 2018
 LEAST_UPDATES = 20  # per epoch: with fewer, smaller batches are tried
@@ -43,15 +43,16 @@ def usual_suspects(experiment: Experiment, model: nn.Module, optimizer: Any) -> 
         yield "batch size", Change(kind="batch_size", values={"size": USUAL_BATCH})
     if not loader and experiment.batch_size < 4 and samples_in(experiment.train) > 4 * USUAL_BATCH:
         yield "batch size", Change(kind="batch_size", values={"size": USUAL_BATCH})
-    if rate:
-        for factor in RATES:
-            yield f"learning rate x {factor:g}", Change(kind="learning_rate", values={"rate": rate * factor})
+    for factor in RATES if rate else ():
+        yield f"learning rate x {factor:g}", Change(kind="learning_rate", values={"rate": (rate or 0.0) * factor})
+    if type(optimizer).__name__ not in ADAPTIVE or rate is None:
+        yield "Adam", Change(kind="optimizer", values={"name": "adam", "rate": ADAM_RATE})
     if any((group.get("weight_decay") or 0.0) > 0 for group in optimizer.param_groups):
         yield "no weight decay", Change(kind="weight_decay", values={"value": 0.0})
     if draws(experiment, model):
         yield "no dropout", Change(kind="no_dropout")
-    if type(optimizer).__name__ not in ADAPTIVE or rate is None:
-        yield "Adam", Change(kind="optimizer", values={"name": "adam", "rate": ADAM_RATE})
+    for factor in FARTHER if rate else ():
+        yield f"learning rate x {factor:g}", Change(kind="learning_rate", values={"rate": (rate or 0.0) * factor})
 
 
 def draws(experiment: Experiment, model: nn.Module) -> bool:

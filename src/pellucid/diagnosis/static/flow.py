@@ -163,6 +163,29 @@ class Flow:
         """Values on which the loss depends."""
         return self.ancestors(self.trace.loss) if self.trace.loss is not None else set()
 
+    def waists(self) -> Iterator[tuple[Operation, int]]:
+        """Operations through whose result alone the loss knows the inputs, in order, each with its entries per sample.
+
+        Before the last layer: what comes after it are the scores. A value is alive until the last operation that uses it; where nothing
+        else is alive, no other way leads past.
+        """
+        inputs = {one.index for one in self.trace.values if one.leaf and one.kind == "input"}
+        samples = next((len(one.tensor) for one in self.trace.values if one.index in inputs and one.tensor.dim()), 0)
+        last = max((layer.operation.index for layer in self.layers), default=0)
+        used = {value: max((o.index for o in users if self._matters(o)), default=-1) for value, users in self.users.items()}
+        alive = {value for value in inputs if value in used}
+        for operation in self.trace.operations[:last]:
+            made = [
+                one for one in operation.results()
+                if self.trace[one].operation == operation.index and one.value in self.given and used.get(one.value, -1) > operation.index
+            ]  # fmt: skip
+            alive = {value for value in alive if used[value] > operation.index} | {one.value for one in made}
+            if samples and made and alive == {one.value for one in made}:
+                yield operation, sum(self.tensor(one).numel() for one in made) // samples
+
+    def _matters(self, operation: Operation) -> bool:
+        return any(one.value in self.of_loss for one in operation.results())
+
     # -- layers ---------------------------------------------------------------------------------------------------------------------------
 
     @cached_property

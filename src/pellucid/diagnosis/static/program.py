@@ -176,7 +176,10 @@ def _seen(experiment: Experiment, seed: int) -> Program:
     gradients: dict[str, Tensor] | None = {}
     try:
         found = traced.gradients(wanted=list(traced.parameters.values()))
-        gradients = {name: found[reference] for name, reference in traced.parameters.items() if reference in found}
+        gradients = {
+            name: found[reference].to_dense() if found[reference].is_sparse else found[reference]
+            for name, reference in traced.parameters.items() if reference in found
+        }  # fmt: skip
     except TraceError as error:
         gradients = None
         notes.append(text("the gradients could not be computed: {error}", error=_first_line(error)))

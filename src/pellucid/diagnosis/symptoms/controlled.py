@@ -13,7 +13,8 @@ from typing import Any
 from pellucid.core.language import Text, text
 from pellucid.core.records import Change, Finding
 from pellucid.diagnosis.controlled.batch_checks import RELATIVE
-from pellucid.diagnosis.controlled.trials import HEAVY, Effect, Trials
+from pellucid.diagnosis.controlled.suspects import ADAPTIVE
+from pellucid.diagnosis.controlled.trials import HEAVY, WORTH, Effect, Trials
 from pellucid.diagnosis.dynamic.curves import metric_word, shown
 from pellucid.diagnosis.findings import established
 from pellucid.diagnosis.registry import symptom
@@ -31,9 +32,11 @@ ADVICE = 0.1
 LEARNT = 0.5  # of the way from a constant answer to a perfect one, or of a loss: the larger part
 NOTHING = 0.05  # of the loss of one batch: as good as not learnt by heart
 BY_HEART = 0.9
+SAME = 1e-5  # of the answers' size, by which they differ where float32's rounding alone tells samples apart
 NARROW = 4  # units of a layer that may be too few to tell 16 samples apart
 TOUCHED = 1e-3  # of an output's spread, by which other samples move it in evaluation mode
 CUSTOMARY = {"Adam": (2e-4, 2e-2), "AdamW": (2e-4, 2e-2), "RMSprop": (2e-4, 1e-2), "SGD": (3e-3, 0.5)}  # rates in published recipes
+SLOW = frozenset({"lr_too_low", "too_few_epochs"})
 FADED = 1e-4  # gradient at one end of a sequence over that at the other
 LEAST_SAMPLES = 200  # before "no network finds anything" is more than a lack of data
 
@@ -46,7 +49,7 @@ def helping(trials: Trials) -> dict[str, Effect]:
     arms = {**trials.arms, **({"longer": trials.longer} if trials.longer is not None else {})}
     least = -math.inf if trials.constant is None else trials.constant + 2 * max(trials.noise, trials.standard_error)
     effects = {name: trials.effect(arm) for name, arm in arms.items() if arm.score > least}
-    return {name: effect for name, effect in effects.items() if effect.proved and effect.closed >= ADVICE}
+    return {name: effect for name, effect in effects.items() if effect.proved and effect.closed >= WORTH}
 
 
 def chosen(trials: Trials, family: str) -> str | None:
@@ -79,6 +82,8 @@ def _finding(
     arm = trials.longer if name == "longer" else trials.arms[name]
     assert arm is not None
     effect = trials.effect(arm)
+    if not effect.material or not (sure or effect.heavy):
+        return []  # nobody would act on it
     heavy = effect.heavy and sure
     measured = {
         "metric": trials.metric, "score": trials.reference.score, "score_after": arm.score, "seeds": len(arm.scores),
@@ -277,6 +282,11 @@ def wrong_loss(trials: Trials) -> list[Finding]:
     )  # fmt: skip
 
 
+def _settings_tried(trials: Trials) -> bool:
+    rates = trials.rate is None or {"learning rate x 10", "learning rate x 0.1"} <= set(trials.arms)
+    return rates and (trials.optimizer in ADAPTIVE or "Adam" in trials.arms)
+
+
 def _minimised(trials: Trials) -> bool:
     """Whether the loss went, for the larger part: then the network can do what the loss asks for."""
     return 0 <= trials.reference.loss < (1 - LEARNT) * trials.first_loss
@@ -290,8 +300,8 @@ def capacity(trials: Trials) -> list[Finding]:
         return []
     path, width = trials.narrowest
     small = trials.linear or 0 < width < NARROW
-    rates = trials.rate is None or {"learning rate x 10", "learning rate x 0.1"} <= set(trials.arms)
-    tried = trials.whole and trials.longer is not None and rates and not helping(trials)
+    # beside a waist that is to see, what helps does not help enough: the plain network outdoes it too
+    tried = trials.whole and trials.longer is not None and _settings_tried(trials) and (small or not helping(trials))
     if not tried and not (small and trials.rested and _customary(trials)):
         return []  # a training that came to rest at a usual rate tells as much of a network that is small to see
     if trials.metric == "accuracy" and _minimised(trials) and mine.train_score < trials.constant + ADVICE * (1 - trials.constant):
@@ -329,6 +339,8 @@ def vanishing_gradient(trials: Trials) -> list[Finding]:
     faded, network = trials.batch.faded, trials.network
     if faded is None or faded >= FADED or network is None or not trials.outdone or (trials.learnt or 0.0) >= LEARNT or helping(trials):
         return []
+    if mixed_samples(trials.batch.dependence) or not _settings_tried(trials) or trials.suspected & SLOW:
+        return []  # samples that are taken for steps, or updates too small to learn anything
     return _established(
         "vanishing_gradient",
         text(
@@ -346,10 +358,12 @@ def vanishing_gradient(trials: Trials) -> list[Finding]:
 
 @symptom("not_learnt_by_heart", reads=Trials)
 def not_learnt_by_heart(trials: Trials) -> list[Finding]:
-    """Sixteen samples cannot be learnt by heart, with the user's optimizer or with Adam: something in the program is wrong."""
+    """Sixteen samples cannot be learnt by heart, with the user's optimizer or with Adam, and they all get one and the same answer."""
     batch = trials.batch
     if batch.first_loss is None or batch.last_loss is None or batch.adam_loss is None or batch.constant_loss is None:
         return []
+    if batch.apart is None or batch.apart > SAME:
+        return []  # hard to learn, as by few saturated units
     start = min(batch.first_loss, batch.constant_loss)
     best = min(batch.last_loss, batch.adam_loss)
     if helping(trials) or start <= 0 or best < (1 - NOTHING) * start or (trials.learnt or 0.0) > ADVICE or 0 < trials.narrowest[1] < NARROW:
@@ -383,19 +397,13 @@ def mixed_samples(dependence: float | None) -> list[Finding]:
     """The finding that samples influence each other, by how much an output changes, over the outputs' spread."""
     if dependence is None or not TOUCHED <= dependence < math.inf:  # NaN tells nothing
         return []
-    return _established(
-        "leaky_batch",
-        text(
-            "Samples of one batch influence each other: when the others change, the output of the first changes by {share} of the "
-            "outputs' spread, in evaluation mode.",
-            share=shown(dependence),
-        ),
-        text("look for a softmax, mean or attention over dimension 0, a view() that mixes samples, or batch_first missing"),
-        where="model",
-        confidence=0.85,
-        evidence={"dependence": dependence},
-        expected={"dependence": f"< {TOUCHED}"},
-    )  # fmt: skip
+    summary = text(
+        "Samples of one batch influence each other: when the others change, the output of the first changes by {share} of the "
+        "outputs' spread, in evaluation mode.",
+        share=shown(dependence),
+    )
+    remedy = text("look for a softmax, mean or attention over dimension 0, a view() that mixes samples, or batch_first missing")
+    return _in_evaluation("leaky_batch", summary, remedy, 0.85, "dependence", dependence)
 
 
 @symptom("tried_wrong_mode", reads=Trials)
@@ -404,19 +412,19 @@ def wrong_mode(trials: Trials) -> list[Finding]:
     drawn = trials.batch.drawn
     if drawn is None or drawn < TOUCHED or trials.metric != "accuracy":
         return []
-    return _established(
-        "wrong_mode",
-        text(
-            "In evaluation mode the same inputs get another output each time: from one pass to the next outputs change by {share} of "
-            "their spread.",
-            share=shown(drawn),
-        ),
-        text("draw random numbers only while self.training is true; give F.dropout training=self.training"),
-        where="model",
-        confidence=0.8,
-        evidence={"changed": drawn},
-        expected={"changed": "0"},
-    )  # fmt: skip
+    summary = text(
+        "In evaluation mode the same inputs get another output each time: from one pass to the next outputs change by {share} of "
+        "their spread.",
+        share=shown(drawn),
+    )
+    remedy = text("draw random numbers only while self.training is true; give F.dropout training=self.training")
+    return _in_evaluation("wrong_mode", summary, remedy, 0.8, "changed", drawn)
+
+
+def _in_evaluation(cause: str, summary: Text, remedy: Text, sure: float, measured: str, value: float) -> list[Finding]:
+    """A change of outputs in evaluation mode that must not be."""
+    expected = {measured: f"< {TOUCHED}"}
+    return _established(cause, summary, remedy, where="model", confidence=sure, evidence={measured: value}, expected=expected)
 
 
 @symptom("wrong_gradient", reads=Trials)
@@ -433,6 +441,8 @@ def wrong_gradient(trials: Trials) -> list[Finding]:
     effect = None if best is None else trials.effect(best)
     # that the derivative is wrong is known: one seed shows what it costs
     proved = effect is not None and effect.closed >= HEAVY and effect.difference > 2 * math.sqrt(2) * trials.noise
+    if not (stuck or proved) and (batch.surrogate or batch.stopped or no_better):
+        return []  # on purpose: a straight-through estimator, a twin that is held still
     names = ", ".join(batch.wrong_gradient[:3])
     return _established(
         "wrong_gradient",

@@ -18,6 +18,7 @@ from pellucid.diagnosis.symptoms.outputs import axis_of, finding, shown
 
 SATURATING = frozenset({"sigmoid", "tanh", "hardsigmoid", "hardtanh", "softsign"})
 STEPS = frozenset({"sign", "heaviside", "round", "floor", "ceil", "trunc", "gt", "ge", "lt", "le", "eq", "ne", "signbit"})
+GATES = {"lstm": 4, "lstm_cell": 4, "gru": 3, "gru_cell": 3}  # blocks of a recurrent weight, each with a row for every unit
 NORMALISING = frozenset({"batch_norm", "layer_norm", "group_norm", "instance_norm", "rms_norm", "normalize"})
 POOLING = frozenset({"max_pool1d", "max_pool2d", "max_pool3d", "adaptive_max_pool1d", "adaptive_max_pool2d"})
 NARROW = 0.5  # of the narrower side: a layer that squeezes so far and opens again is a factorisation on purpose
@@ -107,6 +108,8 @@ def _on_purpose(program: Program, first: Layer, second: Layer) -> bool:
     if first.kind == second.kind == "linear":  # by what goes in and comes out: a weight may be used turned round
         before, middle = program.flow.tensor(first.data).shape[-1], program.flow.tensor(first.output).shape[-1]
         after = program.flow.tensor(second.output).shape[-1]
+    if first.operation.name in ("matmul", "mm", "bmm", "einsum") and _shares(program, first):
+        return True
     tied = bool(set(first.weights) & set(second.weights))  # a linear autoencoder: there and back by the same weights
     if middle and (middle <= NARROW * min(before, after) or (tied and middle < min(before, after))):
         return True
@@ -119,6 +122,11 @@ def _on_purpose(program: Program, first: Layer, second: Layer) -> bool:
     shapes = [tuple(kernel.shape[2:]) for kernel in kernels if kernel is not None and kernel.dim() == 4]
     return len(shapes) == 2 and sorted(a * b for a, b in zip(*shapes, strict=True)) != [1, 1] and all(1 in shape for shape in shapes) and \
         shapes[0] != shapes[1]  # fmt: skip
+
+
+def _shares(program: Program, layer: Layer) -> bool:
+    """A table's rows, mixed by shares of 1: an embedding."""
+    return any(made.name in ("softmax", "gumbel_softmax", "one_hot") for _, made in program.flow.upward(layer.data, RESHAPING))
 
 
 def _scores_attention(program: Program, layer: Layer) -> bool:
@@ -222,11 +230,12 @@ def saturating_activation(program: Program) -> list[Finding]:
     if not program.traced:
         return []
     hidden = hidden_saturating(program)
+    by_hand = any(one.name not in SATURATING for one in hidden)
     ratio = gradient_ratio(program)
     if len(hidden) < 2 or ratio is None or ratio[0] >= FADING or math.prod(_slope(program, one) for one in hidden) > FLAT:
         return []
     share, first, last = ratio
-    names = list(dict.fromkeys(one.name for one in hidden))
+    names = list(dict.fromkeys(one.name if one.name in SATURATING else "sigmoid" for one in hidden))
     fault = share < FADED and len(hidden) >= DEEP
     same = [one.index for one in hidden if one.name == hidden[0].name]
     return [
@@ -239,7 +248,7 @@ def saturating_activation(program: Program) -> list[Finding]:
             ),
             {"gradient_ratio": share, "activations": names, "hidden": len(hidden), "expected": {"gradient_ratio": f"> {FADING}"}},
             text("use ReLU or GELU in the hidden layers, with He initialisation; or put normalisations between them"),
-            Change(kind="replace_activation", values={"from": hidden[0].name, "to": "relu", "position": same}),
+            None if by_hand else Change(kind="replace_activation", values={"from": hidden[0].name, "to": "relu", "position": same}),
         )
     ]  # fmt: skip
 
@@ -248,8 +257,8 @@ def _slope(program: Program, operation: Operation) -> float:
     """The mean slope of an activation where it is, from what it gave: at most 1/4 for a sigmoid, 1 for tanh near 0."""
     y = program.flow.tensor(operation.results()[0]).double()
     inside = ((y > -1) & (y < 1)).double()
-    slopes = {"sigmoid": y * (1 - y), "tanh": 1 - y**2, "softsign": (1 - y.abs()) ** 2, "hardtanh": inside}
-    return float(slopes.get(operation.name, ((y > 0) & (y < 1)).double() / 6).mean())
+    slopes = {"tanh": 1 - y**2, "softsign": (1 - y.abs()) ** 2, "hardtanh": inside, "hardsigmoid": ((y > 0) & (y < 1)).double() / 6}
+    return float(slopes.get(operation.name, y * (1 - y)).mean())
 
 
 def hidden_saturating(program: Program) -> list[Operation]:
@@ -257,9 +266,18 @@ def hidden_saturating(program: Program) -> list[Operation]:
     found: dict[int, Operation] = {}
     for layer in program.layers:
         for _, operation in program.flow.upward(layer.data, (AFFINE - {"mul", "add", "cat"}) | POOLING | NORMALISING):
-            if operation.name in SATURATING:
+            if operation.name in SATURATING or _logistic(program, operation):
                 found[operation.index] = operation
     return [found[index] for index in sorted(found)]
+
+
+def _logistic(program: Program, operation: Operation) -> bool:
+    """1 / (1 + exp(-x)), written out."""
+    reach = program.flow.ranges[operation.results()[0]]
+    if operation.name not in ("div", "rdiv", "reciprocal") or reach.low < 0 or reach.high > 1:
+        return False
+    given = [one for one in operation.inputs() if program.flow.is_prediction(one)]
+    return len(given) == 1 and any(made.name == "exp" for _, made in program.flow.upward(given[0], {"add"}))
 
 
 def gradient_ratio(program: Program) -> tuple[float, Layer, Layer] | None:
@@ -299,13 +317,13 @@ def _equal_units(program: Program) -> Iterator[Finding]:
         weight = _weight(program, layer)
         if weight is None or layer.weights[0] not in program.trainable:
             continue
-        axis = _units_axis(layer)
-        if weight.shape[axis] < 2 or not _equal_along(weight, axis, 0.0):
+        axis, gates = _units_axis(layer), GATES.get(layer.operation.name, 1)
+        if weight.shape[axis] < 2 * gates or not _equal_along(weight, axis, 0.0, gates):
             continue
         gradient = program.gradients.get(layer.weights[0])
         hidden = any(later.data.value != layer.data.value for later in layers[place + 1 :])
         still = gradient is None or float(gradient.abs().max()) <= ROUNDING * largest
-        same = gradient is not None and _equal_along(gradient, axis, 1e-4)
+        same = gradient is not None and _equal_along(gradient, axis, 1e-4, gates)
         if not (same or still) or not hidden:
             continue
         if still and not any(layer is one for one in constant):
@@ -315,18 +333,19 @@ def _equal_units(program: Program) -> Iterator[Finding]:
             "bad_init", "fault", 0.95, layer.name,
             text(
                 "All {units} units of layer {layer} start with the same weights ({value}) and get the same gradient: they stay one unit.",
-                units=weight.shape[axis], layer=layer.name, value=shown(value),
+                units=weight.shape[axis] // gates, layer=layer.name, value=shown(value),
             ),
-            {"units": weight.shape[axis], "deviation_across_units": 0.0, "layers": [one.name for one in constant],
+            {"units": weight.shape[axis] // gates, "deviation_across_units": 0.0, "layers": [one.name for one in constant],
                 "expected": {"deviation_across_units": "> 0"}},
             text("draw the first weights at random: torch.nn.init.kaiming_normal_ or xavier_normal_; biases may be 0"),
             Change(kind="reinitialise", values={"scheme": "default"}),
         )  # fmt: skip
 
 
-def _equal_along(tensor: Tensor, axis: int, tolerance: float) -> bool:
-    rows = tensor.movedim(axis, 0).reshape(tensor.shape[axis], -1).double()
-    return float((rows - rows[0]).abs().max()) <= tolerance * float(rows.abs().max())
+def _equal_along(tensor: Tensor, axis: int, tolerance: float, gates: int) -> bool:
+    """Whether all units have the same rows; those of a recurrent layer one for each gate."""
+    rows = tensor.movedim(axis, 0).reshape(gates, tensor.shape[axis] // gates, -1).double()
+    return float((rows - rows[:, :1]).abs().max()) <= tolerance * float(rows.abs().max())
 
 
 def _wrong_scale(program: Program) -> Iterator[Finding]:

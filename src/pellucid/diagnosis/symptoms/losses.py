@@ -285,30 +285,21 @@ def _unguarded_logarithms(program: Program) -> Iterator[Finding]:
 
 def _unguarded_exponentials(program: Program) -> Iterator[Finding]:
     """A softmax by hand that does not subtract the largest score first: exp overflows at 88 in float32."""
-    for operation in program.trace.operations:
-        if operation.name != "exp" or operation.results()[0].value not in program.flow.of_loss:
-            continue
-        argument = operation.inputs()[0]
-        reach = program.flow.ranges[argument]
+    for operation, largest in _exponentials(program, ("exp",)):
         normalised = [
             user for user in program.flow.users.get(operation.results()[0].value, ()) if user.name == "div" and _shares(program, user)
         ]
-        if not normalised or not program.flow.is_prediction(argument) or reach.high < 80:
+        subtracted = program.flow.maker(operation.inputs()[0])
+        if not normalised or (subtracted is not None and subtracted.name in ("sub", "rsub")):
             continue
-        subtracted = program.flow.maker(argument)
-        if subtracted is not None and subtracted.name in ("sub", "rsub"):
-            continue
-        largest = float(program.flow.tensor(argument).max())
-        yield finding(
-            "unstable_loss", "fault" if largest > OVERFLOW else "advice", 0.8 if largest > OVERFLOW else 0.6,
-            line_of(operation) or place_of(operation),
+        yield _may_overflow(
+            operation, largest, "largest_score", 0.8,
             text(
                 "A softmax by hand at {place}: exp overflows once a score is above 88, and the largest one is {largest} before the first "
                 "step.",
                 place=line_of(operation) or told_place(operation), largest=shown(largest),
             ),
-            {"operation": "exp", "largest_score": largest, "expected": {"largest_score": f"< {OVERFLOW:g}"}},
-            text("use torch.softmax, or subtract the largest score before exp"), None,
+            text("use torch.softmax, or subtract the largest score before exp"),
         )  # fmt: skip
 
 
@@ -317,25 +308,37 @@ def _exponentials_of_losses(program: Program) -> Iterator[Finding]:
 
     A log link, exp(score), knows no targets; the ratio of a policy's probabilities goes below 1 as well; exp(-loss) ends at 1.
     """
-    for operation in program.trace.operations:
-        if operation.name not in ("exp", "exp2", "expm1") or operation.results()[0].value not in program.flow.of_loss:
-            continue
+    for operation, largest in _exponentials(program, ("exp", "exp2", "expm1")):
         argument = operation.inputs()[0]
-        reach = program.flow.ranges[argument]
-        if not program.flow.is_prediction(argument) or argument.value not in program.flow.targets or reach.low < 0 or reach.high < 80:
+        if argument.value not in program.flow.targets or program.flow.ranges[argument].low < 0:
             continue
-        largest = float(program.flow.tensor(argument).max())
-        yield finding(
-            "unstable_loss", "fault" if largest > OVERFLOW else "advice", 0.85 if largest > OVERFLOW else 0.6,
-            line_of(operation) or place_of(operation),
+        yield _may_overflow(
+            operation, largest, "largest_argument", 0.85,
             text(
                 "{name} at {place} is taken of a loss, which has no upper bound: its gradient is multiplied by the result, and beyond 88 "
                 "it overflows. The loss inside is {largest} before the first step.",
                 name=operation.name, place=line_of(operation) or told_place(operation), largest=shown(largest),
             ),
-            {"operation": operation.name, "largest_argument": largest, "expected": {"largest_argument": f"< {OVERFLOW:g}"}},
-            text("minimise the loss itself; take its exponential only to show it"), None,
+            text("minimise the loss itself; take its exponential only to show it"),
         )  # fmt: skip
+
+
+def _exponentials(program: Program, names: tuple[str, ...]) -> Iterator[tuple[Operation, float]]:
+    """Operations of these names whose argument can become too large, each with its largest argument at the first weights."""
+    for operation in program.trace.operations:
+        if operation.name in names and operation.results()[0].value in program.flow.of_loss:
+            argument = operation.inputs()[0]
+            if program.flow.is_prediction(argument) and program.flow.ranges[argument].high >= 80:
+                yield operation, float(program.flow.tensor(argument).max())
+
+
+def _may_overflow(operation: Operation, largest: float, measured: str, sure: float, summary: Text, remedy: Text) -> Finding:
+    """A fault where the argument is large already, else an advice."""
+    danger = largest > OVERFLOW
+    return finding(
+        "unstable_loss", "fault" if danger else "advice", sure if danger else 0.6, line_of(operation) or place_of(operation), summary,
+        {"operation": operation.name, measured: largest, "expected": {measured: f"< {OVERFLOW:g}"}}, remedy, None,
+    )  # fmt: skip
 
 
 def _shares(program: Program, quotient: Operation) -> bool:

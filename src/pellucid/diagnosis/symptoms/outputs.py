@@ -43,6 +43,15 @@ def last_activation(program: Program, reference: Reference) -> Operation | None:
     return None
 
 
+def cut_at_zero(program: Program, reference: Reference) -> Operation | None:
+    """A clamp at 0 of what also goes below, through which the value came last: a ReLU by another name."""
+    ranges = program.flow.ranges
+    for value, made in program.flow.upward(reference, SCALING):
+        if made.name in ("clamp", "clamp_min", "maximum") and ranges[value].low == 0 and ranges[made.inputs()[0]].low < -1e-3:
+            return made
+    return None
+
+
 def axis_of(program: Program, operation: Operation) -> int:
     """The axis along which a softmax normalises, counted from 0; PyTorch's own choice where none is given."""
     dimensions = program.flow.tensor(operation.inputs()[0]).dim()
@@ -154,7 +163,7 @@ def _values_out_of_reach(program: Program, comparison: Comparison) -> Finding | 
 def _scores_too_narrow(program: Program, comparison: Comparison) -> Finding | None:
     """Scores that are squashed before the loss applies its own softmax or sigmoid: it can never become sure."""
     reach = program.flow.ranges[comparison.prediction]
-    activation = last_activation(program, comparison.prediction)
+    activation = last_activation(program, comparison.prediction) or cut_at_zero(program, comparison.prediction)
     if activation is None or not reach.reached or activation.name in ("softmax", "softmin", "log_softmax"):
         return None
     if comparison.kind == "cross_entropy":
@@ -164,7 +173,7 @@ def _scores_too_narrow(program: Program, comparison: Comparison) -> Finding | No
             return None
         least = math.log1p((classes - 1) * math.exp(-reach.width)) if math.isfinite(reach.width) else 0.0
         unknowing = math.log(classes)
-        rectified = activation.name in ("relu", "relu6") and reach.low == 0
+        rectified = activation.name in ("relu", "relu6", "clamp", "clamp_min", "maximum") and reach.low == 0
         own = "softmax"
     elif comparison.kind == "binary_cross_entropy_with_logits":
         least = least_binary(program.wanted(comparison), reach)

@@ -21,6 +21,7 @@ STEP = 0.5  # rate over the weights' root mean square: the share of a weight tha
 # Digits and two made-up sets, 10 to 60 epochs, accuracy or R2 with Rprop of 1e-2 on all samples, half, a quarter, 64 and 16 of 1347 (450):
 # 0.95 0.96 0.95 0.93 0.85; 0.84 0.80 0.75 0.74 0.70.
 PART = 0.1  # of the training part, that a batch holds
+SEVERAL = 4  # classes that a single number is to tell apart; two of three it can, at either end
 ADAPTIVE = frozenset({"Adam", "AdamW", "NAdam", "RAdam", "Adamax"})
 
 
@@ -113,33 +114,19 @@ def capacity(program: Program) -> list[Finding]:
         return []
     scores = program.flow.tensor(program.comparisons[0].prediction)
     classes = scores.shape[class_axis(scores)] if scores.dim() else 0
-    for layer in program.layers[:-1]:
-        units = program.flow.tensor(layer.output).shape[-1] if layer.kind == "linear" else 0
-        if 0 < units < math.log2(max(classes, 1)) and units <= 2 and _only_way(program, layer.output.value):
+    for operation, entries in program.flow.waists():
+        if 0 < entries < math.log2(max(classes, 1)) and entries <= 2:
+            sure = entries == 1 and classes >= SEVERAL
             return [
                 finding(
-                    "capacity", "advice", 0.55, layer.name,
+                    "capacity", "fault" if sure else "advice", 0.85 if sure else 0.55, place_of(operation),
                     text(
                         "All that the network knows of a sample passes through {units} numbers, the output of {path}, and {classes} "
                         "classes are to be told apart by them.",
-                        units=units, path=layer.name, classes=classes,
+                        units=entries, path=told_place(operation), classes=classes,
                     ),
-                    {"narrowest": units, "classes": classes, "expected": {"narrowest": f"> {shown(math.log2(classes))}"}},
+                    {"narrowest": entries, "classes": classes, "expected": {"narrowest": f"> {shown(math.log2(classes))}"}},
                     text("more units in the narrowest layer, or more layers"), None,
                 )
             ]  # fmt: skip
     return []
-
-
-def _only_way(program: Program, value: int) -> bool:
-    """Whether no other path leads from the inputs to the loss."""
-    flow = program.flow
-    waiting = [one.index for one in program.trace.values if one.leaf and one.kind == "input"]
-    known = set(waiting) | {value}
-    while waiting:
-        for operation in flow.users.get(waiting.pop(), ()):
-            for reference in operation.results():
-                if reference.value not in known:
-                    known.add(reference.value)
-                    waiting.append(reference.value)
-    return program.trace.loss is not None and program.trace.loss.value not in known

@@ -8,7 +8,7 @@ from pellucid.core.language import Text, text
 from pellucid.core.records import Change, Finding
 from pellucid.core.trace import Operation
 from pellucid.diagnosis.registry import symptom
-from pellucid.diagnosis.static.comparisons import HARMLESS, Comparison
+from pellucid.diagnosis.static.comparisons import HARMLESS, Comparison, share_of
 from pellucid.diagnosis.static.flow import argument, place_of, told_place
 from pellucid.diagnosis.static.program import Program
 from pellucid.diagnosis.symptoms.outputs import FLOOR, axis_of, class_axis, finding, is_constant, last_activation, shown
@@ -22,8 +22,8 @@ def double_softmax(program: Program) -> list[Finding]:
     for comparison in program.comparisons:
         if comparison.kind not in ("cross_entropy", "binary_cross_entropy_with_logits"):
             continue
-        activation = last_activation(program, comparison.prediction)
-        if activation is None or activation.name not in ("softmax", "softmin") or is_constant(program, activation):
+        activation = last_activation(program, comparison.prediction) or _by_hand(program, comparison)
+        if activation is None or activation.name not in ("softmax", "softmin", "div") or is_constant(program, activation):
             continue
         scores, reach = program.flow.tensor(comparison.prediction), program.flow.ranges[comparison.prediction]
         classes = scores.shape[class_axis(scores)]
@@ -41,10 +41,17 @@ def double_softmax(program: Program) -> list[Finding]:
                 ),
                 {"activation": "softmax", "least_loss": least, "classes": classes, "expected": {"least_loss": "0"}},
                 text("leave the softmax out and give raw scores to the loss; apply it only where probabilities are shown"),
-                Change(kind="drop_output_activation", values={"position": activation.index}),
+                Change(kind="output_activation", values={"name": "log", "position": activation.index})
+                if activation.name == "div" else Change(kind="drop_output_activation", values={"position": activation.index}),
             )
         ]  # fmt: skip
     return []
+
+
+def _by_hand(program: Program, comparison: Comparison) -> Operation | None:
+    """exp(x) / exp(x).sum(), where the prediction is such shares."""
+    made = next((one for _, one in program.flow.upward(comparison.prediction, HARMLESS) if one.name == "div"), None)
+    return made if made is not None and share_of(program.flow, made.results()[0]) is not None else None
 
 
 # -- softmax_wrong_axis ------------------------------------------------------------------------------------------------------------------
@@ -86,13 +93,14 @@ def _over_the_queries(program: Program, operation: Operation) -> Finding | None:
     result = operation.results()[0]
     axis, dimensions = axis_of(program, operation), program.flow.tensor(result).dim()
     users = [user for user in program.flow.users.get(result.value, []) if user.name not in ("detach", "dropout")]
-    if len(users) != 1 or users[0].name not in ("matmul", "bmm") or dimensions < 3:
+    if len(users) != 1 or users[0].name not in ("matmul", "bmm", "einsum") or dimensions < 3:
         return None
     sides = users[0].inputs()
     if len(sides) != 2 or sides[0] == sides[1] or not all(program.flow.is_prediction(side) for side in sides):
         return None
-    summed = dimensions - 1 if sides[0] == result else dimensions - 2
-    if axis == summed:
+    first = sides[0] == result
+    summed = _summed(users[0], first) if users[0].name == "einsum" else dimensions - 1 if first else dimensions - 2
+    if summed is None or axis == summed:
         return None
     return _wrong_axis(
         program, operation, axis,
@@ -101,6 +109,18 @@ def _over_the_queries(program: Program, operation: Operation) -> Finding | None:
             place=told_place(operation), axis=axis, summed=summed,
         ), 0.85, summed,
     )  # fmt: skip
+
+
+def _summed(product: Operation, first: bool) -> int | None:
+    """The one axis of this side of an einsum over which it sums; None where it is not one, or the equation has gaps."""
+    equation = str(product.args[0]).replace(" ", "")
+    taken, arrow, given = equation.partition("->")
+    sides = taken.split(",")
+    if not arrow or "." in equation or len(sides) != 2:
+        return None
+    mine = sides[0 if first else 1]
+    gone = [place for place, letter in enumerate(mine) if letter not in given and letter in sides[1 if first else 0]]
+    return gone[0] if len(gone) == 1 else None
 
 
 def _not_over_the_classes(program: Program, comparison: Comparison) -> Finding | None:
