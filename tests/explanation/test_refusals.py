@@ -237,6 +237,7 @@ _UNUSABLE: dict[str, tuple[nn.Module, Tensor, type[Exception], str]] = {
     "nothing": (Scored(lambda y: y[:, :0]), tabular(), ModelError, r"output has shape \(1, 0\)"),
     "one axis": (Logarithm(), torch.ones(5), DataError, r"shape \(5,\)(?s:.)*unsqueeze"),
     "no entries": (Logarithm(), torch.ones(5, 0), DataError, r"shape \(5, 0\)"),
+    "sparse": (Scored(), tabular().to_sparse(), DataError, "layout torch.sparse_coo"),
     "meta inputs": (Scored(), torch.zeros(4, 5, device="meta"), DataError, "an input is on the meta device"),
     "meta network": (nn.Linear(5, 3, device="meta"), tabular(), ModelError, "the network is on the meta device"),
 }  # fmt: skip
@@ -246,6 +247,26 @@ _UNUSABLE: dict[str, tuple[nn.Module, Tensor, type[Exception], str]] = {
 def test_networks_and_inputs_that_cannot_be_explained(model: nn.Module, inputs: Tensor, error: type[Exception], said: str) -> None:
     with pytest.raises(error, match=said):
         pellucid.explain(model, inputs)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_torchscript_is_evaluated_and_differentiated_and_has_no_layers() -> None:
+    model = seeded(lambda: nn.Sequential(nn.Linear(5, 4), nn.Tanh(), nn.Linear(4, 2))).eval()
+    frozen = torch.jit.freeze(torch.jit.script(model))
+    one, two = (pellucid.explain(made, tabular(), 0, method="integrated_gradients").attributions for made in (model, frozen))
+    torch.testing.assert_close(one, two)
+    for made in (frozen, torch.jit.trace(model, tabular())):
+        with pytest.raises(OptionError, match="TorchScript"):
+            pellucid.features(made, tabular(), "0")
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision(dtype: torch.dtype) -> None:
+    model, inputs = seeded(Scored), tabular()
+    exact = pellucid.explain(model, inputs, 0, method="integrated_gradients").attributions
+    found = pellucid.explain(copy.deepcopy(model).to(dtype), inputs.to(dtype), 0, method="integrated_gradients")
+    assert not found.evidence.subject.random
+    torch.testing.assert_close(found.attributions.float(), exact, atol=0.03, rtol=0.03)
 
 
 @pytest.mark.parametrize("scale", [1e-35, 1e30])

@@ -112,9 +112,10 @@ def tensors_of(inputs: Any) -> tuple[tuple[Tensor, ...], tuple[str, ...] | None]
                 text("a tensor (N, ...) with the sample axis first; a tuple or dict of such tensors where the network takes several"),
                 text("convert them, for example with torch.as_tensor(values, dtype=torch.float32)"),
             )
-        if part.dim() == 0 or part.is_complex() or part.is_sparse:
+        if part.is_nested or part.layout != torch.strided or part.is_quantized or part.dim() == 0 or part.is_complex():
             raise DataError(
-                text("an input has shape {shape}, dtype {dtype} and layout {layout}", shape=str(tuple(part.shape)), dtype=str(part.dtype),
+                text("an input has shape {shape}, dtype {dtype} and layout {layout}",
+                     shape=text("of its own for each sample") if part.is_nested else str(tuple(part.shape)), dtype=str(part.dtype),
                      layout=str(part.layout)),
                 text("a dense real tensor with the sample axis first"),
                 text("give (N, ...) floating-point numbers, or integers for tokens"),

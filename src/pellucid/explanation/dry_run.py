@@ -216,8 +216,8 @@ def _not_alone() -> ModelError:
     return ModelError(
         text("the output of a sample depends on the other samples of its batch"),
         text("a network that treats each sample by itself in evaluation mode"),
-        text("look for batch statistics (batch norm with track_running_stats=False, a mean or a softmax over axis 0) or another axis first "
-             "(batch_first=True)"),
+        text("look for batch statistics (batch norm with track_running_stats=False, dynamic quantisation, a mean or a softmax over "
+             "axis 0), or for another axis first (batch_first=True)"),
     )  # fmt: skip
 
 

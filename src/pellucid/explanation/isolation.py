@@ -57,7 +57,8 @@ class Isolation:
         self.hidden = binding.hidden
         self._known_generators = binding.generators
         for module in (self.model, *self.hidden):
-            module.eval()  # whatever it returns: a train() of the user's need not return itself
+            if hasattr(module, "training"):  # frozen TorchScript has no mode
+                module.eval()  # whatever it returns: a train() of the user's need not return itself
         for module in self.model.modules():
             for kind in _BACKWARD_HOOKS:
                 getattr(module, kind, {}).clear()

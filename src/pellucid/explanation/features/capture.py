@@ -38,6 +38,12 @@ def module_at(model: nn.Module, layer: str) -> nn.Module:
         OptionError: there is no such module.
     """
     modules = dict(model.named_modules())
+    if any(isinstance(module, torch.jit.ScriptModule) for module in (model, modules.get(str(layer)))):
+        raise OptionError(
+            text("the layer {name!r} is part of a TorchScript module", name=str(layer)),
+            text("modules in Python: what TorchScript computes inside cannot be seen"),
+            text("give the network as it was before torch.jit.script, trace or freeze"),
+        )
     if not isinstance(cast("Any", layer), str) or layer.replace("_orig_mod.", "") not in modules:  # torch.compile's own part of a path
         names = [name for name in modules if name]
         raise OptionError(
