@@ -20,9 +20,16 @@ SHAPES = {
     "logistic": [(1,), (30,), (1, 8, 8)],
     "mlp": [(1,), (30,), (1, 8, 8), (5, 7)],
     "embedding_mlp": [(1,), (30,), (5, 7)],
+    "rnn": [(1, 9), (3, 20)],
+    "lstm": [(1, 9), (3, 20)],
+    "gru": [(1, 9), (3, 20), (2, 1), (1, 8, 8)],
+    "cnn1d": [(1, 9), (3, 20), (2, 1)],
+    "transformer": [(1, 9), (3, 20), (2, 1)],
     "cnn": [(1, 1, 1), (1, 8, 8), (3, 32, 32), (4, 5, 17), (1, 1, 40), (2, 3, 3)],
     "whitened_cnn": [(3, 32, 32), (1, 28, 28), (1, 8, 8), (3, 16, 40), (2, 2, 2), (4, 2, 9)],
 }
+OF_TOKENS = ({"vocabulary": 9}, {"vocabulary": 9, "embedding_size": 3})
+RECURRENT = [*OF_TOKENS, {"hidden_size": 5}, {"layers": 2}, {"bidirectional": "false"}, {"pooling": "last"}, {"pooling": "attention"}]
 # Options away from their defaults: each must change the network.
 VARIANTS = {
     "perceptron": [{"initialization": "zeros"}],
@@ -31,6 +38,14 @@ VARIANTS = {
     "embedding_mlp": [
         {"columns": (100, 40, 4)}, {"embedding_size": 3}, {"hidden": "16, 8"}, {"batch_norm": "true"}, {"initialization": "orthogonal"},
     ],
+    "rnn": RECURRENT,
+    "lstm": RECURRENT,
+    "gru": RECURRENT,
+    "cnn1d": [
+        *OF_TOKENS, {"filters": "4,8"}, {"kernel_size": "5,3,2"}, {"pooling": "max"}, {"batch_norm": False},
+        {"initialization": "orthogonal"},
+    ],
+    "transformer": [{"vocabulary": 9}, {"size": 8}, {"heads": 2}, {"layers": 1}, {"pooling": "max"}],
     "cnn": [
         {"kernel_size": "5"}, {"kernel_size": 2}, {"filters": "4,8,16"}, {"stride": 2}, {"pooling": "average"}, {"pool_size": 3},
         {"pool_stride": 1}, {"hidden": ""}, {"batch_norm": False}, {"initialization": "lecun_normal"},
@@ -65,13 +80,15 @@ def test_shapes_gradients_and_seed(name, shape, samples):
 
 @pytest.mark.parametrize(("name", "options"), [(name, options) for name, variants in VARIANTS.items() for options in variants])
 def test_every_option_does_something(name, options):
+    tokens = {"vocabulary": 7} if "vocabulary" in options else {}
+    shape = (12,) if tokens else (1, 12, 12)
     torch.manual_seed(0)
-    plain = build(name, input_shape=(1, 12, 12), outputs=3)
+    plain = build(name, input_shape=shape, outputs=3, options=tokens)
     torch.manual_seed(0)
-    changed = build(name, input_shape=(1, 12, 12), outputs=3, options=options)
+    changed = build(name, input_shape=shape, outputs=3, options=options)
     plain.eval()
     changed.eval()
-    inputs = torch.randn(2, 1, 12, 12)
+    inputs = torch.randint(1, 7, (2, *shape)) if tokens else torch.randn(2, *shape)
     same = [tuple(p.shape) for p in plain.parameters()] == [tuple(p.shape) for p in changed.parameters()]
     assert not same or not torch.equal(plain(inputs), changed(inputs))
 
@@ -107,7 +124,7 @@ def test_options_survive_json_and_rebuild_the_same_network(name):
         ("cnn", {"initialization": "he_norml"}, OptionError, "did you mean 'he_normal'"),
         ("perceptron", {"hidden": 3}, OptionTypeError, "has the options: initialization"),
         ("mpl", {}, OptionError, "did you mean 'mlp'"),
-        ("transformer", {}, OptionError, "choose one of"),
+        ("hopfield", {}, OptionError, "choose one of"),
     ],
 )
 def test_bad_options(name, options, error, says):
