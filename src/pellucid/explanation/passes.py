@@ -137,14 +137,14 @@ class Pass(TorchFunctionMode):
         source = next(self._origin[id(tensor)] for tensor in tensors((args, kwargs)) if id(tensor) in self._origin)
         origin, entries = source
         moved: list[Tensor] = []
-        if entries is not None and name in _MOVES:
+        if entries is not None and name in MOVES:
             swap = {id_: pair[1] for id_, pair in self._origin.items() if pair[0] == origin}
             again_args, again_kwargs = _swapped((args, dict(kwargs)), swap)
             moved = tensors(func(*again_args, **again_kwargs)) if again_args is not None else []
         for position, item in enumerate(found):
-            if name in _MOVES and position < len(moved) and moved[position].shape == item.shape:
+            if name in MOVES and position < len(moved) and moved[position].shape == item.shape:
                 place: Tensor | None = moved[position]
-            elif name not in _MOVES and entries is not None and item.shape == entries.shape and name in _ENTRYWISE:
+            elif name not in MOVES and entries is not None and item.shape == entries.shape and name in _ENTRYWISE:
                 place = entries
             else:
                 place = None
@@ -164,7 +164,7 @@ class Pass(TorchFunctionMode):
         return values * (kept / (1 - p) if p < 1 else kept)
 
 
-_MOVES = {
+MOVES = {
     "getitem", "select", "narrow", "transpose", "t", "permute", "reshape", "view", "flatten", "unflatten", "squeeze", "unsqueeze", "unbind",
     "chunk", "split", "contiguous", "clone", "detach", "expand", "flip", "roll", "movedim", "index_select", "tensor_split", "view_as", "mT",
 }  # fmt: skip

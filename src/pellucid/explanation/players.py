@@ -12,11 +12,12 @@ from functools import cached_property
 from typing import Any, cast
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from pellucid.core.errors import OptionError
 from pellucid.core.language import Text, text
 from pellucid.explanation.subject import Subject
+from pellucid.explanation.time_axis import time_axis
 
 _ALONG = 8  # patches or windows along an axis: 64 of an image, so that a single one can be seen and all of them be tried
 
@@ -120,23 +121,13 @@ def _grouped(subject: Subject, shape: tuple[int, ...], edge: int | None) -> Tens
     return found.expand(shape).contiguous()
 
 
-def time_axis(subject: Subject, shape: tuple[int, int]) -> int:
-    """Which axis of one sample of a series is time: the last one where a 1-d convolution comes first, else the first one.
-
-    Where the network has neither recurrence, attention nor convolution, the longer axis.
-    """
-    for module in subject.model.modules():
-        if isinstance(module, (nn.Conv1d, nn.BatchNorm1d)):
-            return 1
-        if isinstance(module, (nn.RNNBase, nn.MultiheadAttention, nn.Linear, nn.LayerNorm)):
-            return 0
-    return int(shape[1] > shape[0])
-
-
 def _stated(subject: Subject, features: Any, index: Sequence[Tensor]) -> Text:
     if features == "entries":
         return text("each number by itself")
-    kinds = {"table": text("each column"), "tokens": text("each token"), "series": text("windows of time"),
+    if subject.kind == "series":
+        shape = subject.inputs[0].shape
+        return text("windows of time (axis {axis} of the inputs)", axis=1 + time_axis(subject, (shape[1], shape[2])))
+    kinds = {"table": text("each column"), "tokens": text("each token"),
              "image": text("square patches, all channels together"), "volume": text("cubes, all channels together")}  # fmt: skip
     return kinds.get(subject.kind) or text("columns, patches, tokens and windows of time, input by input")
 
