@@ -128,6 +128,9 @@ FORGOTTEN = ParameterSeries(name="1.weight", layer="1", shape=(4, 4), elements=1
         # neighbouring pixels or tokens of one sample are no order of samples
         (seen(targets=SORTED, loss=LossFacts(kind="cross_entropy", target_shape=(32, 8, 8)),
               batches=BatchFacts(period=2, repeats=50, steps=60)), set()),
+        # three updates on gradients that were never cleared, and one of two
+        (seen(gradients=GradientFacts(norm=(1.0,), intervals=3, uncleared=3)), {"missing_zero_grad"}),
+        (seen(gradients=GradientFacts(norm=(1.0,), intervals=3, uncleared=1)), set()),
         # one batch for all steps: a test whether the network can learn it by heart
         (seen(batches=BatchFacts(period=1, repeats=59, steps=60)), set()),
         (seen(batches=BatchFacts(period=10, repeats=50, steps=60)), {"no_shuffle"}),

@@ -112,6 +112,16 @@ def test_everything_goes_when_the_loop_raises() -> None:
     assert hooks_of(model) == 0
 
 
+def test_a_training_of_ours_is_looked_at_more_closely() -> None:
+    looks: dict[bool, list[int]] = {}
+    for closely in (False, True):
+        model = network()
+        with Watcher(model, announce=False, closely=closely) as watcher:
+            steps(model, 12)
+            looks[closely] = [look.step for look in watcher.observations.looks]
+    assert looks == {False: [0, 1, 3, 7], True: [0, 1, 2, 3, 4, 5, 6, 7, 8, 10]}
+
+
 def test_a_model_that_was_not_trained_is_not_praised() -> None:
     with use_language("en"), Watcher(network(), announce=False) as watcher:
         assert "No training step was seen" in str(watcher.report())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pellucid.core.language import text
 from pellucid.core.records import Finding
-from pellucid.diagnosis.dynamic.course import course_of, latest, numbers
+from pellucid.diagnosis.dynamic.course import course_of, entry, latest, numbers
 from pellucid.diagnosis.dynamic.observations import LayerSeries, Observations
 from pellucid.diagnosis.registry import symptom
 from pellucid.diagnosis.symptoms.gradients import FADED, backward_growth, matrices, vanishing_gradient
@@ -15,6 +15,7 @@ SILENT_SAMPLES = 100  # a unit that answers to 5 % of all inputs is silent for s
 DEAD_ADVICE, DEAD_FAULT = 0.5, 0.9  # share of a layer's units
 SEVERAL = 8  # units, before half of them is more than chance in how they began
 SATURATED = 0.8  # share of entries within 1 % of a bound
+SATURATED_FIRST = 0.5  # the same before any update: standard normal inputs and Xavier's weights give tanh less than 0.01
 ALIKE = 1e-4  # difference between units over the largest weight: rounding, where all of them get the same gradient
 SAME = 1e-4  # deviation across samples over the size of the output
 AT_ONCE = 8  # steps before outputs that are alike and not equal are more than how they began
@@ -97,13 +98,15 @@ def born_dead(layer: LayerSeries, looks: int) -> float:
 
 @symptom("saturation", reads=Observations)
 def saturation(seen: Observations) -> list[Finding]:
-    """Hidden sigmoid or tanh units that stay at their bounds, where their derivative is almost 0.
+    """Hidden sigmoid or tanh units that stay at their bounds, where their derivative is almost 0; or most of which begin there, everywhere.
 
     The last layer is left out: a classifier that is sure of its answers is at the bounds there.
     """
     hidden = [layer for layer in seen.layers if layer.bounds is not None and not _gives_the_output(seen, layer)]
     stuck = [(layer, min(latest(layer.saturated, LOOKS))) for layer in hidden if len(latest(layer.saturated, LOOKS)) == LOOKS]
-    stuck = sorted(((layer, share) for layer, share in stuck if share >= SATURATED), key=lambda pair: -pair[1])
+    at_first = [entry(layer.saturated, 0) or 0.0 for layer in hidden]
+    least = SATURATED_FIRST if len(hidden) > 1 and min(at_first) >= SATURATED_FIRST else SATURATED
+    stuck = sorted(((layer, share) for layer, share in stuck if share >= least), key=lambda pair: -pair[1])
     if not stuck:
         return []
     layer, share = stuck[0]
@@ -128,7 +131,7 @@ def saturation(seen: Observations) -> list[Finding]:
             evidence={
                 "saturated_share": share,
                 "layers": {one.path: value for one, value in stuck},
-                "expected": {"saturated_share": f"< {SATURATED}"},
+                "expected": {"saturated_share": f"< {least}"},
             },
             remedy=text(
                 "scale the inputs to mean 0 and deviation 1, initialise with smaller weights (torch.nn.init.xavier_normal_), or use ReLU"

@@ -7,7 +7,7 @@ from statistics import fmean, median
 
 from pellucid.core.language import text
 from pellucid.core.records import Finding
-from pellucid.diagnosis.dynamic.course import JUDGED_STEPS, course_of, entry, numbers
+from pellucid.diagnosis.dynamic.course import JUDGED_STEPS, Course, course_of, entry, numbers
 from pellucid.diagnosis.dynamic.observations import Observations, ParameterSeries
 from pellucid.diagnosis.registry import symptom
 
@@ -22,6 +22,7 @@ LOST = 1e-3  # of the outputs' size, by which samples make them differ at first
 LITTLE, MUCH = 0.1, 0.5  # of the loss: learnt so little, it may be for want of a gradient; learnt so much, it was in nobody's way
 GROWN = 1e2  # gradient per activation of the first layer over that of the last, at the first step
 UNKNOWING = 10.0  # first cross-entropy over ln K,
+FEW_TARGETS = 8
 LARGER = 10.0  # where activations or gradients have grown through the layers: with usual initial weights outputs are below inputs
 SMALL = 1e-2  # of the largest loss there was, or of that of a constant answer
 SENSITIVE = 1e3  # relative change of the loss per relative change of one layer's weights
@@ -169,7 +170,9 @@ def exploding_gradient(seen: Observations) -> list[Finding]:
     several = any(look.backwards > 1 for look in seen.looks[:1])  # a closure's later passes are not at the first weights
     start = course.initial / course.guess if course is not None and course.guess and not several else 0.0
     start = start if max(growth, forward_growth(seen) or 0.0) >= LARGER else 0.0
-    if (growth < GROWN and change < SENSITIVE and start < UNKNOWING) or (course is not None and course.learns):
+    if growth < GROWN and change < SENSITIVE and start < UNKNOWING:
+        return []
+    if course is not None and course.learns and not far_above_guessing(seen, course):
         return []
     layers = matrices(seen)
     norm = next(iter(numbers(seen.gradients.raw_norm or seen.gradients.norm)), math.nan)
@@ -217,6 +220,17 @@ def exploding_gradient(seen: Observations) -> list[Finding]:
             ),
         )
     ]
+
+
+def far_above_guessing(seen: Observations, course: Course) -> bool:
+    """Whether the loss is a multiple of that of an answer without knowledge, from where a fall is not yet learning.
+
+    A few targets are enough for this: the variance of so many values may be wrong by a factor of two, not of ten.
+    """
+    guess = course.guess or course.trivial
+    if guess is None and seen.loss.kind == "mse_loss" and not seen.loss.summed and seen.targets.samples >= FEW_TARGETS:
+        guess = (seen.targets.std or 0.0) ** 2
+    return bool(guess) and course.now > UNKNOWING * guess
 
 
 def forward_growth(seen: Observations) -> float | None:

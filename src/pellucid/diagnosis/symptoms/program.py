@@ -15,6 +15,7 @@ from pellucid.diagnosis.registry import symptom
 from pellucid.diagnosis.symptoms.step_size import demanded_falls, relative_steps
 
 LEAST_STEPS = 5  # updates before a habit of the loop is called one
+NEVER_CLEARED = 3  # stretches between updates: whoever adds up gradients on purpose makes no update between
 MODE_STEPS = 2  # the mode is the same in all steps of an epoch
 HABIT = 0.9  # of the steps: more than an exception
 UPHILL = -0.2  # cosine between update and -gradient below which the update climbs; chance alone gives 1 / sqrt(parameters)
@@ -46,7 +47,7 @@ def missing_zero_grad(seen: Observations) -> list[Finding]:
     batches clears it once per update, and a discriminator clears what the generator left: neither is counted.
     """
     facts = seen.gradients
-    if facts.intervals < LEAST_STEPS or facts.uncleared < HABIT * facts.intervals or not any(numbers(facts.norm)):
+    if facts.intervals < NEVER_CLEARED or facts.uncleared < HABIT * facts.intervals or not any(numbers(facts.norm)):
         return []  # without any gradient it was cleared, but too early
     return [
         Finding(

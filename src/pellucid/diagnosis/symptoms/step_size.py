@@ -18,6 +18,7 @@ from pellucid.diagnosis.symptoms.gradients import matrices
 
 UNSTABLE = 4.0  # of the loss that the step promises to take away: the bound of `demanded_falls`
 LARGE_STEP = 0.1  # update over weight, at two looks: a hundred times the customary 1e-3
+LARGE_LOOKS = 6  # before their median counts: the first steps of a network that then learns well may change it by a quarter
 THROWN = 10.0  # times the first loss, to which the first steps throw it
 SMALL_STEP = 1e-5  # a hundredth of it, in the layer and at the look where it is largest
 SMALL_ADAPTIVE = 1e-4  # of an optimizer that gives every weight a step of the learning rate's size, whatever its gradient
@@ -81,7 +82,8 @@ def lr_too_high(seen: Observations) -> list[Finding]:
     """Steps are large against the weights, or larger than any loss of its kind stands, and the network does not learn: a fault.
 
     Where it learns after the first steps have thrown it far away, an advice: what was thrown away, such as dead units, does not come back.
-    One look alone does not count as large: the first step of an adaptive optimizer, or a layer that starts at 0, is no sign.
+    So are first steps that are all large and get nowhere, before it can be said that the network does not learn. One look alone does not
+    count as large: the first step of an adaptive optimizer, or a layer that starts at 0, is no sign.
     """
     course = course_of(seen)
     if course is None or (not course.minimised and seen.nonfinite is None):
@@ -93,7 +95,8 @@ def lr_too_high(seen: Observations) -> list[Finding]:
     fall = max(falls, default=0.0)
     thrown = course.highest > THROWN * course.initial and seen.gradients.backwards_per_step < 1.5  # a line search tries far points
     failing = course.fails or (step >= LARGE_STEP and seen.steps >= JUDGED_STEPS and course.learnt < -NOT_LEARNT)
-    if (step < LARGE_STEP and fall < UNSTABLE) or not (failing or (thrown and step >= LARGE_STEP)):
+    at_once = seen.steps < JUDGED_STEPS and len(steps) > LARGE_LOOKS and median(steps[1:]) >= LARGE_STEP and course.learnt <= 0
+    if (step < LARGE_STEP and fall < UNSTABLE) or not (failing or at_once or (thrown and step >= LARGE_STEP)):
         return []
     rate, far = largest_rate(seen), far_from_one(seen)
     cause, remedy = (None, lower_rate(seen)) if far is None or (rate or 0.0) > LIKELY_RATE else far
@@ -105,7 +108,7 @@ def lr_too_high(seen: Observations) -> list[Finding]:
             symptom="lr_too_high",
             cause=cause,
             level="fault" if failing else "advice",
-            confidence=0.95 if step >= LARGE_STEP and fall >= UNSTABLE else 0.8,
+            confidence=0.95 if step >= LARGE_STEP and fall >= UNSTABLE else 0.8 if failing or thrown else 0.6,
             where={"unnormalised_input": "inputs", "unnormalised_target": "targets", "wrong_optimizer": "optimizer"}.get(
                 cause or "", "learning_rate"
             ),
