@@ -80,6 +80,17 @@ def linear(seed: int) -> Case:
     return case(nn.Linear(30, 2), *halves(found.data, found.target, seed), epochs=40)
 
 
+def one_column(seed: int) -> Case:
+    """A linear network of twelve columns that looks at one: its exact map is one number and eleven zeros."""
+    generator = torch.Generator().manual_seed(seed)
+    X = torch.randn(600, 12, generator=generator)
+    model = nn.Linear(12, 1).eval()
+    with torch.no_grad():
+        model.weight.zero_()
+        model.weight[0, int(torch.randint(0, 12, (1,), generator=generator))] = 2.0
+    return Case(model, X[300:], None, X[:300], 1.0)
+
+
 def planted_columns(seed: int) -> Case:
     """Twenty columns; four decide: y = 2 x0 - 1.5 x1 + x2 x3, and a class where that is positive."""
     generator = np.random.default_rng(seed)

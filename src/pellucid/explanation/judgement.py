@@ -2,7 +2,7 @@
 
 "none"     maps that cannot know the network predict the output's changes as well (see faithfulness.infidelity) and it explains less than
            four fifths of what an additive map can explain; or less than a sixteenth: it says nothing that could be relied on
-"high"     it predicts them better than chance, explains at least half of what can be explained (of a single sample four fifths), also
+"high"     it predicts them better than chance, explains three fifths of what can be explained (of a single sample four fifths), also
            inside the tested features where it says anything there, is specific to this input and this class, says more than the input by
            itself, and no other test fails; deletion, insertion, places and inputs are corrected together (Holm). Also a map that predicts
            every change but for rounding: no other test is needed then
@@ -23,6 +23,7 @@ from pellucid.explanation.faithfulness.removals import FEW, Removals
 from pellucid.explanation.faithfulness.score import FaithfulnessScore
 
 CORRECTED = ("infidelity", "deletion", "insertion", "input_specificity")
+UNSIGNED = 0.05  # of what can be explained is lost without signs: then a map without signs does not tell what it seems to
 _ROUNDING = 1e-6  # of the largest output, or of the largest change
 _EVEN = 1e-3  # of a map's largest value: less is no difference between features
 _BESIDE_EXACT = ("completeness", "resolution")  # what can still be wrong with a map that predicts every change of the tested features
@@ -54,6 +55,8 @@ def judged(scores: Sequence[FaithfulnessScore], around: Circumstances) -> tuple[
     if value < LOW:
         return "none", (text("it explains {share:.1%} of what a map can explain of the output's changes: next to nothing", share=value),)
     reasons = [reason for score in scores if (reason := _failed(score, around)) is not None]
+    if bool((around.maps >= 0).all()) and around.table.lost_without_signs > UNSIGNED:
+        reasons.append(text("it gives no feature a negative value, and some features lower the output"))
     if around.networks is not None:
         reasons.append(text("maps of networks with scrambled weights were not compared: {why}", why=around.networks))
     if not infidelity.passed:

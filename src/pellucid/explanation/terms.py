@@ -38,7 +38,7 @@ REFERENCES = {
 SCORES = {
     "infidelity": text("infidelity"),
     "share_explained": text("share explained"),
-    "resolution": text("inside the tested features"),
+    "resolution": text("resolution"),
     "deletion": text("deletion"),
     "insertion": text("insertion"),
     "input_specificity": text("specific to this input"),

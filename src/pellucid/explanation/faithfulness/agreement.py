@@ -27,7 +27,7 @@ def agreement_scores(
         observed = rank_correlation(maps, other)
         places = torch.rand(DRAWS, maps.shape[1], generator=generator).argsort(1)
         drawn = torch.stack([rank_correlation(maps[:, place], other).mean() for place in places])
-        value, interval, samples = mean_of(observed)
+        value, interval, samples = mean_of(observed, -1, 1)
         p_value = tail(drawn, value)
         found.append(FaithfulnessScore(
             name=f"agreement_{name}", value=value, interval=interval, samples=samples, p_value=p_value, passed=p_value <= ALPHA,

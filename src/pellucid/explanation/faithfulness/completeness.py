@@ -22,9 +22,11 @@ def completeness(sums: Tensor, change: Tensor, scale: Tensor) -> Tensor:
 
 def completeness_score(sums: Tensor, change: Tensor, scale: Tensor, *, claimed: bool) -> FaithfulnessScore:
     """The gap over samples; it passes or fails only where the method promises it."""
-    value, interval, samples = mean_of(completeness(sums, change, scale))
+    gaps = completeness(sums, change, scale)
+    value, interval, samples = mean_of(gaps, 0)
+    worst = text("in the worst sample {gap}", gap=f"{100 * float(gaps.max()):.2g} %")
     return FaithfulnessScore(
         name="completeness", value=value, interval=interval, samples=samples, passed=value <= TOLERANCE if claimed else None,
         expected=text("at most {tolerance}", tolerance=TOLERANCE), source="Sundararajan et al. 2017, proposition 1 and section 5",
-        note=None if claimed else text("reported only: the method does not promise it"),
+        note=worst if claimed else text("reported only: the method does not promise it"),
     )  # fmt: skip

@@ -34,7 +34,7 @@ def randomisation_score(
     if not found:
         return FaithfulnessScore(name="parameter_randomisation", value=None, expected=expected, source="Adebayo et al. 2018, section 3",
                                  note=text("not tested: other weights leave the outputs as they are"))  # fmt: skip
-    value, interval, samples = mean_of(torch.stack(found).mean(0))
+    value, interval, samples = mean_of(torch.stack(found).mean(0), -1, 1)
     return FaithfulnessScore(
         name="parameter_randomisation", value=value, interval=interval, samples=samples, passed=value <= _LIMIT,
         expected=expected, source="Adebayo et al. 2018, section 3",

@@ -8,6 +8,7 @@ Source of the perturbations and the sum: Yeh et al. 2019, definition 2.1; of cor
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -90,17 +91,17 @@ class Removals:
         order = torch.arange(len(self.removed)) // per % half
         return (order % 2 == 0).nonzero()[:, 0], (order % 2 == 1).nonzero()[:, 0]
 
-    def _predicted(self, penalty: float) -> list[tuple[Tensor, Tensor]]:
-        """Of both halves: the numbers of its sets, and the changes (N, m) there by the best additive map of the other half."""
+    def _predicted(self, penalty: float, least: float = -math.inf) -> list[tuple[Tensor, Tensor]]:
+        """Of both halves: the numbers of its sets, and the changes (N, m) there by the best additive map (>= `least`) of the other."""
         one, two = self._halves
         return [
-            (left, _ridge(self.indicators[:, fitted], self.changes[0][:, fitted], penalty) @ self.indicators[:, left])
+            (left, _ridge(self.indicators[:, fitted], self.changes[0][:, fitted], penalty).clamp(min=least) @ self.indicators[:, left])
             for fitted, left in ((one, two), (two, one))
         ]
 
-    def _held_out(self, penalty: float) -> Tensor:
+    def _held_out(self, penalty: float, least: float = -math.inf) -> Tensor:
         """(N,) the correlation of the best additive map of one half with the changes of the other."""
-        scores = [correlation(predicted, self.changes[0][:, left]) for left, predicted in self._predicted(penalty)]
+        scores = [correlation(predicted, self.changes[0][:, left]) for left, predicted in self._predicted(penalty, least)]
         return (scores[0] + scores[1]) / 2
 
     @cached_property
@@ -117,6 +118,12 @@ class Removals:
     def attainable(self) -> Tensor:
         """(N,) what the best additive map reaches on sets it was not fitted to."""
         return self._held_out(self._penalty).clamp(min=0)
+
+    @cached_property
+    def lost_without_signs(self) -> float:
+        """The share of what the best additive map explains that it loses where its negative values are set to zero."""
+        best = float(self.attainable.mean())
+        return 1 - float(self._held_out(self._penalty, 0.0).clamp(min=0).mean() / best) ** 2 if best > 0 else 0.0
 
 
 def _ridge(indicators: Tensor, changes: Tensor, penalty: float) -> Tensor:

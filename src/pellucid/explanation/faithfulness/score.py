@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -28,10 +29,12 @@ class FaithfulnessScore(Record):
     note: Text | None = None  # why it was not tested, or what to look at
 
 
-def mean_of(values: Tensor) -> tuple[float, Interval | None, tuple[float, ...]]:
-    """The mean over samples (N,), its interval, and the values themselves."""
+def mean_of(values: Tensor, least: float = -math.inf, most: float = math.inf) -> tuple[float, Interval | None, tuple[float, ...]]:
+    """The mean over samples (N,), its interval within what the score can be, and the values themselves."""
     listed = values.double().cpu()
     interval = mean_interval(listed.numpy()) if len(listed) > 1 else None
+    if interval is not None:
+        interval = replace(interval, low=max(interval.low, least), high=min(interval.high, most))
     return float(listed.mean()), interval, tuple(listed.tolist())
 
 
@@ -48,7 +51,7 @@ def share_of(own: Tensor, best: Tensor) -> tuple[float, Interval | None, tuple[f
         return abs(ratio) * ratio
 
     ratios = own.double() / best
-    between = None if interval is None else Interval(low=squared(interval.low), high=squared(interval.high), level=interval.level)
+    between = None if interval is None else replace(interval, low=squared(interval.low), high=min(1.0, squared(interval.high)))
     return squared(mean), between, tuple((ratios.abs() * ratios).cpu().tolist())
 
 

@@ -41,7 +41,7 @@ def sensitivity_score(
                 x = x + RADIUS * (x.amax() - x.amin()) * noise
             inputs.append(x)
         moved.append(mapped(relatives.with_samples(inputs, base.target)))
-    value, interval, samples = mean_of(max_sensitivity(own, torch.stack(moved)))
+    value, interval, samples = mean_of(max_sensitivity(own, torch.stack(moved)), 0)
     return FaithfulnessScore(
         name="sensitivity", value=value, interval=interval, samples=samples, passed=value < _LIMIT,
         expected=text("below {limit}, the size of the map itself, when each input value changes by up to {radius:.0%} of the range",

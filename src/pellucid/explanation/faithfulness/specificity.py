@@ -28,7 +28,7 @@ def input_specificity(maps: Tensor, table: Removals, others: Tensor, generator: 
         every = torch.cat([own[:, None], theirs], 1)
         chosen = torch.randint(0, every.shape[1], (len(own), DRAWS), generator=generator)
         p_value = tail(every.gather(1, chosen).mean(0), float(own.mean()))
-    value, interval, samples = mean_of((theirs < own[:, None] - 1e-9).double().mean(1))
+    value, interval, samples = mean_of((theirs < own[:, None] - 1e-9).double().mean(1), 0, 1)
     return FaithfulnessScore(name="input_specificity", value=value, interval=interval, samples=samples, p_value=p_value,
                              passed=p_value <= ALPHA, expected=expected, source=source)  # fmt: skip
 
