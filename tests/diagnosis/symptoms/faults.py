@@ -238,8 +238,8 @@ FAULTY: dict[str, dict[str, Program]] = {  # symptom -> programs that have it
     },
     "saturation": {
         "sigmoid on unscaled inputs": replace(TABLE, data=times(1000.0, table()), network=mlp(10, 32, 32, 3, activation=nn.Sigmoid)),
-        "five tanh layers that begin saturated": replace(TABLE, network=initialised(mlp(10, *[32] * 5, 3, activation=nn.Tanh), scaled(12.0)),
-                                                         optimizer=adam(1e-3), epochs=5),
+        "tanh that begins saturated": replace(TABLE, network=initialised(mlp(10, *[32] * 5, 3, activation=nn.Tanh), scaled(12.0)),
+                                              optimizer=adam(1e-3), epochs=5),
         "tanh with large weights": replace(TABLE, network=initialised(mlp(10, 32, 32, 32, 3, activation=nn.Tanh), scaled(60.0)),
                                            optimizer=sgd(1e-3)),
     },

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 
 from pellucid.core.language import text
 from pellucid.core.records import Finding
 from pellucid.diagnosis.dynamic.course import LEAST_TARGETS, numbers
 from pellucid.diagnosis.dynamic.observations import Observations
+from pellucid.diagnosis.findings import established
 from pellucid.diagnosis.registry import symptom
 
 FLOOR = 0.1  # least loss that bounded scores allow, over the loss of knowing nothing
 UNREACHABLE = 0.05  # share of the targets' variance: a few outliers beyond a sigmoid's 1 are no mistake
 WIDTH = {"sigmoid": 1.0, "tanh": 2.0}
 ROUNDING = 0.05  # below 0 by which a loss of log-probabilities may come out in bfloat16, whose steps are 1/256 of a number
+
+_established = partial(established, by="dynamic")
 
 
 @symptom("watched_double_softmax", reads=Observations)
@@ -28,24 +32,21 @@ def watched_double_softmax(seen: Observations) -> list[Finding]:
     if seen.loss.kind != "cross_entropy" or seen.loss.normalised != "softmax" or classes < 2:
         return []
     least = math.log1p((classes - 1) / math.e)
-    return [
-        Finding(
-            symptom="double_softmax",
-            cause="double_softmax",
-            level="fault",
-            confidence=0.95,
-            where="loss",
-            summary=text(
-                "The softmax is applied twice: what the loss gets went through a softmax, and the loss applies its own. With {classes} "
-                "classes the loss cannot fall below {least:.3g} (knowing nothing costs {unknowing:.3g}), and the gradients are damped.",
-                classes=classes,
-                least=least,
-                unknowing=math.log(classes),
-            ),
-            evidence={"activation": "softmax", "least_loss": least, "classes": classes, "expected": {"least_loss": "0"}},
-            remedy=text("leave the softmax out and give raw scores to the loss; apply it only where probabilities are shown"),
-        )
-    ]
+    return _established(
+        "double_softmax",
+        text(
+            "The softmax is applied twice: what the loss gets went through a softmax, and the loss applies its own. With {classes} "
+            "classes the loss cannot fall below {least:.3g} (knowing nothing costs {unknowing:.3g}), and the gradients are damped.",
+            classes=classes,
+            least=least,
+            unknowing=math.log(classes),
+        ),
+        text("leave the softmax out and give raw scores to the loss; apply it only where probabilities are shown"),
+        where="loss",
+        confidence=0.95,
+        evidence={"activation": "softmax", "least_loss": least, "classes": classes},
+        expected={"least_loss": "0"},
+    )
 
 
 @symptom("watched_softmax_wrong_axis", reads=Observations)
@@ -54,23 +55,20 @@ def watched_softmax_wrong_axis(seen: Observations) -> list[Finding]:
     axis, shape = seen.loss.axis, seen.loss.output_shape
     if axis is None or not shape:
         return []
-    return [
-        Finding(
-            symptom="softmax_wrong_axis",
-            cause="softmax_wrong_axis",
-            level="fault",
-            confidence=0.95,
-            where="loss",
-            summary=text(
-                "The softmax before the loss runs along axis {axis} of {shape}, and the classes lie along axis 1: it shares its 1 among "
-                "samples instead of classes.",
-                axis=axis,
-                shape=str(tuple(shape)),
-            ),
-            evidence={"axis": axis, "shape": list(shape), "expected": {"axis": "1"}},
-            remedy=text("let it run over the classes: dim=1; or give raw scores to cross_entropy, which does so itself"),
-        )
-    ]
+    return _established(
+        "softmax_wrong_axis",
+        text(
+            "The softmax before the loss runs along axis {axis} of {shape}, and the classes lie along axis 1: it shares its 1 among "
+            "samples instead of classes.",
+            axis=axis,
+            shape=str(tuple(shape)),
+        ),
+        text("let it run over the classes: dim=1; or give raw scores to cross_entropy, which does so itself"),
+        where="loss",
+        confidence=0.95,
+        evidence={"axis": axis, "shape": list(shape)},
+        expected={"axis": "1"},
+    )
 
 
 @symptom("watched_wrong_output_activation", reads=Observations)
@@ -100,32 +98,29 @@ def scores_bounded(seen: Observations, activation: str) -> list[Finding]:
         return []
     if activation != "relu" and least < FLOOR * math.log(classes):
         return []
-    return [
-        Finding(
-            symptom="wrong_output_activation",
-            cause="wrong_output_activation",
-            level="fault",
-            confidence=0.9 if least else 0.8,
-            where="loss",
-            summary=text(
-                "The loss applies its own {own}, but the scores it gets went through {activation} before: it cannot fall below "
-                "{least:.3g}, and knowing nothing costs {unknowing:.3g}.",
-                own=own,
-                activation=activation,
-                least=least,
-                unknowing=math.log(classes),
-            )
-            if least
-            else text(
-                "The loss applies its own {own}, but the scores it gets went through {activation} before: none is below 0, and where one "
-                "should be, it gets no gradient.",
-                own=own,
-                activation=activation,
-            ),
-            evidence={"activation": activation, "least_loss": least, "classes": classes, "expected": {"activation": "None"}},
-            remedy=text("leave {activation} out: the loss applies its own {own} to raw scores", activation=activation, own=own),
+    return _established(
+        "wrong_output_activation",
+        text(
+            "The loss applies its own {own}, but the scores it gets went through {activation} before: it cannot fall below "
+            "{least:.3g}, and knowing nothing costs {unknowing:.3g}.",
+            own=own,
+            activation=activation,
+            least=least,
+            unknowing=math.log(classes),
         )
-    ]
+        if least
+        else text(
+            "The loss applies its own {own}, but the scores it gets went through {activation} before: none is below 0, and where one "
+            "should be, it gets no gradient.",
+            own=own,
+            activation=activation,
+        ),
+        text("leave {activation} out: the loss applies its own {own} to raw scores", activation=activation, own=own),
+        where="loss",
+        confidence=0.9 if least else 0.8,
+        evidence={"activation": activation, "least_loss": least, "classes": classes},
+        expected={"activation": "None"},
+    )
 
 
 def targets_out_of_reach(seen: Observations, activation: str) -> list[Finding]:
@@ -136,53 +131,41 @@ def targets_out_of_reach(seen: Observations, activation: str) -> list[Finding]:
     lost = facts.beyond.get(activation, 0.0) / facts.std**2
     if lost < UNREACHABLE:
         return []
-    return [
-        Finding(
-            symptom="wrong_output_activation",
-            cause="wrong_output_activation",
-            level="fault",
-            confidence=0.95,
-            where="output",
-            summary=text(
-                "The output cannot reach its targets: it comes right out of {activation}, and the targets go from {low:.3g} to {high:.3g}. "
-                "What lies out of reach is {share:.3g} of their variance.",
-                activation=activation,
-                low=facts.low,
-                high=facts.high,
-                share=lost,
-            ),
-            evidence={
-                "activation": activation,
-                "target_low": facts.low,
-                "target_high": facts.high,
-                "unreachable_variance": lost,
-                "expected": {"unreachable_variance": f"< {UNREACHABLE}"},
-            },
-            remedy=text("leave {activation} out of the last layer, or scale the targets into its range", activation=activation),
-        )
-    ]
+    return _established(
+        "wrong_output_activation",
+        text(
+            "The output cannot reach its targets: it comes right out of {activation}, and the targets go from {low:.3g} to {high:.3g}. "
+            "What lies out of reach is {share:.3g} of their variance.",
+            activation=activation,
+            low=facts.low,
+            high=facts.high,
+            share=lost,
+        ),
+        text("leave {activation} out of the last layer, or scale the targets into its range", activation=activation),
+        where="output",
+        confidence=0.95,
+        evidence={"activation": activation, "target_low": facts.low, "target_high": facts.high, "unreachable_variance": lost},
+        expected={"unreachable_variance": f"< {UNREACHABLE}"},
+    )
 
 
 def sigmoid_twice() -> list[Finding]:
     """Binary cross-entropy with logits gets the result of a sigmoid, in [0, 1]: a target of 0 costs at least ln 2, one of 1 ln(1 + 1/e)."""
     negative, positive = math.log(2), math.log1p(1 / math.e)
-    return [
-        Finding(
-            symptom="wrong_output_activation",
-            cause="wrong_output_activation",
-            level="fault",
-            confidence=0.95,
-            where="loss",
-            summary=text(
-                "The sigmoid is applied twice: what the loss gets went through a sigmoid, and the loss applies its own. A target of 0 "
-                "costs at least {negative:.3g} then, as much as knowing nothing, and one of 1 at least {positive:.3g}.",
-                negative=negative,
-                positive=positive,
-            ),
-            evidence={"activation": "sigmoid", "least_loss": [negative, positive], "expected": {"least_loss": "0"}},
-            remedy=text("leave {activation} out: the loss applies its own {own} to raw scores", activation="sigmoid", own="sigmoid"),
-        )
-    ]
+    return _established(
+        "wrong_output_activation",
+        text(
+            "The sigmoid is applied twice: what the loss gets went through a sigmoid, and the loss applies its own. A target of 0 "
+            "costs at least {negative:.3g} then, as much as knowing nothing, and one of 1 at least {positive:.3g}.",
+            negative=negative,
+            positive=positive,
+        ),
+        text("leave {activation} out: the loss applies its own {own} to raw scores", activation="sigmoid", own="sigmoid"),
+        where="loss",
+        confidence=0.95,
+        evidence={"activation": "sigmoid", "least_loss": [negative, positive]},
+        expected={"least_loss": "0"},
+    )
 
 
 @symptom("watched_missing_output_activation", reads=Observations)
@@ -193,19 +176,16 @@ def watched_missing_output_activation(seen: Observations) -> list[Finding]:
     lowest = min((*numbers(loss.values), *numbers(loss.trend_low)), default=0.0)
     if not alone or lowest > -ROUNDING:
         return []
-    return [
-        Finding(
-            symptom="missing_output_activation",
-            cause="missing_output_activation",
-            level="fault",
-            confidence=0.95,
-            where="loss",
-            summary=text(
-                "nll_loss fell to {lowest:.4g}: it is minus the log-probability of the right class, which is never below 0. What it gets "
-                "are no log-probabilities, and it has no least value.",
-                lowest=lowest,
-            ),
-            evidence={"lowest_loss": lowest, "loss": "nll_loss", "expected": {"lowest_loss": ">= 0"}},
-            remedy=text("use cross_entropy on the raw scores"),
-        )
-    ]
+    return _established(
+        "missing_output_activation",
+        text(
+            "nll_loss fell to {lowest:.4g}: it is minus the log-probability of the right class, which is never below 0. What it gets "
+            "are no log-probabilities, and it has no least value.",
+            lowest=lowest,
+        ),
+        text("use cross_entropy on the raw scores"),
+        where="loss",
+        confidence=0.95,
+        evidence={"lowest_loss": lowest, "loss": "nll_loss"},
+        expected={"lowest_loss": ">= 0"},
+    )
