@@ -25,6 +25,29 @@ _SCALED = ("query", "key", "value", "attn_mask", "dropout_p", "is_causal", "scal
 _MULTI_HEAD = inspect.signature(F.multi_head_attention_forward)
 
 
+class AttentionWeights:
+    """Met during a pass: the weights of every attention with their axis of keys, softmaxes of the program's own included."""
+
+    def __init__(self) -> None:
+        self.found: list[tuple[Tensor, int]] = []
+
+    def meet(self, func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+        """The result of a call that attends, else NotImplemented."""
+        result = taken_apart(func, args, kwargs, self._attend)
+        if result is NotImplemented and operation_name(func) == "softmax":
+            result = func(*args, **kwargs)
+            axis = kwargs.get("dim", args[1] if len(args) > 1 else None)
+            if isinstance(axis, int):
+                self.found.append((result, axis % result.dim()))
+        return result
+
+    def _attend(self, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, scale: float) -> tuple[Tensor, Tensor]:
+        scores = query @ key.transpose(-2, -1) * scale
+        weights = torch.softmax(scores if mask is None else scores + mask, -1).nan_to_num(0.0)  # rows that may look at nothing
+        self.found.append((weights, weights.dim() - 1))
+        return weights @ value, weights
+
+
 def taken_apart(func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], attend: Attend) -> Any:
     """The result of a call of attention, or NotImplemented where it is none, or one of a kind that is not known here."""
     name = operation_name(func)

@@ -22,7 +22,7 @@ _LAST = {"conv1d", "conv_transpose1d", "max_pool1d", "avg_pool1d", "adaptive_avg
          "instance_norm", "group_norm", "upsample"}  # fmt: skip
 _RECURRENT = {"lstm", "gru", "rnn_tanh", "rnn_relu"}  # the second axis where batch_first, else the first
 _ENCODER = {"_transformer_encoder_layer_fwd", "_native_multi_head_attention"}  # (N, T, E)
-_POOLED = {"mean", "sum", "amax", "amin", "max", "min", "logsumexp", "std", "var", "median"}  # the axis that they take away
+_POOLED = {"mean", "amax", "max", "logsumexp", "median"}  # the axis that they take away; a norm by hand keeps it, a sum is anything
 # the last axis holds channels: the other one is time
 _OF_CHANNELS = {"linear", "layer_norm", "rms_norm", "lstm_cell", "gru_cell", "rnn_tanh_cell", "rnn_relu_cell"}
 
@@ -113,7 +113,7 @@ def _axis_of_time(name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any], a
         return 0
     if name == "scaled_dot_product_attention":
         return -2
-    if name in _POOLED and axes == 3:
+    if name in _POOLED and axes == 3 and not kwargs.get("keepdim", False):
         along = kwargs.get("dim", kwargs.get("axis", args[1] if len(args) > 1 else None))
         return along if isinstance(along, int) and along % axes else None
     return None

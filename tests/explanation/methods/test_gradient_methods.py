@@ -124,10 +124,10 @@ def test_attention_counts_only_what_the_output_used() -> None:
 
 
 def test_attention_taken_apart_is_the_same_function() -> None:
-    from pellucid.explanation.methods.attention import Maps
+    from pellucid.explanation.attending import AttentionWeights
 
     model = seeded(Transformer)
-    subject, maps = Subject.of(model, tokens()), Maps()
+    subject, maps = Subject.of(model, tokens()), AttentionWeights()
     with subject.surrounded(gradient=False):
         met = subject.run_points(subject.points(subject.inputs), subject.inputs, meet=maps.meet)
     torch.testing.assert_close(met, model(tokens()).detach())

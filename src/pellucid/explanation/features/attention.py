@@ -12,15 +12,12 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
 from pellucid.core.errors import OptionError
 from pellucid.core.language import text
-from pellucid.explanation.attending import taken_apart
+from pellucid.explanation.attending import AttentionWeights
 from pellucid.explanation.features import capture
-
-_SOFTMAXES = (F.softmax, torch.softmax, Tensor.softmax)
 
 
 def attention_of(network: capture.Network, module: nn.Module, inputs: capture.Inputs, *, layer: str, batch_size: int) -> Tensor:
@@ -66,11 +63,11 @@ def _of_batch(network: capture.Network, module: nn.Module, batch: capture.Inputs
 
 
 class _Watching(TorchFunctionMode):
-    """Keeps the attention weights that are computed while the module is open."""
+    """Meets what attends while the module is open."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.weights: list[Tensor] = []
+        self.met = AttentionWeights()
         self.inside = 0
 
     def open(self, *_: Any) -> None:
@@ -79,24 +76,11 @@ class _Watching(TorchFunctionMode):
     def close(self, *_: Any) -> None:
         self.inside -= 1
 
-    def __torch_function__(self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None) -> Any:
-        keywords = kwargs or {}
-        if not self.inside:
-            return func(*args, **keywords)
-        met = taken_apart(func, args, keywords, self._attend)
-        if met is not NotImplemented:
-            return met
-        result = func(*args, **keywords)
-        if func in _SOFTMAXES and isinstance(result, Tensor):
-            axis = keywords.get("dim", args[1] if len(args) > 1 else None)
-            if axis in (-1, result.ndim - 1):
-                self.weights.append(result)
-            elif isinstance(axis, int):  # additive attention often has its scores as (N, T, 1)
-                self.weights.append(result.movedim(axis, -1).flatten(1, -2).squeeze(1))
-        return result
+    @property
+    def weights(self) -> list[Tensor]:
+        """(N, ..., T of the keys) of each attention; additive attention often has its scores as (N, T, 1)."""
+        return [found if axis == found.ndim - 1 else found.movedim(axis, -1).flatten(1, -2).squeeze(1) for found, axis in self.met.found]
 
-    def _attend(self, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, scale: float) -> tuple[Tensor, Tensor]:
-        scores = query @ key.transpose(-2, -1) * scale
-        weights = (scores if mask is None else scores + mask).softmax(dim=-1)
-        self.weights.append(weights)
-        return weights @ value, weights
+    def __torch_function__(self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None) -> Any:
+        met = self.met.meet(func, args, kwargs or {}) if self.inside else NotImplemented
+        return func(*args, **(kwargs or {})) if met is NotImplemented else met

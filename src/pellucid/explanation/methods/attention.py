@@ -2,50 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from pellucid.core.language import Text, text
-from pellucid.core.trace.names import operation_name
-from pellucid.explanation.attending import taken_apart
+from pellucid.explanation.attending import AttentionWeights
 from pellucid.explanation.players import Players, time_axis
 from pellucid.explanation.reference import Reference
 from pellucid.explanation.registry import Attributed, method
 from pellucid.explanation.subject import Subject, Tell
 
 
-class Maps:
-    """Met during a pass: the weights of every attention with their axis of keys, softmaxes of the program's own included."""
-
-    def __init__(self) -> None:
-        self.found: list[tuple[Tensor, int]] = []
-
-    def meet(self, func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
-        result = taken_apart(func, args, kwargs, self._attend)
-        if result is NotImplemented and operation_name(func) == "softmax":
-            result = func(*args, **kwargs)
-            axis = kwargs.get("dim", args[1] if len(args) > 1 else None)
-            if isinstance(axis, int):
-                self.found.append((result, axis % result.dim()))
-        return result
-
-    def _attend(self, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, scale: float) -> tuple[Tensor, Tensor]:
-        scores = query @ key.transpose(-2, -1) * scale
-        weights = torch.softmax(scores if mask is None else scores + mask, -1).nan_to_num(0.0)  # rows that may look at nothing
-        self.found.append((weights, weights.dim() - 1))
-        return weights @ value, weights
-
-    def over(self, positions: set[int], n: int, classes: int) -> list[tuple[Tensor, int]]:
-        """The maps whose keys are so many positions. (n, K) probabilities of the classes are none."""
-        return [
-            (weights, axis)
-            for weights, axis in self.found
-            if weights.shape[axis] in positions and axis > 0 and len(weights) % n == 0 and tuple(weights.shape) != (n, classes)
-        ]
+def _over(found: list[tuple[Tensor, int]], positions: set[int], n: int, classes: int) -> list[tuple[Tensor, int]]:
+    """The maps whose keys are so many positions. (n, K) probabilities of the classes are none."""
+    return [
+        (weights, axis)
+        for weights, axis in found
+        if weights.shape[axis] in positions and axis > 0 and len(weights) % n == 0 and tuple(weights.shape) != (n, classes)
+    ]
 
 
 @method("attention", family="attention", needs=("gradient", "attention"))
@@ -63,13 +38,13 @@ def attention(
 
     def run(rows: slice) -> Tensor:
         own = tuple(tensor[rows] for tensor in subject.inputs)
-        maps = Maps()
+        maps = AttentionWeights()
         with subject.surrounded(gradient=True):
             leaves = tuple(point[rows].detach().requires_grad_() for point in points)
             outputs = subject.run_points(leaves, own, meet=maps.meet)
             values = subject.chosen(outputs, None if subject.target is None else subject.target[rows])
             n = len(values)
-            chosen = maps.over(set(widths), n, subject.classes)
+            chosen = _over(maps.found, set(widths), n, subject.classes)
             slopes = subject.slopes(values, [weights for weights, _ in chosen])
         total = torch.zeros(n, max(weights.shape[axis] for weights, axis in chosen), dtype=values.dtype, device=values.device)
         for (weights, axis), slope in zip(chosen, slopes, strict=True):
@@ -89,11 +64,11 @@ def obstacle(subject: Subject) -> Text | None:
     """Why there is no map; None where some attention has the positions of an input as its keys."""
     index, widths = positions_of(subject)
     if index >= 0:
-        first, maps = tuple(tensor[:1] for tensor in subject.inputs), Maps()
+        first, maps = tuple(tensor[:1] for tensor in subject.inputs), AttentionWeights()
         points = subject.points(first)
         with subject.surrounded(gradient=False):
             subject.run_points(points, first, meet=maps.meet)
-        if maps.over(set(widths), 1, subject.classes):
+        if _over(maps.found, set(widths), 1, subject.classes):
             return None
     return text("no attention was met whose keys are the tokens, time steps or patches of an input")
 
