@@ -62,11 +62,12 @@ def explain(
     for name, value in (("method", method), ("layer", layer)):
         if not isinstance(cast("Any", value), str) and not (name == "layer" and value is None):
             raise OptionError(text("{name} is {value!r}", name=name, value=value), text("a name as a string"), text("leave it out"))
-    subject = Subject.of(model, inputs, target, tell=reporter(progress))
+    named = None if method == "auto" else find_method(method)
+    subject = Subject.of(model, inputs, target, tell=reporter(progress), predict=named is None or not named.predicts)
     if data is not None:
         data = tuple(part.clone() for part in like_inputs(subject, data, text("the background (data)")))  # see Subject.of
     notes: list[Text] = []
-    chosen = _automatic(subject, notes) if method == "auto" else find_method(method)
+    chosen = named or _automatic(subject, notes)
     obstacle = chosen.obstacle(subject)
     if obstacle is not None:
         raise ModelError(

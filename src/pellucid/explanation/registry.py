@@ -103,6 +103,7 @@ class Method:
     needs: tuple[str, ...]
     function: Function
     options: tuple[str, ...] = ()  # further keywords it takes: "layer"
+    predicts: bool = False  # it meets the samples' outputs on its way, and hands them to `Subject.remember`
 
     def obstacle(self, subject: Subject) -> Text | None:
         """Why it cannot be applied to this network and these inputs; None where it can."""
@@ -113,7 +114,9 @@ _methods: dict[str, Method] = {}
 _Registered = TypeVar("_Registered", bound=Callable[..., Attributed])
 
 
-def method(name: str, *, family: str, needs: tuple[str, ...] = (), options: tuple[str, ...] = ()) -> Callable[[_Registered], _Registered]:
+def method(
+    name: str, *, family: str, needs: tuple[str, ...] = (), options: tuple[str, ...] = (), predicts: bool = False
+) -> Callable[[_Registered], _Registered]:
     """Register the decorated function under `name`.
 
     Raises:
@@ -137,7 +140,7 @@ def method(name: str, *, family: str, needs: tuple[str, ...] = (), options: tupl
                 text("a name of its own for each method"),
                 text("rename yours"),
             )
-        _methods[name] = Method(name, family, tuple(needs), function, tuple(options))
+        _methods[name] = Method(name, family, tuple(needs), function, tuple(options), predicts)
         return function
 
     return register

@@ -68,7 +68,6 @@ class Subject:
     target: Tensor | None  # (N,) index of the chosen output; None where there is one
     classes: int  # K, outputs of a sample; 1: a scalar
     output_shape: tuple[int, ...]  # of one sample: (K,), or more axes
-    predictions: Tensor  # (N, K) outputs of the samples
     continuous: tuple[bool, ...]  # floating-point inputs
     places: tuple[Place, ...]  # embeddings that integer inputs reach
     differentiable: Text | None  # None, or why no gradient reaches the inputs
@@ -79,6 +78,8 @@ class Subject:
     notes: list[Text] = field(default_factory=list)
     tell: Tell = field(default=lambda done, total: None)
     original: nn.Module | None = None
+    _predictions: Tensor | None = None
+    _alone: Tensor | None = None  # the first sample's output by itself
     _weights: tuple[Tensor, ...] = ()
     _forward: int = 0
     _backward: int = 0
@@ -86,8 +87,11 @@ class Subject:
 
     @classmethod
     @plainly()
-    def of(cls, model: nn.Module, inputs: Any, target: Any = None, *, batch_size: int | None = None, tell: Tell | None = None) -> Subject:
-        """Check a network, its inputs and the target, and look at one pass.
+    def of(
+        cls, model: nn.Module, inputs: Any, target: Any = None, *, batch_size: int | None = None, tell: Tell | None = None,
+        predict: bool = True,
+    ) -> Subject:  # fmt: skip
+        """Check a network, its inputs and the target, and look at one pass. Without `predict` the samples' outputs wait until asked for.
 
         `inputs`: a tensor (N, ...), a tuple or list of tensors in the order of `forward`, or a dict by its parameters' names. `target`: the
         index of an output, one per sample, or a tuple that points into an output of several axes; None: each sample's largest output.
@@ -120,7 +124,7 @@ class Subject:
                 text("materialise it with to_empty and load its weights"),
             )
         isolation = Isolation(model, notes)
-        if model.training:
+        if getattr(model, "training", False):
             notes.append(text("the network was in training mode: it is explained in evaluation mode, and yours stays as it was"))
         made = cls(
             model=isolation.model,
@@ -131,7 +135,6 @@ class Subject:
             target=None,
             classes=1,
             output_shape=(),
-            predictions=torch.empty(0),
             continuous=tuple(tensor.is_floating_point() for tensor in given),
             places=(),
             differentiable=None,
@@ -151,10 +154,11 @@ class Subject:
         made.differentiable, made.random = seen.differentiable, seen.random
         made.batch_size = batch_size or largest_batch(made, seen.bytes_per_sample)
         notes += seen.notes
-        made.predictions = made.outputs(given) if made.samples > 1 else seen.output.reshape(1, -1)
-        check_predictions_alone(made, made.predictions, seen.output)
-        check_predictions(made.predictions, given)
-        made.target = target_of(target, made.predictions, made.output_shape)
+        alone = made._alone = seen.output.reshape(1, -1)
+        if made.samples == 1:
+            made.remember(alone)
+        known = made.predictions if predict or target is None else alone.expand(made.samples, -1)  # of a target only its range is checked
+        made.target = target_of(target, known, made.output_shape)
         made._forward = made._backward = 0  # looking is not explaining
         return made
 
@@ -176,6 +180,24 @@ class Subject:
             return "tokens"
         kinds = {{2: "table", 3: "series", 4: "image", 5: "volume"}.get(x.dim(), "mixed") for x in self.inputs if x.is_floating_point()}
         return kinds.pop() if len(kinds) == 1 else "mixed"
+
+    @property
+    def predictions(self) -> Tensor:
+        """(N, K) the outputs of the samples."""
+        if self._predictions is None:
+            self.remember(self.outputs(self.inputs))
+        return cast("Tensor", self._predictions)
+
+    @predictions.setter
+    def predictions(self, outputs: Tensor) -> None:
+        self._predictions = outputs
+
+    def remember(self, predictions: Tensor) -> None:
+        """Check the samples' outputs (N, K), which some pass has met, and keep them as the predictions."""
+        if self._alone is not None:
+            check_predictions_alone(self, predictions, self._alone)
+        check_predictions(predictions, self.inputs)
+        self._predictions = predictions
 
     @property
     def predicted(self) -> Tensor | None:

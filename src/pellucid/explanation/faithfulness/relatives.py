@@ -28,7 +28,7 @@ class Relatives:
 
     def with_samples(self, inputs: Sequence[Tensor], target: Tensor | None) -> Subject:
         """The same network on other samples of the same shapes."""
-        return self._kept(replace(self.subject, inputs=tuple(inputs), target=target, predictions=torch.empty(0), notes=[], _forward=0,
+        return self._kept(replace(self.subject, inputs=tuple(inputs), target=target, _alone=None, notes=[], _forward=0,
                                   _backward=0))  # fmt: skip
 
     def with_network(self, model: nn.Module, base: Subject | None = None) -> Subject:

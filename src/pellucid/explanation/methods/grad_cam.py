@@ -30,8 +30,9 @@ _COARSER = {"max_pool1d", "max_pool2d", "max_pool3d", "avg_pool1d", "avg_pool2d"
 class Layers:
     """Met during a pass: outputs of convolutions and of what follows them while they still have spatial extent, in order."""
 
-    def __init__(self, shape: tuple[int, ...]) -> None:
+    def __init__(self, shape: tuple[int, ...], last: int | None = None) -> None:
         self.shape = shape  # of the input, (N, C, ...)
+        self.last = last  # the derivative is wanted at this one: nothing before it is recorded
         self.found: list[Tensor] = []
         self._of_convolution: dict[int, Tensor] = {}
 
@@ -44,7 +45,21 @@ class Layers:
                 self._of_convolution[id(result)] = result
                 if name in _KEPT and result.shape[2:].numel() > 1 and result.shape[0] == self.shape[0]:
                     self.found.append(result)
+                    if len(self.found) - 1 == self.last and any(result is tensor for tensor in tensors((args, dict(kwargs)))):
+                        result.requires_grad_()  # written in place: the program may go on with either name
+                    elif len(self.found) - 1 == self.last:
+                        self.found[-1] = result.detach().requires_grad_()
+                        result = self.found[-1].clone()  # the program may write into it
         return result
+
+
+def _last_layer(subject: Subject, index: int) -> int | None:
+    """The place of the last layer with spatial extent in their order, seen in a pass of the first sample; None where there is none."""
+    with subject.surrounded(gradient=False):
+        first = tuple(tensor[:1] for tensor in subject.inputs)
+        layers = Layers(tuple(first[index].shape))
+        subject.run_points(subject.points(first), first, meet=layers.meet)
+    return len(layers.found) - 1 if layers.found else None
 
 
 def layer_obstacle(subject: Subject) -> Text | None:
@@ -52,14 +67,10 @@ def layer_obstacle(subject: Subject) -> Text | None:
     index = _image_of(subject)
     if index is None:
         return text("no input has the shape (N, C, ...) of an image or a series")
-    with subject.surrounded(gradient=False):
-        first = tuple(tensor[:1] for tensor in subject.inputs)
-        layers = Layers(tuple(first[index].shape))
-        subject.run_points(subject.points(first), first, meet=layers.meet)
-    return None if layers.found else text("no convolution was met whose output has spatial extent")
+    return None if _last_layer(subject, index) is not None else text("no convolution was met whose output has spatial extent")
 
 
-@method("grad_cam", family="activation", needs=("gradient", "layer"), options=("layer",))
+@method("grad_cam", family="activation", needs=("gradient", "layer"), options=("layer",), predicts=True)
 def grad_cam(
     subject: Subject,
     *,
@@ -80,17 +91,16 @@ def grad_cam(
         raise ModelError(text("no input has the shape (N, C, ...) of an image or a series"), text("an image or a series"),
                          text("use another method"))  # fmt: skip
     axes = subject.inputs[index].dim() - 2
-    points = subject.points(subject.inputs)
+    points, last = subject.points(subject.inputs), None if layer else _last_layer(subject, index)
 
-    def run(rows: slice) -> tuple[Tensor, Tensor]:
+    def run(rows: slice) -> tuple[Tensor, Tensor, Tensor]:
         own = tuple(tensor[rows] for tensor in subject.inputs)
-        layers, kept = Layers(tuple(own[index].shape)), []
+        layers, kept = Layers(tuple(own[index].shape), last), []
         with subject.surrounded(gradient=True), _kept(subject, layer, kept):
-            leaves = tuple(point[rows].detach().requires_grad_() for point in points)
-            outputs = subject.run_points(leaves, own, meet=None if layer else layers.meet)
+            outputs = subject.run_points(tuple(point[rows] for point in points), own, meet=None if layer else layers.meet)
             values = subject.chosen(outputs, None if subject.target is None else subject.target[rows])
             maps = _checked(kept, layer, axes) if layer else layers.found[-1]
-            (slopes,) = subject.slopes(values, (maps,))
+            slopes = subject.slopes(values, (maps,))[0] if values.requires_grad else None
         if slopes is None:
             raise OptionError(
                 text("the output does not depend on the layer {layer!r}", layer=layer),
@@ -99,10 +109,15 @@ def grad_cam(
             )
         weights = slopes.mean(tuple(range(2, 2 + axes)), keepdim=True)  # (n, K, 1, 1)
         seen = torch.relu((weights * maps.detach()).sum(1, keepdim=True))  # (n, 1, h, w)
-        return F.interpolate(seen, own[index].shape[2:], mode=_MODES[axes], align_corners=False), torch.tensor(maps.shape[1:])
+        return (
+            F.interpolate(seen, own[index].shape[2:], mode=_MODES[axes], align_corners=False),
+            torch.tensor(maps.shape[1:]),
+            outputs.detach(),
+        )
 
     pieces = subject.batched(subject.samples, run)
-    seen = torch.cat([piece for piece, _ in pieces])
+    subject.remember(torch.cat([outputs for _, _, outputs in pieces]))
+    seen = torch.cat([piece for piece, _, _ in pieces])
     found = [torch.zeros_like(tensor, dtype=seen.dtype) for tensor in subject.inputs]
     found[index] = (seen / found[index].shape[1]).expand_as(found[index]).contiguous()
     shape = str(tuple(pieces[0][1].tolist()))
@@ -130,8 +145,9 @@ class _kept:  # noqa: N801 (a context manager)
 
     def __enter__(self) -> None:
         def keep(module: Any, inputs: Any, output: Any) -> Any:
-            self.kept.append(output)
-            return output.clone() if isinstance(output, Tensor) else None
+            maps = output.detach().requires_grad_() if isinstance(output, Tensor) and output.is_floating_point() else output
+            self.kept.append(maps)  # nothing before it is recorded
+            return maps.clone() if isinstance(maps, Tensor) else None
 
         self.handle = None if self.module is None else self.module.register_forward_hook(keep)
 
