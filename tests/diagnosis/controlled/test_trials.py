@@ -13,8 +13,9 @@ from torch.nn import functional as F
 from pellucid.core.language import text
 from pellucid.core.records import Change, Finding
 from pellucid.diagnosis.controlled.batch_checks import checked
+from pellucid.diagnosis.controlled.one_pass import compared_by, narrowest
 from pellucid.diagnosis.controlled.reference_network import reference_experiment
-from pellucid.diagnosis.controlled.trials import Arm, Effect, Trials, inputs_exchanged, narrowest
+from pellucid.diagnosis.controlled.trials import Arm, Effect, Trials, inputs_exchanged
 from pellucid.diagnosis.experiments.experiment import Experiment
 from pellucid.diagnosis.experiments.samples import samples_in
 from pellucid.diagnosis.experiments.scoring import Scoring
@@ -180,6 +181,25 @@ def test_inputs_are_exchanged_among_no_more_samples_than_are_used() -> None:
 def test_the_narrowest_place_is_what_alone_is_passed_on(layers: tuple[nn.Module, ...], entries: int) -> None:
     model = nn.Sequential(*layers)
     assert narrowest(Experiment(**{**BASE, "model": lambda: model}), model)[1] == entries
+
+
+def test_a_training_that_breaks_down_at_once_is_tried_with_what_mends_it() -> None:
+    """The first loss is summed over 32 samples, and the rate fits their mean: NaN or infinity before there are enough steps for a trial."""
+    settings = {"loss": lambda o, t: F.mse_loss(o, F.one_hot(t, K).float(), reduction="sum"), "epochs": 2}
+    experiment = Experiment(**{**BASE, **settings, "optimizer": lambda model: torch.optim.SGD(model.parameters(), 0.5)})
+    earlier = Finding(symptom="loss_reduction_sum", cause="loss_reduction_sum", summary=text("a sum"), change=Change(kind="loss_mean"))
+    assert not experiment.run(0).finite
+    trials = Trials.of(experiment, 20.0, [earlier])
+    assert trials is not None
+    effect = trials.effect_of(earlier.change)
+    assert effect is not None
+    assert effect.heavy
+
+
+def test_what_the_loss_compares_is_read_in_one_pass() -> None:
+    assert compared_by(Experiment(**BASE), mlp()) == {"cross_entropy"}
+    squares = {"loss": lambda outputs, targets: F.mse_loss(outputs, F.one_hot(targets, K).float())}
+    assert compared_by(Experiment(**{**BASE, **squares}), mlp()) == {"mse_loss"}
 
 
 # -- one batch ---------------------------------------------------------------------------------------------------------------------------

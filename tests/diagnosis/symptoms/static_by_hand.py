@@ -59,6 +59,15 @@ def shares(scores: Tensor) -> Tensor:
     return raised / raised.sum(1, keepdim=True)
 
 
+def among_others(outputs: Tensor, targets: Tensor) -> Tensor:
+    """The supervised contrastive loss (P. Khosla et al., 2020)."""
+    rows = F.normalize(outputs, dim=1)
+    alone = torch.eye(len(rows), dtype=torch.bool)
+    likelihood = F.log_softmax((rows @ rows.t() / 0.2).masked_fill(alone, -1e9), 1)
+    same = (targets[:, None] == targets[None]) & ~alone
+    return -(likelihood * same).sum() / same.sum().clamp(min=1)
+
+
 FAULTY_BY_HAND: dict[str, dict[str, Case]] = {
     "wrong_output_activation": {
         "scores cut at 0 by clamp": Case(
@@ -106,6 +115,11 @@ HEALTHY_BY_HAND: dict[str, Case] = {
     "sparse gradients": Case(
         model=module(lambda m, x: m.out(m.rows(x)), rows=lambda: nn.EmbeddingBag(30, 8, sparse=True), out=linear(8, 3)),
         loss=F.cross_entropy, data=lambda: (torch.randint(0, 30, (N, 6)), classes(3)), optimizer=sgd(0.1),
+    ),
+    "each sample among all others": Case(model=mlp(8), loss=among_others, data=table(classes)),
+    "a sum over the entries of a sample": Case(
+        model=mlp(40), loss=lambda o, t: F.binary_cross_entropy_with_logits(o, t, reduction="sum") / len(t),
+        data=table(lambda: (torch.arange(N * 40).reshape(N, 40) % 3 > 0).float()),
     ),
     "two numbers for three classes": Case(
         model=net(conv(1, 2), nn.ReLU, lambda: nn.AdaptiveMaxPool2d(1), nn.Flatten, linear(2, 3)), loss=F.cross_entropy,

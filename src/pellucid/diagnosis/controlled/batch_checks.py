@@ -15,13 +15,13 @@ from torch import Tensor, nn
 from pellucid.core.errors import TraceError
 from pellucid.core.language import Text, text
 from pellucid.core.records import Change
-from pellucid.core.trace import Operation, trace
+from pellucid.core.trace import Operation
+from pellucid.diagnosis.controlled.one_pass import few_of, flow_of
 from pellucid.diagnosis.controlled.suspects import learning_rate
 from pellucid.diagnosis.experiments.experiment import Experiment
 from pellucid.diagnosis.experiments.loop import number_of, plain_step, seed_all
 from pellucid.diagnosis.experiments.samples import Batch, called, device_of, first_tensor, mapped, on_device
 from pellucid.diagnosis.remedies import apply
-from pellucid.diagnosis.static.flow import Flow
 
 BY_HEART = 16  # samples
 UPDATES = 200
@@ -82,18 +82,9 @@ def checked(experiment: Experiment, seconds: float) -> BatchChecks:
     return BatchChecks(**found, notes=tuple(notes))
 
 
-def _some(experiment: Experiment, count: int) -> Batch:
-    """The first samples of the first batch of the first epoch."""
-    inputs, targets = experiment.first_batch()
-    size = len(first_tensor(targets))
-    return mapped(lambda t: t[:count] if t.dim() and len(t) == size else t, inputs), mapped(
-        lambda t: t[:count] if t.dim() and len(t) == size else t, targets
-    )
-
-
 def _by_heart(experiment: Experiment, ends: float) -> dict[str, Any]:
     """Ten or so samples can be learnt by heart by any network that works (A. Karpathy, A recipe for training neural networks, 2019)."""
-    batch = _some(experiment, BY_HEART)
+    batch = few_of(experiment, BY_HEART)
     first, last, apart = _learnt(experiment, batch, ends)
     found: dict[str, Any] = {"first_loss": first, "last_loss": last, "apart": apart}
     blind = (mapped(lambda t: t[:1].expand_as(t).clone() if t.dim() else t, batch[0]), batch[1])
@@ -168,7 +159,7 @@ def _gradient(experiment: Experiment, ends: float) -> dict[str, Any]:
         return {}
     model = copy.deepcopy(model).double()
     model.eval()  # no dropout, and batch statistics do not move: the loss is a function of the weights alone
-    inputs, targets = _doubled(on_device(_some(experiment, BY_HEART), device_of(model)))
+    inputs, targets = _doubled(on_device(few_of(experiment, BY_HEART), device_of(model)))
 
     def loss() -> Tensor:
         torch.manual_seed(0)
@@ -218,16 +209,6 @@ def _gradient(experiment: Experiment, ends: float) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def flow_of(experiment: Experiment, model: nn.Module) -> Flow:
-    """What flows where in a pass of a few samples in evaluation mode.
-
-    Raises:
-        TraceError: the model or the loss cannot be traced.
-    """
-    inputs, targets = on_device(_some(experiment, BY_HEART), device_of(model))
-    return Flow(trace(model, inputs, targets, experiment.loss, training=False, seed=0))
-
-
 def _on_purpose(experiment: Experiment, wrong: list[str]) -> tuple[bool, bool]:
     """Whether all of these gradients pass a function that changes nothing but gradients, and whether all pass a detach().
 
@@ -260,7 +241,7 @@ def _through_time(experiment: Experiment, ends: float) -> dict[str, Any]:
     if sum(parameter.numel() for parameter in model.parameters()) > LARGEST_COPY:
         return {}
     model = copy.deepcopy(model).double().train()  # in float64: what has faded to 1e-40 is not what is masked, which is 0
-    inputs, targets = _doubled(on_device(_some(experiment, BY_HEART), device_of(model)))
+    inputs, targets = _doubled(on_device(few_of(experiment, BY_HEART), device_of(model)))
     seen: list[Tensor] = []
 
     def keep(_module: nn.Module, _args: Any, output: Any) -> Any:
@@ -308,7 +289,7 @@ def mixing(experiment: Experiment, ends: float) -> dict[str, Any]:
     """Whether a sample's output changes when the others in its batch do: in evaluation mode it must not."""
     model, _ = experiment.build(0)
     model.eval()
-    inputs = on_device(_some(experiment, 8)[0], device_of(model))
+    inputs = on_device(few_of(experiment, 8)[0], device_of(model))
     size = len(first_tensor(inputs))
     if size < 4:
         return {}

@@ -23,6 +23,7 @@ from pellucid.core.numerics import mean_interval
 from pellucid.core.records import Change, Finding, Interval
 from pellucid.diagnosis.controlled import batch_checks
 from pellucid.diagnosis.controlled.batch_checks import BatchChecks
+from pellucid.diagnosis.controlled.one_pass import compared_by, narrowest
 from pellucid.diagnosis.controlled.reference_network import reference_experiment
 from pellucid.diagnosis.controlled.suspects import learning_rate, usual_suspects
 from pellucid.diagnosis.experiments.experiment import Experiment
@@ -30,7 +31,6 @@ from pellucid.diagnosis.experiments.loop import SCORED, Trial
 from pellucid.diagnosis.experiments.samples import evenly, first_tensor, samples_in, taken
 from pellucid.diagnosis.experiments.scoring import Scoring, constant_score, scoring_of
 from pellucid.diagnosis.remedies import apply
-from pellucid.diagnosis.static.flow import place_of
 
 SEEDS = (0, 1, 2)
 LEAST_STEPS = 30  # of an arm: fewer say nothing about learning
@@ -119,7 +119,9 @@ class Trials:
     narrowest: tuple[str, int] = ("", 0)  # the layer with the fewest units before the last one, and how many
     linear: bool = False  # one matrix is all that the network has
     rested: bool = False  # the loss of the unchanged training no longer fell at its end
-    suspected: frozenset[str] = frozenset()  # what was found before the trials
+    suspected: Mapping[str, str | None] = field(default_factory=dict[str, str | None])  # what was found before the trials, and where
+    compares: frozenset[str] = frozenset()  # losses that meet predictions with targets, by PyTorch's names
+    own_step: bool = False
     seconds: float = 0.0
     left_out: tuple[Text, ...] = ()
 
@@ -225,10 +227,14 @@ class _Plan:
     def carried_out(self) -> Trials | None:
         self.tell(text("measuring the length of a trial"))
         first = self.experiment.run(SEEDS[0], seconds=self.limit / 6)
-        if first.error is not None or first.steps < min(LEAST_STEPS, self.experiment.steps):
+        if first.error is not None or (first.finite and first.steps < min(LEAST_STEPS, self.experiment.steps)):
             return None
         self.cost = first.seconds
-        if not first.complete and first.finite:
+        if not first.finite:  # it broke down early: what mends it will take longer
+            each = first.seconds / max(first.steps, 1)
+            self.steps = min(self.steps, max(LEAST_STEPS, int(self.limit / 12 / max(each, 1e-6))))
+            self.cost = each * self.steps
+        elif not first.complete:
             self.steps = first.steps
         # twelve arms shall fit; a training that is cut short is compared with trainings cut at the same step
         affordable = int(self.steps * min(1.0, self.limit / 12 / max(first.seconds, 1e-3)))
@@ -242,6 +248,7 @@ class _Plan:
         with self.experiment.seeded(SEEDS[0]):
             model, self.optimizer = self.experiment.build(SEEDS[0])
         self.narrowest = narrowest(self.experiment, model)
+        self.compares = compared_by(self.experiment, model)
         self.linear = sum(parameter.dim() > 1 for parameter in model.parameters()) == 1
         self.network_arms()
         for name, change in self.suggested(model, batch):
@@ -422,7 +429,9 @@ class _Plan:
             narrowest=self.narrowest,
             linear=self.linear,
             rested=rested(self.runs[""][SEEDS[0]]),
-            suspected=frozenset(finding.cause or finding.symptom for finding in self.found),
+            suspected={finding.cause or finding.symptom: finding.where for finding in self.found},
+            compares=self.compares,
+            own_step=self.experiment.step is not None,
             batch_size=None if isinstance(self.experiment.train, DataLoader) else self.experiment.batch_size,
             seconds=time.perf_counter() - self.began,
             left_out=(
@@ -448,24 +457,6 @@ def arm_words(name: str) -> Text:
     if name.startswith("remedy of "):
         return text("the remedy of {cause}", cause=name.removeprefix("remedy of "))
     return ARMS[name]
-
-
-def narrowest(experiment: Experiment, model: nn.Module) -> tuple[str, int]:
-    """Path and number of units of the layer with the fewest, the last one left out, or of what alone is passed on of a sample; ("", 0)
-    where there is none."""
-    layers = [
-        (path, int(weight.shape[0]))
-        for path, module in model.named_modules()
-        if isinstance(weight := getattr(module, "weight", None), Tensor) and weight.dim() > 1
-    ]
-    found = layers[:-1]
-    try:
-        with experiment.seeded(SEEDS[0]):
-            flow = batch_checks.flow_of(experiment, model)
-        found += [(place_of(operation), entries) for operation, entries in flow.waists() if entries]
-    except Exception:  # what cannot be traced, or a step of the user's own: the modules tell enough
-        pass
-    return min(found, key=lambda layer: layer[1], default=("", 0))
 
 
 def inputs_exchanged(experiment: Experiment, steps: int) -> Experiment | None:

@@ -36,6 +36,7 @@ SAME = 1e-5  # of the answers' size, by which they differ where float32's roundi
 NARROW = 4  # units of a layer that may be too few to tell 16 samples apart
 TOUCHED = 1e-3  # of an output's spread, by which other samples move it in evaluation mode
 CUSTOMARY = {"Adam": (2e-4, 2e-2), "AdamW": (2e-4, 2e-2), "RMSprop": (2e-4, 1e-2), "SGD": (3e-3, 0.5)}  # rates in published recipes
+OF_CLASSES = frozenset({"cross_entropy", "binary_cross_entropy", "binary_cross_entropy_with_logits"})
 SLOW = frozenset({"lr_too_low", "too_few_epochs"})
 FADED = 1e-4  # gradient at one end of a sequence over that at the other
 LEAST_SAMPLES = 200  # before "no network finds anything" is more than a lack of data
@@ -226,8 +227,8 @@ def uninformative_input(trials: Trials) -> list[Finding]:
     """Neither the user's network nor a plain one does better than with inputs that belong to other samples."""
     network, independent = trials.network, trials.network_independent
     known = independent is not None or "uninformative_input" in trials.suspected  # a probe that finds nothing is a second witness
-    if network is None or not known or trials.constant is None or trials.samples < LEAST_SAMPLES or helping(trials):
-        return []
+    if network is None or not known or trials.constant is None or trials.samples < LEAST_SAMPLES or helping(trials) or trials.own_step:
+        return []  # a step of the user's own may learn from something else than these targets, as a generator does
     blind = max((arm.score for arm in (independent, trials.independent) if arm is not None), default=trials.constant)
     chance = max(2 * trials.noise, trials.standard_error)
     # what is learnt is learnt, whatever the noise between seeds of a training that breaks down
@@ -259,6 +260,8 @@ def wrong_loss(trials: Trials) -> list[Finding]:
     network, mine = trials.network, trials.reference
     if network is None or trials.constant is None or trials.metric != "accuracy" or helping(trials) or not _minimised(trials):
         return []
+    if trials.compares & OF_CLASSES:
+        return []  # it is the loss for classes, of the right targets: what falls is the first answers' size
     least = trials.constant + ADVICE * (1 - trials.constant)
     if mine.train_score > least or network.train_score < trials.constant + LEARNT * (1 - trials.constant):
         return []
@@ -311,14 +314,14 @@ def capacity(trials: Trials) -> list[Finding]:
     if not small and batch.faded is not None and batch.faded < FADED:
         return []
     others = network
+    said = text(
+        "The network is too small, or its form does not fit these data: on the training part it gets {metric} {mine}, a plain network of "
+        "two layers of 128 units gets {others}.",
+        metric=metric_word(trials.metric), mine=shown(mine.train_score), others=shown(others.train_score),
+    )  # fmt: skip
     return _established(
         "capacity",
-        text(
-            "The network is too small, or its form does not fit these data: on the training part it gets {metric} {mine}, a plain "
-            "network of two layers of 128 units gets {others}. Its narrowest hidden layer, {path}, has {width} units.",
-            path=path or "-", width=width, metric=metric_word(trials.metric),
-            mine=shown(mine.train_score), others=shown(others.train_score),
-        ),
+        text("{said} Its narrowest hidden layer, {path}, has {width} units.", said=said, path=path, width=width) if path else said,
         text("more units in the narrowest layer, or more layers"),
         where=path or "model",
         confidence=0.7,
@@ -339,7 +342,7 @@ def vanishing_gradient(trials: Trials) -> list[Finding]:
     faded, network = trials.batch.faded, trials.network
     if faded is None or faded >= FADED or network is None or not trials.outdone or (trials.learnt or 0.0) >= LEARNT or helping(trials):
         return []
-    if mixed_samples(trials.batch.dependence) or not _settings_tried(trials) or trials.suspected & SLOW:
+    if mixed_samples(trials.batch.dependence) or not _settings_tried(trials) or SLOW & set(trials.suspected):
         return []  # samples that are taken for steps, or updates too small to learn anything
     return _established(
         "vanishing_gradient",
@@ -418,13 +421,15 @@ def wrong_mode(trials: Trials) -> list[Finding]:
         share=shown(drawn),
     )
     remedy = text("draw random numbers only while self.training is true; give F.dropout training=self.training")
-    return _in_evaluation("wrong_mode", summary, remedy, 0.8, "changed", drawn)
+    return _in_evaluation("wrong_mode", summary, remedy, 0.8, "changed", drawn, trials.suspected.get("wrong_mode"))
 
 
-def _in_evaluation(cause: str, summary: Text, remedy: Text, sure: float, measured: str, value: float) -> list[Finding]:
+def _in_evaluation(
+    cause: str, summary: Text, remedy: Text, sure: float, measured: str, value: float, where: str | None = None
+) -> list[Finding]:
     """A change of outputs in evaluation mode that must not be."""
     expected = {measured: f"< {TOUCHED}"}
-    return _established(cause, summary, remedy, where="model", confidence=sure, evidence={measured: value}, expected=expected)
+    return _established(cause, summary, remedy, where=where or "model", confidence=sure, evidence={measured: value}, expected=expected)
 
 
 @symptom("wrong_gradient", reads=Trials)

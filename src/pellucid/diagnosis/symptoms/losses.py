@@ -479,10 +479,14 @@ def knowing_nothing(program: Program) -> tuple[float, Text] | None:
         return None
     comparison = program.comparisons[0]
     output, wanted = program.flow.tensor(comparison.prediction), program.flow.tensor(comparison.target).double()
+    if comparison.reduction not in ("mean", "sum"):
+        return None
+    # a sum that does not grow with the batch is one over the entries of a sample
+    entries = wanted.numel() / max(program.samples, 1) if comparison.reduction == "sum" else 1.0
     if comparison.kind == "cross_entropy" and output.dim() and output.shape[class_axis(output)] > 1:
-        return math.log(output.shape[class_axis(output)]), text("ln K for K classes")
+        return entries * math.log(output.shape[class_axis(output)]), text("ln K for K classes")
     if comparison.kind in BINARY:
-        return math.log(2), text("ln 2")
+        return entries * math.log(2), text("ln 2")
     if comparison.kind == "mse_loss" and output.shape == wanted.shape and bool((wanted != 0).any()):
-        return float((wanted**2).mean()), text("the mean square of the targets")
+        return entries * float((wanted**2).mean()), text("the mean square of the targets")
     return None

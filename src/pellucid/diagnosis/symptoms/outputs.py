@@ -373,6 +373,8 @@ def _class_units(program: Program, comparison: Comparison) -> Iterator[Finding]:
     scores = flow.tensor(comparison.prediction)
     if comparison.kind == "nll_loss" and comparison.by_hand:
         return
+    if scores.dim() and class_axis(scores) in program.batch_axes.get(comparison.prediction.value, ()):
+        return  # each sample is compared with all others: a contrastive loss
     units = scores.shape[class_axis(scores)] if scores.dim() else 1
     where = program.layers[-1].name if program.layers else place_of(comparison.operation)
     classes = 0
