@@ -176,8 +176,7 @@ class Weighed(nn.Module):
             return self.of(x) if self.kind == "closure" else torch.tanh(x @ self.weight)
 
 
-@pytest.mark.parametrize("features", [2, 6, 12])
-@pytest.mark.parametrize("n", [1, 4])
+@pytest.mark.parametrize(("features", "n"), [(6, 1), *(pytest.param(*case, marks=pytest.mark.slow) for case in ((2, 1), (2, 4), (12, 4)))])
 def test_exact_maps_of_one_column_are_right_whatever_chance_could_do(features: int, n: int):
     model = nn.Linear(features, 1)
     with torch.no_grad():
@@ -188,6 +187,7 @@ def test_exact_maps_of_one_column_are_right_whatever_chance_could_do(features: i
     assert pellucid.certify(model, x, (model.weight[0].detach() * x).roll(1, 1), baseline="zero").trust == "none"
 
 
+@pytest.mark.slow
 def test_equal_contributions_are_exact_too():
     model = nn.Linear(8, 1)
     with torch.no_grad():
@@ -195,6 +195,7 @@ def test_equal_contributions_are_exact_too():
     assert pellucid.certify(model, torch.ones(3, 8), torch.ones(3, 8), baseline="zero").trust == "high"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("features", [2, 5, 8])
 def test_shapley_values_of_a_product_are_never_without_trust(features: int):
     x = samples(4, features)
@@ -205,6 +206,7 @@ def test_shapley_values_of_a_product_are_never_without_trust(features: int):
 
 
 @pytest.mark.parametrize(("kind", "trust"), [("buffer", "high"), ("attribute", "high"), ("closure", "limited")])
+@pytest.mark.slow
 def test_weights_are_scrambled_where_they_are(kind: str, trust: str):
     x = samples(6, 12)
     model = Weighed(kind)
@@ -236,6 +238,7 @@ def test_outputs_that_nothing_changes_leave_nothing_to_explain():
     assert pellucid.certify(model, samples(3, 6), torch.ones(3, 6)).trust == "none"
 
 
+@pytest.mark.slow
 def test_what_all_samples_share_is_not_specific():
     """The mean of the right maps: it knows the network, and nothing of a sample."""
     model, x = Curved(16, 1), 1.5 + samples()
@@ -245,6 +248,7 @@ def test_what_all_samples_share_is_not_specific():
     assert pellucid.certify(model, x, right, baseline="zero").trust == "high"
 
 
+@pytest.mark.slow
 def test_all_references_of_a_small_table_are_used():
     """From a hundred references the exact map of a linear network is exact; eight of them would give another one."""
     model, background = nn.Linear(10, 1), 3 * torch.randn(100, 10, generator=torch.Generator().manual_seed(6))

@@ -2,7 +2,7 @@
 
 "none"     maps that cannot know the network predict the output's changes as well (see faithfulness.infidelity) and it explains less than
            four fifths of what an additive map can explain; or less than a sixteenth: it says nothing that could be relied on
-"high"     it predicts them better than chance, explains three fifths of what can be explained (of a single sample four fifths), also
+"high"     it predicts them better than chance, explains three fifths of what can be explained (of a single sample nine tenths), also
            inside the tested features where it says anything there, is specific to this input and this class, says more than the input by
            itself, and no other test fails; deletion, insertion, places and inputs are corrected together (Holm). Also a map that predicts
            every change but for rounding: no other test is needed then

@@ -41,6 +41,7 @@ def wrong(kind: str) -> Tensor:
     return in_patches(right).flip(5).reshape(right.shape)
 
 
+@pytest.mark.slow
 def test_the_right_map_of_every_pixel_is_trusted():
     model, x, right = linear()
     certificate = pellucid.certify(model, x, right, 0, baseline="zero")
@@ -48,7 +49,9 @@ def test_the_right_map_of_every_pixel_is_trusted():
     assert certificate.score("resolution").value == pytest.approx(1.0, abs=1e-3)
 
 
-@pytest.mark.parametrize("kind", ["noise that sums to zero", "the other channel", "turned inside patches"])
+@pytest.mark.parametrize(
+    "kind", ["noise that sums to zero", *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("the other channel", "turned inside"))]
+)
 def test_maps_that_are_wrong_inside_patches_vouch_for_patches_only(kind: str):
     model, x, _ = linear()
     certificate = pellucid.certify(model, x, wrong(kind), 0, baseline="zero")
@@ -56,6 +59,7 @@ def test_maps_that_are_wrong_inside_patches_vouch_for_patches_only(kind: str):
     assert any("larger features only" in str(reason) for reason in certificate.reasons)
 
 
+@pytest.mark.slow
 def test_a_map_that_is_even_inside_patches_claims_nothing_there():
     model, x, right = linear()
     even = in_patches(right).mean((1, 3, 5), keepdim=True).expand(4, 2, 8, 2, 8, 2).reshape(x.shape)
