@@ -112,7 +112,8 @@ def overfitted(experiment: Any, finding: Any) -> tuple[bool | None, str]:
     learnt = fmean(mine for mine, _ in pairs) - (constant_score(experiment, trials[0].scoring) or 0.0)
     lowest = [[m.test_loss for m in trial.moments[1:] if m.test_loss is not None] for trial in trials]
     risen = all(losses and losses[-1] > RISEN * min(losses) > 0 for losses in lowest)
-    return mean - chance > MATERIAL * max(learnt, 0.0) or risen, f"gap {mean:.4f}, give or take {chance:.4f}; loss risen: {risen}"
+    gap = mean > max(chance, MATERIAL * learnt)
+    return gap or risen, f"gap {mean:.4f}, give or take {chance:.4f}; loss risen: {risen}"
 
 
 def dead(experiment: Any, finding: Any) -> tuple[bool | None, str]:

@@ -30,14 +30,14 @@ EXPLAINS: Mapping[str, frozenset[str]] = {
         "wrong_loss": _COURSE + _SIGNAL + _SIZE + "initial_loss",
         "double_softmax": _COURSE + "vanishing_gradient lr_too_low initial_loss",
         "softmax_wrong_axis": "wrong_loss " + _COURSE + _SIGNAL + "initial_loss leaky_batch",
-        "wrong_output_units": "wrong_loss " + _COURSE + "initial_loss",
+        "wrong_output_units": "wrong_loss frozen_weights overfitting " + _COURSE + "initial_loss",
         "unstable_loss": "nan divergence exploding_gradient",
         "loss_reduction_sum": _SIZE + "oscillation initial_loss dead_relu",
         "shape_broadcast": "wrong_loss constant_output plateau underfitting initial_loss not_learnt_by_heart capacity wrong_optimizer",
         "missing_activation": "underfitting capacity plateau",
         "wrong_hidden_activation": _COURSE + _SIGNAL + _SIZE,
         "saturating_activation": _COURSE + _SIGNAL,
-        "bad_init": _COURSE + _SIGNAL + _SIZE + "initial_loss",
+        "bad_init": "saturating_activation " + _COURSE + _SIGNAL + _SIZE + "initial_loss",
         "detached_branch": _COURSE + "frozen_weights wrong_gradient",
         "wrong_mode": "wrong_loss overfitting underfitting oscillation leaky_batch",
         "leaky_batch": _COURSE + "overfitting",
@@ -51,8 +51,8 @@ EXPLAINS: Mapping[str, frozenset[str]] = {
         "insufficient_data": "overfitting",
         "train_test_preprocess_mismatch": "overfitting uninformative_input labels_misaligned capacity not_learnt_by_heart",
         "double_normalised_input": _COURSE + _SIGNAL + "unnormalised_input",
-        "unnormalised_input": _COURSE + _SIGNAL + _SIZE + "initial_loss bad_init",
-        "unnormalised_target": _COURSE + _SIGNAL + _SIZE + "initial_loss outliers_with_mse",
+        "unnormalised_input": "wrong_loss " + _COURSE + _SIGNAL + _SIZE + "initial_loss bad_init",
+        "unnormalised_target": "wrong_loss " + _COURSE + _SIGNAL + _SIZE + "initial_loss outliers_with_mse",
         "outliers_with_mse": "oscillation exploding_gradient lr_too_high plateau",
         "flipped_gradient": "lr_too_high exploding_gradient wrong_gradient not_learnt_by_heart",
         "missing_zero_grad": "overfitting flipped_gradient lr_too_high exploding_gradient not_learnt_by_heart",
@@ -106,6 +106,7 @@ NAMED: Mapping[str, Text] = {  # a symptom in the middle of a sentence
     "overfitting": text("overfitting"),
     "plateau": text("a loss that does not fall"),
     "repeated_parameters": text("weights that are updated twice"),
+    "saturating_activation": text("activations that saturate"),
     "saturation": text("saturated units"),
     "shape_broadcast": text("a loss over all pairs of samples"),
     "softmax_wrong_axis": text("a softmax over the wrong axis"),
@@ -123,6 +124,13 @@ NAMED: Mapping[str, Text] = {  # a symptom in the middle of a sentence
     "wrong_output_activation": text("an output that cannot reach its targets"),
     "wrong_output_units": text("outputs of the wrong number"),
 }
+SCALES = ("unnormalised_input", "unnormalised_target")
+# What is seen of a training and is itself what to mend; the others are signs of something: a plateau, a loss that is no number, dead units
+CAUSES = {
+    "double_softmax", "flipped_gradient", "leaky_batch", "lr_too_high", "lr_too_low", "missing_output_activation", "missing_zero_grad",
+    "no_shuffle", "repeated_parameters", "shape_broadcast", "softmax_wrong_axis", "too_few_epochs", "unowned_parameters", "wrong_mode",
+    "wrong_optimizer", "wrong_output_activation",
+}  # fmt: skip
 _RANK = {"fault": 0, "advice": 1, "good": 2}
 
 
@@ -144,8 +152,13 @@ def rooted(findings: Iterable[Finding]) -> tuple[Finding, ...]:
     """The roots among the findings; what a root explains is told in its sentence and stands in its evidence under "consequences"."""
     findings = list(findings)
     roots = [finding for finding in findings if not any(explains(other, finding) for other in findings)]
-    told = [_with_consequences(root, [other for other in findings if explains(root, other)]) for root in roots]
+    told = [_named(_with_consequences(root, [other for other in findings if explains(root, other)])) for root in roots]
     return tuple(sorted(told, key=lambda finding: (_rank(finding), -finding.confidence)))
+
+
+def _named(finding: Finding) -> Finding:
+    """A finding whose symptom is a cause, whoever established it, says so."""
+    return replace(finding, cause=finding.symptom) if finding.cause is None and finding.symptom in CAUSES else finding
 
 
 def _rank(finding: Finding) -> int:
@@ -165,6 +178,8 @@ def explains(root: Finding, other: Finding) -> bool:
         return False  # what a trial proved does not go under what is only suspected
     if root.symptom == "unstable_loss" and other.symptom == "lr_too_high":
         return False
+    if other.symptom == "wrong_loss" and other.established_by != "controlled" and root.symptom in SCALES:
+        return False  # what is read in the program is so whatever the scale of the data
     if "good" in (root.level, other.level) or root is other or not _leads_to(root, other) or _rank(root) > _rank(other):
         return False
     return other.symptom != "frozen_weights" or other.cause in (None, "zero_gradient") or root.symptom == "unowned_parameters"

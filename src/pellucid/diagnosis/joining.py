@@ -16,6 +16,7 @@ STRUCTURAL = {
     "missing_zero_grad", "flipped_gradient", "wrong_mode", "shape_broadcast", "unowned_parameters", "repeated_parameters", "data_leakage",
     "single_class_labels", "label_encoding",
 }  # fmt: skip
+TOO_LARGE = ("lr_too_high", "divergence", "exploding_gradient")
 SEEN_AS = {"saturating_activation": "vanishing_gradient"}  # cause -> the symptom that its own evidence measures
 PROVED = 0.9  # confidence of a cause whose remedy helped over several seeds
 STATED = 0.85  # of what a plain network, which has not got it, does without
@@ -95,10 +96,21 @@ def as_seen(finding: Finding) -> Finding:
 
 
 def borne_out(findings: Iterable[Finding]) -> list[Finding]:
-    """A suspicion about an operation is a fault once the training gives NaN or infinity from that very operation."""
+    """A suspicion about an operation is a fault once the training gives NaN or infinity from that very operation; one about a summed loss
+    once the steps are too large."""
     findings = list(findings)
+    if any(finding.symptom in TOO_LARGE and finding.level == "fault" and finding.established_by == "dynamic" for finding in findings):
+        findings = [_summed(finding) if finding.symptom == "loss_reduction_sum" else finding for finding in findings]
     broken = next((finding for finding in findings if finding.symptom == "nan" and finding.level == "fault"), None)
     return [_broke_here(finding, broken) if finding.symptom == "unstable_loss" and broken is not None else finding for finding in findings]
+
+
+def _summed(suspicion: Finding) -> Finding:
+    """A step on a sum over the batch is as many times that on its mean: where steps are too large, and the mean's is not, that is why."""
+    before, mean = (suspicion.evidence.get(name) for name in ("loss_before", "loss_after_step_of_mean"))
+    if suspicion.level != "advice" or before is None or mean is None or not mean < before:
+        return suspicion
+    return replace(suspicion, level="fault", confidence=max(STATED, suspicion.confidence))
 
 
 def _broke_here(suspicion: Finding, broken: Finding) -> Finding:

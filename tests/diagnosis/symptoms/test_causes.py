@@ -24,6 +24,7 @@ from pellucid.diagnosis.dynamic.observations import (
     StaticFacts,
     TargetFacts,
 )
+from pellucid.diagnosis.joining import borne_out
 from pellucid.diagnosis.registry import symptoms
 
 CHANGE = Change(kind="batch_size", values={"size": 32})
@@ -60,6 +61,24 @@ def test_the_root_is_told_with_what_it_explains() -> None:
 
 
 @pytest.mark.parametrize(
+    ("told", "cause"), [("lr_too_high", "lr_too_high"), ("unowned_parameters", "unowned_parameters"), ("underfitting", None), ("nan", None)]
+)
+def test_a_symptom_that_is_a_cause_is_told_as_one(told: str, cause: str | None) -> None:
+    (root,) = rooted([finding(told, established_by="dynamic")])
+    assert root.cause == cause
+
+
+@pytest.mark.parametrize(("mean", "expected"), [(64.2, "loss_reduction_sum"), (70.0, "lr_too_high")])
+def test_a_summed_loss_is_the_root_of_steps_that_are_too_large(mean: float, expected: str) -> None:
+    evidence = {"loss_before": 65.7, "loss_after_step_of_mean": mean}
+    summed = finding("loss_reduction_sum", "advice", cause="loss_reduction_sum", evidence=evidence)
+    roots = rooted(borne_out([summed, finding("lr_too_high", established_by="dynamic"), finding("nan")]))
+    assert roots[0].symptom == expected
+    assert [root.level for root in roots] == ["fault"] + ["advice"] * (len(roots) - 1)
+    assert borne_out([summed])[0].level == "advice"
+
+
+@pytest.mark.parametrize(
     ("root", "other", "follows"),
     [
         (finding("lr_too_high"), finding("dead_relu"), True),
@@ -70,6 +89,10 @@ def test_the_root_is_told_with_what_it_explains() -> None:
         (finding("dead_relu"), finding("frozen_weights", cause="detached_branch"), False),
         (finding("lr_too_high"), finding("dead_relu", "good"), False),
         (finding("of another package"), finding("nan"), False),
+        (finding("bad_init"), finding("saturating_activation", "advice", cause="saturating_activation"), True),
+        (finding("wrong_output_units"), finding("overfitting", "advice"), True),
+        (finding("unnormalised_input"), finding("wrong_loss", established_by="controlled"), True),
+        (finding("unnormalised_input"), finding("wrong_loss", established_by="static"), False),  # it is so whatever the scale
         # a remedy that was proved at the same learning rate: the rate is not what is wrong
         (finding("bad_batch_size", established_by="controlled", change=CHANGE), finding("lr_too_high", established_by="dynamic"), True),
         (finding("noisy_labels", evidence={"tried": {"proved": True}}), finding("lr_too_high", established_by="dynamic"), True),

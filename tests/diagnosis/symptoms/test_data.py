@@ -7,14 +7,15 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn import functional as F
 
 from diagnosis.symptoms.data_sets import experiment, seeded
 from diagnosis.symptoms.faulty_data import ADVISED, FAULTY
 from diagnosis.symptoms.healthy_data import HEALTHY, real
 from pellucid.core.errors import DataError, OptionTypeError
 from pellucid.core.records import Finding
-from pellucid.diagnosis.data.contents import Contents
+from pellucid.diagnosis.data.contents import Contents, targets_ignored
 from pellucid.diagnosis.experiments.experiment import Experiment
 from pellucid.diagnosis.registry import symptoms
 from pellucid.diagnosis.remedies import apply
@@ -75,6 +76,58 @@ def test_nothing_is_a_fault_in_healthy_data(name: str) -> None:
 @pytest.mark.parametrize("name", real(Path()))
 def test_nothing_is_a_fault_in_real_data(name: str, shared_data: Path) -> None:
     assert faults(real(shared_data)[name]()) == {}
+
+
+# -- what is not supervised ---------------------------------------------------------------------------------------------------------------
+
+
+def adversarial(model: nn.Module, optimizer: Any, loss: Any, batch: Any) -> Tensor:
+    """Real and made-up samples are told apart; the targets of the batch are not looked at."""
+    real, targets = batch
+    made = torch.randn_like(real)
+    optimizer.zero_grad()
+    value = loss(model(real), torch.ones_like(targets)) + loss(model(made), torch.zeros_like(targets))
+    value.backward()
+    optimizer.step()
+    return value
+
+
+def test_targets_that_no_loss_looks_at_are_not_judged() -> None:
+    ones = torch.randn(200, 5, generator=seeded()), torch.ones(200, 1)
+    plain = experiment((ones, ones), F.binary_cross_entropy_with_logits, outputs=1)
+    assert "single_class_labels" in faults(plain)
+    assert targets_ignored(plain.changed(step=adversarial))
+    told = {one.symptom for one in found(plain.changed(step=adversarial))}
+    assert told == {"data_leakage"}  # the test part is the training part, whatever the targets are
+
+
+@pytest.mark.parametrize("loss", [lambda o, t: o.square().mean(), lambda o, t: F.mse_loss(o, t)], ids=["ignored", "compared"])
+def test_whether_targets_count_is_tried(loss: Any) -> None:
+    pair = torch.randn(60, 5, generator=seeded()), torch.randn(60, 1, generator=seeded(1))
+    ignored = float(loss(torch.ones(2, 1), torch.zeros(2, 1))) == float(loss(torch.ones(2, 1), torch.ones(2, 1)))
+    assert targets_ignored(experiment((pair, pair), loss, outputs=1)) is ignored
+
+
+# -- classes that overlap ------------------------------------------------------------------------------------------------------------------
+
+
+def overlapping(distance: float, classes: int, wrong: float) -> Experiment:
+    """Gaussian clouds whose centres are so many deviations apart on average, and a share of labels that are another class."""
+    centres = torch.randn(classes, 6, generator=seeded(1))
+    labels = torch.randint(classes, (1600,), generator=seeded(2))
+    inputs = (centres * distance / torch.pdist(centres).mean())[labels] + torch.randn(1600, 6, generator=seeded(3))
+    changed = torch.rand(1600, generator=seeded(4)) < wrong
+    labels = torch.where(changed, (labels + torch.randint(1, classes, (1600,), generator=seeded(5))) % classes, labels)
+    return experiment(((inputs[:1200], labels[:1200]), (inputs[1200:], labels[1200:])), outputs=classes)
+
+
+@pytest.mark.parametrize(("distance", "classes"), [(1.0, 2), (2.0, 5), pytest.param(0.6, 2, marks=pytest.mark.slow)])
+def test_classes_that_overlap_are_no_wrong_labels(distance: float, classes: int) -> None:
+    assert [one for one in found(overlapping(distance, classes, 0.0)) if one.symptom == "noisy_labels"] == []
+
+
+def test_a_fifth_of_wrong_labels_is_seen_beside_overlap() -> None:
+    assert "noisy_labels" in {one.symptom for one in found(overlapping(3.0, 5, 0.2))}
 
 
 # -- groups ------------------------------------------------------------------------------------------------------------------------------

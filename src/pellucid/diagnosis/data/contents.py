@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 import time
+import warnings
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -25,7 +26,8 @@ from pellucid.core.trace.model import random_state_kept
 from pellucid.core.trace.records import references
 from pellucid.diagnosis.data.probes import Probe, indicator
 from pellucid.diagnosis.experiments.experiment import Experiment
-from pellucid.diagnosis.experiments.samples import evenly, first_tensor, mapped, samples_in, taken
+from pellucid.diagnosis.experiments.loop import number_of, seed_all
+from pellucid.diagnosis.experiments.samples import called, device_of, evenly, first_tensor, mapped, on_device, samples_in, taken
 from pellucid.diagnosis.static.comparisons import comparisons_of
 from pellucid.diagnosis.static.flow import Flow
 from pellucid.diagnosis.static.program import LARGEST, SAMPLES, Targets, described_targets
@@ -36,7 +38,8 @@ if TYPE_CHECKING:
 ROWS = 20_000  # samples of a part
 ENTRIES = 5_000_000  # numbers of a part: 20 MB of float32
 RUNS = 20  # of neighbouring samples
-KEYED = 2_000_000  # samples up to which every one is compared with those of the other part: a second or so
+KEYED = 2_000_000  # samples up to which every one is compared with those of the other part ...
+KEYED_ENTRIES = 100_000_000  # ... and numbers in them: a second or so
 FETCHED_SECONDS = 0.5  # for samples that a data set makes one by one
 PROBED = 3_000  # samples a probe is fitted to
 FAR = 6.0  # median absolute deviations from the median: four standard deviations of a normal distribution
@@ -146,13 +149,18 @@ class Part:
     @cached_property
     def keys(self) -> Tensor:
         """A 64-bit number for each sample of the whole part, or of those read: equal inputs have equal numbers, (N,)."""
-        inputs = self.whole[0] if self.whole is not None and self.size <= KEYED else self.inputs
+        inputs = self.whole[0] if self.whole is not None and self._all_keyed else self.inputs
         return torch.cat([_keys(some) for some in inputs.split(max(1, 5_000_000 // max(1, inputs[0].numel())))])
 
     @property
     def positions(self) -> Tensor:
         """Where the samples of `keys` stand in the part."""
-        return torch.arange(self.size) if self.whole is not None and self.size <= KEYED else self.rows
+        return torch.arange(self.size) if self._all_keyed else self.rows
+
+    @property
+    def _all_keyed(self) -> bool:
+        """Whether every sample of the part is compared, and not only those read."""
+        return self.whole is not None and self.size <= KEYED and self.whole[0].numel() <= KEYED_ENTRIES
 
 
 @dataclass(frozen=True)
@@ -182,6 +190,7 @@ class Contents:
     parameters: int = 0
     shuffle: bool = True
     own_step: bool = False
+    supervised: bool = True  # the loss of a batch depends on its targets; where it does not they are no answers to the inputs
     notes: tuple[Text, ...] = ()
     seconds: float = 0.0
     experiment: Experiment | None = field(default=None, repr=False)
@@ -205,7 +214,8 @@ class Contents:
         train = parts.get("train")
         return cls(
             **parts, **facts, kind=train.kind if train is not None else "other", notes=tuple(notes), shuffle=experiment.shuffle,
-            own_step=experiment.step is not None, seconds=time.perf_counter() - began, experiment=experiment,
+            own_step=experiment.step is not None, supervised=not targets_ignored(experiment),
+            seconds=time.perf_counter() - began, experiment=experiment,
         )  # fmt: skip
 
     def loses(self, *kinds: str) -> bool:
@@ -220,6 +230,43 @@ class Contents:
         if self.train.inputs.shape[1:] != self.test.inputs.shape[1:]:
             return None
         return self.train.probed[0].predicted(self.test.inputs[self.test.chosen(PROBED)])
+
+
+def targets_ignored(experiment: Experiment) -> bool:
+    """Whether one step, or one loss, on a batch is the same with other targets: of a GAN, an autoencoder or samples compared in pairs.
+
+    The same first weights and random numbers both times. Where it cannot be tried, targets count.
+    """
+    try:
+        with experiment.seeded(0):
+            batch = experiment.first_batch(0)
+        inputs, targets = batch
+        if not isinstance(targets, Tensor) or targets.numel() == 0:
+            return False
+        return _outcome(experiment, batch) == _outcome(experiment, (inputs, _others(targets)))
+    except Exception:  # a loss or a step that wants something else than a pair
+        return False
+
+
+def _outcome(experiment: Experiment, batch: Any) -> tuple[float, ...]:
+    """The loss of one step or one forward pass from seed 0, and the sums of the weights after it."""
+    with experiment.seeded(0), torch.enable_grad(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        model, optimizer = experiment.build(0)
+        batch = on_device(mapped(torch.clone, batch), device_of(model))
+        seed_all(0)
+        if experiment.step is not None:
+            value = experiment.step(model, optimizer, experiment.loss, batch)
+            return number_of(value), *(float(parameter.detach().double().sum()) for parameter in model.parameters())
+        return (number_of(experiment.loss(called(model, batch[0]), batch[1])),)
+
+
+def _others(targets: Tensor) -> Tensor:
+    """Targets of the same kind, each another one: those of other samples, or, where all are the same, 1 more or less."""
+    rows = targets.reshape(len(targets), -1)
+    if not bool((rows == rows[:1]).all()):
+        return targets.flip(0).roll(1, 0) if torch.equal(targets.roll(1, 0), targets) else targets.roll(1, 0)
+    return ~targets if targets.dtype == torch.bool else torch.where(targets > 0, targets - 1, targets + 1)
 
 
 def runs(size: int, limit: int) -> Tensor:
@@ -263,9 +310,10 @@ def _part(experiment: Experiment, name: str) -> Part | None:
         rows = runs(size, limit)
         with random_state_kept(set(), 0):
             inputs, targets = taken(data, rows, name)
-        for prepare in experiment.prepared:
+        prepared = (*experiment.prepared, *(experiment.prepared_test if name == "test" else ()))
+        for prepare in prepared:
             inputs, targets = prepare((inputs, targets))
-        if not isinstance(data, Dataset) and not experiment.prepared:
+        if not isinstance(data, Dataset) and not prepared:
             whole = first_tensor(data[0]), first_tensor(data[1])
     one, other = first_tensor(inputs).detach().cpu(), first_tensor(targets).detach().cpu()
     if len(one) != len(other) or other.dim() == 0:

@@ -164,7 +164,7 @@ def double_normalised_input(seen: Contents) -> list[Finding]:
 def regressed(seen: Contents) -> Tensor | None:
     """Targets (N, M) that a loss of values compares with the outputs, where they are no classes."""
     train = seen.train
-    if train is None or not seen.loses(*VALUE_LOSSES) or train.categorical:
+    if train is None or not seen.supervised or not seen.loses(*VALUE_LOSSES) or train.categorical:
         return None
     flat = train.outputs.detach().reshape(len(train.outputs), -1).double()
     return flat if bool(flat.isfinite().all()) and len(flat) > 1 else None
@@ -289,7 +289,7 @@ def uninformative_input(seen: Contents) -> list[Finding]:
             expected={"distinct_inputs": "> 1"},
             remedy=text("follow one sample from its source to the network, and see where its content is lost"),
         )
-    told = told_by_probe(train)
+    told = told_by_probe(train) if seen.supervised else None
     if told is None or not train.single or not train.columns.finite or len(train.inputs) < CHANCE or told[0] > told[1] + 2 * told[2]:
         return []
     score, blind, error = told
