@@ -120,7 +120,7 @@ class Verification(Record):
     """A remedy's proof: the same training before and after it, from the same seeds."""
 
     change: Change
-    metric: str  # "accuracy", "r2" or "loss" (its negative), measured the same way on both sides; higher is better
+    metric: str  # "accuracy", "balanced_accuracy", "r2" or "loss" (its negative), measured the same way on both sides; higher is better
     seeds: tuple[int, ...]
     before: tuple[float, ...]  # the score from each seed; minus infinity where the training broke down
     after: tuple[float, ...]
@@ -148,7 +148,9 @@ class Verification(Record):
             "helps": helps, "worse": text("The remedy makes it worse"),
             "no difference": text("The remedy makes no difference that the seeds do not explain"),
         }  # fmt: skip
-        metric = {"accuracy": text("accuracy"), "loss": text("negative loss"), "r2": text("R2")}.get(self.metric, self.metric)
+        metric = {
+            "accuracy": text("accuracy"), "balanced_accuracy": text("balanced accuracy"), "loss": text("negative loss"), "r2": text("R2"),
+        }.get(self.metric, self.metric)  # fmt: skip
         said = text(
             "{verdict}: over {seeds} seeds {metric} went from {before} to {after}; difference {difference:+.3g}, 95 % interval "
             "[{low:.3g}, {high:.3g}].",

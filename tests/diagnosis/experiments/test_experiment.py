@@ -448,3 +448,40 @@ def test_the_first_batch_of_fifty_million_rows_comes_at_once() -> None:
     assert time.perf_counter() - began < 1.0
     assert len(first.unique()) == 32
     assert samples.evenly(50_000_000, 1000)[-1] == 49_999_999
+
+
+def test_an_embedding_of_classes_has_no_accuracy() -> None:
+    """A loss of pairs asks about distances, whichever columns they lie in; one of class scores asks about columns."""
+    inputs, labels = torch.randn(40, 6, generator=torch.Generator().manual_seed(0)), torch.arange(40) % 3
+
+    def of_pairs(outputs: Tensor, targets: Tensor) -> Tensor:
+        apart = torch.cdist(outputs, outputs)
+        same = targets[:, None] == targets[None]
+        return (same * apart + ~same * (1 - apart).clamp_min(0)).mean()
+
+    def made(loss: Any) -> Experiment:
+        return Experiment(
+            model=lambda: nn.Linear(6, 5), loss=loss, optimizer=lambda m: torch.optim.Adam(m.parameters()), train=(inputs, labels)
+        )
+
+    assert scoring_of(made(of_pairs)).metric == "loss"
+    assert scoring_of(made(F.cross_entropy)).metric == "accuracy"
+    assert scoring_of(made(nn.CrossEntropyLoss(label_smoothing=0.1))).metric == "accuracy"
+
+
+def test_several_heads_with_a_column_of_the_targets_each_have_no_accuracy() -> None:
+    class Heads(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.one, self.two = nn.Linear(6, 2), nn.Linear(6, 2)
+
+        def forward(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
+            return self.one(inputs), self.two(inputs)
+
+    inputs = torch.randn(40, 6, generator=torch.Generator().manual_seed(0))
+    pairs = torch.stack([inputs[:, 0] > 0, inputs[:, 1] > 0], 1).long()
+    several = Experiment(
+        model=Heads, loss=lambda o, t: F.cross_entropy(o[0], t[:, 0]) + F.cross_entropy(o[1], t[:, 1]),
+        optimizer=lambda m: torch.optim.Adam(m.parameters()), train=(inputs, pairs),
+    )  # fmt: skip
+    assert scoring_of(several).metric == "loss"

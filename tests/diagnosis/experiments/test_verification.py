@@ -16,7 +16,7 @@ from pellucid.core.language import text, use_language
 from pellucid.core.numerics import mean_interval
 from pellucid.core.records import Change, Finding, Verification
 from pellucid.diagnosis.experiments.experiment import Experiment
-from pellucid.diagnosis.experiments.verification import FIRST_SEED, MOST_SEEDS, Prover
+from pellucid.diagnosis.experiments.verification import FIRST_SEED, MOST_SEEDS, NOT_WORTH, Prover
 
 _drawn = torch.Generator().manual_seed(0)
 X = torch.randn(300, 4, generator=_drawn)
@@ -60,6 +60,12 @@ def test_a_change_that_helps() -> None:
     assert min(proof.seeds) >= FIRST_SEED  # not the seeds by which findings are made
 
 
+def test_one_sample_from_each_of_three_seeds_proves_nothing() -> None:
+    """Scores of 100 samples are rounded to hundredths: three equal differences of one sample have no interval of length 0."""
+    proof = Prover(experiment(0.1)).verify(rate(0.105), seeds=(10, 11, 12))
+    assert proof.interval.high - proof.interval.low > 0.005
+
+
 def test_the_opposite_is_worse() -> None:
     assert Prover(experiment(0.1)).verify(rate(1e-5)).verdict == "worse"
 
@@ -71,10 +77,13 @@ def test_a_change_that_changes_nothing() -> None:
     assert len(proof.seeds) == 3  # every further seed would give the same
 
 
-def test_a_small_change_takes_further_seeds_and_is_no_difference() -> None:
-    proof = Prover(experiment(0.1)).verify(rate(0.1001))
-    assert proof.verdict == "no difference"
-    assert len(proof.seeds) == MOST_SEEDS
+def test_a_small_change_is_no_difference_and_takes_further_seeds_while_it_could_be_one() -> None:
+    for value in (0.1001, 0.097):
+        proof = Prover(experiment(0.1)).verify(rate(value))
+        assert proof.verdict == "no difference"
+        settled = proof.interval.low > -NOT_WORTH and proof.interval.high < NOT_WORTH
+        assert settled == (value == 0.1001)
+        assert (len(proof.seeds) < MOST_SEEDS) == settled
 
 
 @pytest.mark.parametrize(
@@ -117,6 +126,18 @@ def test_another_loss_is_measured_by_the_same_metric() -> None:
     assert proof.metric == "loss"
     assert proof.verdict == "helps"
     assert max(proof.before) < -1 < min(proof.after) < 0
+
+
+def test_weighted_classes_are_counted_alike() -> None:
+    """Where one sample in 25 is of the rare class, nothing but the other is right 24 times of 25, and balanced in half of the cases."""
+    chance = torch.Generator().manual_seed(2)
+    inputs = torch.randn(1000, 4, generator=chance)
+    rare = (inputs[:, 0] + 0.8 * torch.randn(1000, generator=chance) > 2.2).long()
+    proof = Prover(experiment(0.02, train=(inputs[:500], rare[:500]), test=(inputs[500:], rare[500:]))).verify(Change(kind="class_weight"))
+    assert proof.metric == "balanced_accuracy"
+    assert max(proof.before) == pytest.approx(0.5, abs=0.05)
+    assert proof.verdict == "helps"
+    assert "balanced accuracy" in str(proof)
 
 
 def test_samples_left_out_are_scored_on_both_sides_alike() -> None:

@@ -123,7 +123,7 @@ class Training:
         from pellucid.diagnosis.watch.watcher import Watcher
 
         loss = self.experiment.loss if isinstance(self.experiment.loss, nn.Module) else None
-        return Watcher(model, optimizer if isinstance(optimizer, torch.optim.Optimizer) else None, loss, announce=False)
+        return Watcher(model, optimizer if isinstance(optimizer, torch.optim.Optimizer) else None, loss, announce=False, closely=True)
 
     def train(self, model: nn.Module, optimizer: Any) -> None:
         experiment = self.experiment

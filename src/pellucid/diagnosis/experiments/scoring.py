@@ -22,6 +22,7 @@ CLASSES_LIMIT = 100_000
 JUDGED = 1000  # targets that decide what kind they are
 ASKED = 8  # samples that an untrained network answers, so that its answers' shape is known
 IGNORED = -100  # the target that torch's losses leave out
+ROUNDED = 1e-5  # of a loss: the same in float32, added in another order
 GRID = (-10.0, -5.0, -2.0, -1.0, -0.5, 0.0, 0.5, 1.0, 2.0, 5.0, 10.0)
 
 
@@ -38,6 +39,12 @@ class Scoring:
     values: tuple[float, float] | None = None  # the two values of targets with one output
     restore: Callable[[Any], Any] | None = None  # outputs and targets in the units of the user, where they were trained in others
     loss: Callable[[Any, Any], Any] | None = None  # by which "loss" is measured, where it is not the one that is trained with
+    balanced: bool = False  # an accuracy that counts every class alike, however many samples it has: the mean of the classes' recalls
+
+    @property
+    def name(self) -> str:
+        """Of the metric, as it is reported."""
+        return f"balanced_{self.metric}" if self.balanced and self.metric == "accuracy" else self.metric
 
     @torch.no_grad()
     def measure(
@@ -120,8 +127,11 @@ class Scoring:
         if self.metric == "accuracy":
             outputs, targets = torch.cat([one for one, _ in kept]), torch.cat([other for _, other in kept])
             counted = targets != IGNORED
-            right = (self._answers(outputs, boundary) == targets.double())[counted]
-            return float(right.double().mean()) if len(right) else None
+            right = (self._answers(outputs, boundary) == targets.double())[counted].double()
+            if self.balanced and len(right):
+                _, kinds = targets[counted].unique(return_inverse=True)
+                right = torch.zeros(int(kinds.max()) + 1, dtype=torch.float64).index_add_(0, kinds, right) / kinds.bincount()
+            return float(right.mean()) if len(right) else None
         wanted = torch.cat([targets.double().reshape(len(targets), -1) for _, targets in kept])
         answers = torch.cat([outputs.double().reshape(len(targets), -1) for outputs, targets in kept])
         spread = ((wanted - wanted.mean(0)) ** 2).sum()
@@ -152,9 +162,14 @@ def class_axis(outputs: Tensor, labels: Tensor) -> int | None:
 
 def answer_to(targets: Tensor, answer: Any) -> Tensor | None:
     """The first tensor of a network's answer that can be one to these targets: networks give hidden states and more beside it."""
+    return next(iter(_answering(targets, answer)), None)
+
+
+def _answering(targets: Tensor, answer: Any) -> list[Tensor]:
+    """The tensors of an answer that can be one to these targets."""
     found: list[Tensor] = []
     mapped(lambda tensor: (found.append(tensor), tensor)[1], answer)
-    return next((one for one in found if one.numel() == targets.numel() or class_axis(one, targets) is not None), None)
+    return [one for one in found if one.numel() == targets.numel() or class_axis(one, targets) is not None]
 
 
 def scoring_of(experiment: Experiment) -> Scoring:
@@ -178,6 +193,8 @@ def _fitting(experiment: Experiment) -> Scoring:
     answered, outputs = _answer(experiment)
     few = targets[: min(ASKED, len(targets))]
     several_outputs = answered and not isinstance(outputs, Tensor)
+    if several_outputs and few.dim() > 1 and few[0].numel() > 1 and len(_answering(few, outputs)) > 1:
+        return Scoring("loss")  # several heads, each with a column of the targets: only the loss knows which
     if answered:
         outputs = answer_to(few, outputs)
         if outputs is None or (not several_outputs and _without_targets(experiment.loss, outputs, few)):
@@ -190,6 +207,8 @@ def _fitting(experiment: Experiment) -> Scoring:
     whole, low, high = bool((values == values.round()).all()), float(values.min()), float(values.max())
     several = outputs is not None and class_axis(outputs, few) is not None
     if whole and low >= 0 and several and high < CLASSES_LIMIT:
+        if isinstance(outputs, Tensor) and _alike_in_any_column(experiment.loss, outputs, few):
+            return Scoring("loss")  # an embedding of the classes and no scores
         return Scoring("accuracy", max(int(high) + 1, 2))
     if len(set(values.unique().tolist())) == 2 and not several and whole:
         return Scoring("accuracy", 2, values=(low, high))
@@ -246,6 +265,20 @@ def _without_targets(loss: Callable[[Any, Any], Any], outputs: Tensor, targets: 
     return torch.equal(first, second) and not torch.equal(first, third)
 
 
+def _alike_in_any_column(loss: Callable[[Any, Any], Any], outputs: Tensor, targets: Tensor) -> bool:
+    """Whether the loss is the same when the columns of the outputs change places, and not for other outputs: none is a class's."""
+    axis = class_axis(outputs, targets)
+    if axis is None or not outputs.is_floating_point():
+        return False
+    chance = torch.Generator().manual_seed(0)
+    made, unlike = (torch.rand(outputs.shape, generator=chance).to(outputs.dtype) for _ in range(2))
+    try:
+        first, turned, other = (float(loss(one, targets)) for one in (made, made.roll(1, axis), unlike))
+    except Exception:  # a loss that takes something else than these outputs
+        return False
+    return abs(first - turned) <= ROUNDED * abs(first) < abs(first - other)
+
+
 def constant_score(experiment: Experiment, scoring: Scoring | None = None) -> float | None:
     """The score of the best constant answer on the part that is scored; None for a loss."""
     scoring = scoring or scoring_of(experiment)
@@ -256,7 +289,7 @@ def constant_score(experiment: Experiment, scoring: Scoring | None = None) -> fl
     _, targets = experiment.samples("train" if experiment.test is None else "test", 20_000)
     labels = targets.argmax(1) if _rows_of_classes(targets) else targets
     _, counts = labels[labels != IGNORED].reshape(-1).unique(return_counts=True)
-    return float(counts.max() / counts.sum())
+    return 1 / len(counts) if scoring.balanced else float(counts.max() / counts.sum())
 
 
 def _chunks(batch: Batch) -> Iterable[Batch]:

@@ -16,7 +16,7 @@ from pellucid.core.numerics import mean_interval
 from pellucid.core.options import Option
 from pellucid.core.records import Change, Verification
 from pellucid.diagnosis.experiments.experiment import Experiment, Trial
-from pellucid.diagnosis.experiments.loop import SCORING_SHARE
+from pellucid.diagnosis.experiments.loop import MOMENTS, SCORING_SHARE
 from pellucid.diagnosis.experiments.samples import first_tensor
 from pellucid.diagnosis.experiments.scoring import constant_score, scoring_of
 from pellucid.diagnosis.remedies import apply
@@ -25,6 +25,7 @@ LEAST_SEEDS = 3
 MOST_SEEDS = 8  # beyond those asked for: what eight pairs do not show is no difference worth a change
 FIRST_SEED = 10  # findings come from trainings with seeds 0, 1, 2: a proof needs others, or chance is proved by itself
 FEWEST_STEPS = 30  # of a training that the budget shortens
+NOT_WORTH = 0.01  # of an accuracy, or of the variance explained
 MEASURED = 0.1  # of the budget, for each side, to see how long updates take
 SLACK = 0.1  # of the rest, that nothing is planned for
 LEVEL = 0.95
@@ -50,8 +51,7 @@ class Prover:
         several = _seeds(seeds)
         after = apply(self.experiment, change)
         before, after = _measured_alike(self.experiment, after, change)
-        left = None if seconds is None else seconds - (time.perf_counter() - began)  # seeing whether the change fits took some
-        steps, first = self._length(before, after, several, left)
+        steps, first = self._length(before, after, several, seconds, began)
         pairs: dict[int, tuple[Trial, Trial]] = {}
         waiting = [*several, *(seed for seed in range(FIRST_SEED, FIRST_SEED + 2 * MOST_SEEDS) if seed not in several)]
         looks = {len(several) + more: share for more, share in LOOKS.items()}
@@ -61,6 +61,7 @@ class Prover:
                 found.verdict != "no difference"
                 or len(pairs) >= max(looks)
                 or _the_same(pairs)
+                or _settled(found)
                 or (seconds is not None and time.perf_counter() - began + _until_next_look(pairs, looks) > seconds)
             ):
                 break
@@ -82,7 +83,7 @@ class Prover:
         return self._known[key]
 
     def _length(
-        self, before: Experiment, after: Experiment, seeds: Sequence[int], seconds: float | None
+        self, before: Experiment, after: Experiment, seeds: Sequence[int], seconds: float | None, began: float
     ) -> tuple[tuple[int, int], tuple[Trial | None, Trial | None]]:
         """Updates of both sides: the whole trainings, or as many as the budget leaves for every seed; and the first pair as far as it ran.
 
@@ -95,12 +96,14 @@ class Prover:
         if seconds is None:
             return whole, (None, None)
         known = next((trial for (seed, steps, *_), trial in self._known.items() if steps == whole[0] and seed == seeds[0]), None)
-        began, share = time.perf_counter(), MEASURED * seconds
+        share = MEASURED * seconds
         measured = known or before.run(seeds[0], seconds=share), after.run(seeds[0], seconds=share)
         left = (1 - SLACK) * (seconds - (time.perf_counter() - began)) / len(seeds)  # for a pair
         sound = [(trial, steps) for trial, steps in zip(measured, whole, strict=True) if trial.error is None and trial.finite]
-        each = sum(trial.updating / max(trial.steps, 1) * steps for trial, steps in sound) / (1 - SCORING_SHARE)  # for whole trainings
-        beside = sum(trial.seconds - trial.updating for trial, _ in sound)
+        each = sum(trial.updating / max(trial.steps, 1) * steps for trial, steps in sound)  # for whole trainings
+        beside = sum(trial.seconds - trial.updating for trial, _ in sound)  # making the model, and scoring it some times
+        often = sum((trial.seconds - trial.updating) * MOMENTS / max(len(trial.moments), 1) for trial, _ in sound)
+        each += min(often, each * SCORING_SHARE / (1 - SCORING_SHARE))
         part = min(1.0, (left - beside) / max(each, 1e-9))
         if part == 1.0:
             mine, its = (trial if trial.complete or not trial.finite or trial.error else None for trial in measured)
@@ -110,7 +113,7 @@ class Prover:
             needed = (beside + each * min(FEWEST_STEPS, whole[0]) / whole[0]) * len(seeds) / (1 - SLACK) / (1 - 2 * MEASURED)
             raise OptionError(
                 text(
-                    "the budget of {seconds:.3g} s leaves {steps} updates for each training",
+                    "the budget of {seconds:g} s leaves {steps} updates for each training",
                     seconds=seconds, steps=max(0, int(part * whole[0])),
                 ),
                 text("at least {steps} updates, from {seeds} seeds, with and without the change", steps=FEWEST_STEPS, seeds=len(seeds)),
@@ -137,12 +140,12 @@ class Prover:
 
         differences = [value(after_) - value(before_) for before_, after_ in pairs.values()]
         difference = float(np.mean(differences))
-        interval = replace(mean_interval(np.asarray(differences, dtype=np.float64), level), level=LEVEL)
         least = 1 / max(1, _samples(before)) if scoring.metric == "accuracy" else 0.0  # an accuracy moves by whole samples
+        interval = replace(mean_interval(_rounded(differences, least), level), level=LEVEL)
         better = interval.low > 0 and difference > least
         return Verification(
             change=change,
-            metric=scoring.metric,
+            metric=scoring.name,
             seeds=tuple(pairs),
             before=tuple(_raw(trial) for trial, _ in pairs.values()),
             after=tuple(_raw(trial) for _, trial in pairs.values()),
@@ -182,7 +185,8 @@ def _measured_alike(before: Experiment, after: Experiment, change: Change) -> tu
     if mine.metric != its.metric:
         common = its if its.metric == "accuracy" else mine
         return before.changed(scoring=replace(common, restore=mine.restore)), after.changed(scoring=replace(common, restore=its.restore))
-    return before.changed(scoring=mine), after.changed(scoring=its)
+    balanced = mine.balanced or its.balanced
+    return before.changed(scoring=replace(mine, balanced=balanced)), after.changed(scoring=replace(its, balanced=balanced))
 
 
 def _samples(experiment: Experiment) -> int:
@@ -194,6 +198,20 @@ def _samples(experiment: Experiment) -> int:
 def _raw(trial: Trial) -> float:
     score = trial.score
     return -math.inf if score is None or not math.isfinite(score) else score
+
+
+def _rounded(differences: Sequence[float], least: float) -> Any:
+    """The differences, spread at least as two scores are by rounding to whole samples: three that are equal are not known exactly."""
+    values, spread = np.asarray(differences, dtype=np.float64), least / math.sqrt(6)
+    if not values.any() or values.std(ddof=1) >= spread:
+        return values
+    steps = np.arange(len(values), dtype=np.float64)
+    return values.mean() + spread * (steps - steps.mean()) / steps.std(ddof=1)
+
+
+def _settled(found: Verification) -> bool:
+    """Whether further seeds could show a difference only that nobody would change anything for."""
+    return found.metric != "loss" and found.interval.low > -NOT_WORTH and found.interval.high < NOT_WORTH
 
 
 def _the_same(pairs: dict[int, tuple[Trial, Trial]]) -> bool:

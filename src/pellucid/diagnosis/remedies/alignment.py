@@ -16,6 +16,8 @@ from pellucid.diagnosis.experiments.scoring import scoring_of
 from pellucid.diagnosis.remedies import cannot, remedy
 from pellucid.diagnosis.remedies.data import MEASURED, feature_axes
 
+NEAR = 0.3  # deviations, and log ratio of deviations, of the middle column: what parts of 20 samples differ by by chance
+
 
 @remedy("shift_targets", "by", may=("first", "part"))
 def shift_targets(experiment: Experiment, values: Mapping[str, Any]) -> Experiment:
@@ -63,8 +65,8 @@ class _Paired(Dataset[Any]):
 def match_test_inputs(experiment: Experiment, values: Mapping[str, Any]) -> Experiment:
     """Test inputs as the training inputs are: on their scale, or, with `order`, in their order of columns or channels.
 
-    Scale: (x - m) s / d + M, with mean m and deviation d of the test part, M and s of the training part, for each column, channel or
-    feature. Training and the training part stay as they are.
+    Scale: (x - m) s / d + M, with mean m and deviation d of the test part, M and s of the training part: of all values together where one
+    such line brings every column near the training part's, else of each column, channel or feature. Training stays as it is.
     """
     kind = "match_test_inputs"
     if experiment.test is None:
@@ -80,7 +82,7 @@ def match_test_inputs(experiment: Experiment, values: Mapping[str, Any]) -> Expe
         return _tested(experiment, lambda tensor: tensor[:, places.to(tensor.device)])
     if not inputs.is_floating_point() or not test.is_floating_point():
         raise cannot(kind, text("the inputs are no real numbers"))
-    axes = feature_axes(inputs)
+    axes = list(range(inputs.dim())) if _one_line(inputs, test) else feature_axes(inputs)
     ours, theirs = _moments(inputs, axes), _moments(test, axes)
     scale = torch.where((ours[1] > 0) & (theirs[1] > 0), ours[1] / theirs[1].clamp_min(1e-30), torch.ones_like(ours[1]))
     if not bool(torch.isfinite(scale).all() & torch.isfinite(ours[0]).all() & torch.isfinite(theirs[0]).all()):
@@ -91,6 +93,19 @@ def match_test_inputs(experiment: Experiment, values: Mapping[str, Any]) -> Expe
         return ((tensor.double() - mean) * factor + wanted).to(tensor.dtype)
 
     return _tested(experiment, matched)
+
+
+def _one_line(inputs: Tensor, test: Tensor) -> bool:
+    """Whether one factor and one shift for all values bring the columns of the test part to the training part's means and deviations."""
+    (mean, deviation), (other_mean, other) = (_moments(part.reshape(len(part), -1), [0]) for part in (inputs, test))
+    varied = (deviation > 0) & (other > 0)
+    if int(varied.sum()) < 2:
+        return False
+    (whole, spread), (other_whole, other_spread) = (_moments(part, list(range(part.dim()))) for part in (inputs, test))
+    factor = (spread / other_spread).reshape(())
+    left = ((other_mean - other_whole.reshape(())) * factor + whole.reshape(()) - mean)[varied] / deviation[varied]
+    ratio = (other * factor / deviation)[varied].log()
+    return float(left.abs().median()) < NEAR and float(ratio.abs().median()) < NEAR
 
 
 def _moments(tensor: Tensor, axes: list[int]) -> tuple[Tensor, Tensor]:

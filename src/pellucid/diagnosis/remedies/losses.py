@@ -39,7 +39,8 @@ def loss_mean(experiment: Experiment, _: Mapping[str, Any]) -> Experiment:
 def class_weight(experiment: Experiment, _: Mapping[str, Any]) -> Experiment:
     """Classes weigh in inverse proportion to their number: w_k = N / (K n_k), and the loss is sum(w l) / sum(w) over the batch.
 
-    Made of the user's own loss, which must be a mean over samples: sum_k w_k n_k mean_k / sum_k w_k n_k, a mean for each class.
+    Made of the user's own loss, which must be a mean over samples: sum_k w_k n_k mean_k / sum_k w_k n_k, a mean for each class. What is
+    classified is scored by the balanced accuracy: the plain one rises where rare classes are given up.
     """
     _, targets = experiment.samples("train", 20_000)
     labels = _labels(one_tensor(targets, "class_weight"))
@@ -62,7 +63,8 @@ def class_weight(experiment: Experiment, _: Mapping[str, Any]) -> Experiment:
                 total += weight * count
         return sum(parts) / total if parts else given(outputs, targets)
 
-    return with_loss(experiment, weighted)
+    changed = with_loss(experiment, weighted)
+    return changed.changed(scoring=replace(scoring_of(changed), balanced=True))
 
 
 def with_loss(experiment: Experiment, changed: Loss) -> Experiment:

@@ -13,7 +13,7 @@ from pellucid.core.trace import Operation, Reference
 from pellucid.diagnosis.registry import symptom
 from pellucid.diagnosis.static.flow import AFFINE, RESHAPING, Layer, argument, place_of, told_place
 from pellucid.diagnosis.static.program import Program
-from pellucid.diagnosis.symptoms.losses import knowing_nothing
+from pellucid.diagnosis.symptoms.initial_loss import knowing_nothing
 from pellucid.diagnosis.symptoms.outputs import axis_of, finding, shown
 
 SATURATING = frozenset({"sigmoid", "tanh", "hardsigmoid", "hardtanh", "softsign"})
@@ -248,7 +248,9 @@ def saturating_activation(program: Program) -> list[Finding]:
             ),
             {"gradient_ratio": share, "activations": names, "hidden": len(hidden), "expected": {"gradient_ratio": f"> {FADING}"}},
             text("use ReLU or GELU in the hidden layers, with He initialisation; or put normalisations between them"),
-            None if by_hand else Change(kind="replace_activation", values={"from": hidden[0].name, "to": "relu", "position": same}),
+            None if by_hand else Change(
+                kind="replace_activation", values={"from": hidden[0].name, "to": "relu", "position": same, "scheme": "kaiming"}
+            ),
         )
     ]  # fmt: skip
 
