@@ -69,16 +69,19 @@ def data_uri(picture: np.ndarray) -> str:
     return "data:image/png;base64," + base64.b64encode(written.getvalue()).decode("ascii")
 
 
-def as_picture(image: np.ndarray) -> np.ndarray:
-    """(H, W, 3) uint8 of one image: (C, H, W), (H, W, C) or (H, W), whole numbers up to 255, or any numbers, stretched to their range."""
+def as_picture(image: np.ndarray, bounds: tuple[float, float] | None = None) -> np.ndarray:
+    """(H, W, 3) uint8 of one image: (C, H, W), (H, W, C) or (H, W), whole numbers up to 255, or any numbers, stretched to their range.
+
+    `bounds`: what is drawn black and white, else the image's own smallest and largest number.
+    """
     array = np.asarray(image)
     if array.ndim == 2:
         array = array[None]
     if array.shape[0] not in (1, 3) and array.shape[-1] in (1, 3, 4):
         array = np.moveaxis(array, -1, 0)[:3]
     if array.dtype != np.uint8:
-        low, high = float(array.min()), float(array.max())
-        array = ((array - low) / (high - low) * 255 if high > low else array * 0 + 128).round().astype(np.uint8)
+        low, high = bounds or (float(array.min()), float(array.max()))
+        array = (np.clip((array - low) / (high - low), 0, 1) * 255 if high > low else array * 0 + 128).round().astype(np.uint8)
     if array.shape[0] not in (1, 3):
         array = array.mean(axis=0, keepdims=True).round().astype(np.uint8)
     return np.ascontiguousarray(np.broadcast_to(np.moveaxis(array, 0, -1), (*array.shape[1:], 3)))

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 
 UNITS_SHOWN = 12
 KERNELS_SHOWN = 64
-EXCITING_SHOWN = 9
+_WORD_BY_WORD = (nn.Embedding, nn.RNNBase, nn.TransformerEncoder, nn.TransformerEncoderLayer)  # a step of the output is a word of the input
+EXCITING_SHOWN = 7  # with the one that was made they fill a row
 
 
 def features_page(
@@ -39,9 +40,9 @@ def features_page(
     parts = [*head_of_page(title), f"<p>{both(_what(features))}</p>"]
     parts += [_soft(note) for note in features.notes]
     parts += _kernels(features)
+    parts += _attention(features, names)
     parts += _units(features, chosen, names, maximised)
     parts += _maps(features, chosen)
-    parts += _attention(features, names)
     if probes is not None:
         parts += _probes(probes)
     parts.append("</div>")
@@ -116,25 +117,38 @@ def _units(features: Features, units: Sequence[int], names: Sequence[str] | None
             "excite it most, below each its number and its activation."
         )
         made = features.maximise(units)
+    word_by_word = isinstance(features.module, _WORD_BY_WORD) and features.maps.ndim == 3 and features.maps.shape[2] == first[0].numel()
+    if word_by_word and names is not None and not first.is_floating_point():
+        said = text(
+            "The inputs with the highest activation, the strongest first: number, activation, and in bold the word at which it stands."
+        )
     yield _soft(said)
+    bounds = (float(first.min()), float(first.max()))
     for row, unit in enumerate(units):
         strongest = features.exciting(unit, EXCITING_SHOWN)
         pairs = list(zip(strongest.samples.tolist(), strongest.activations.tolist(), strict=True))
         if as_images:
             tiles = [_tile(colours.as_picture(first[sample].cpu().numpy()), f"{sample}: {number(value)}") for sample, value in pairs]
             if made is not None:
-                tiles.insert(0, _tile(colours.as_picture(made.inputs[0][row].cpu().numpy()), f"* {number(float(made.activations[row]))}"))
+                tiles.insert(
+                    0, _tile(colours.as_picture(made.inputs[0][row].cpu().numpy(), bounds), f"* {number(float(made.activations[row]))}")
+                )
             shown = f'<div class="tiles">{"".join(tiles)}</div>'
         else:
-            shown = "<br>".join(f"{sample}: {number(value)} {_input_in_words(first[sample], names)}" for sample, value in pairs[:5])
+            steps = strongest.places[:, 0].tolist() if word_by_word else [-1] * len(pairs)
+            shown = "<br>".join(
+                f"{sample}: {number(value)} {_input_in_words(first[sample], names, step)}"
+                for (sample, value), step in list(zip(pairs, steps, strict=True))[:5]
+            )
         yield _unit(text("unit {unit}", unit=unit), shown)
 
 
-def _input_in_words(given: Tensor, names: Sequence[str] | None) -> str:
-    """A short look at an input that is no image: its words, or its first numbers."""
+def _input_in_words(given: Tensor, names: Sequence[str] | None, step: int) -> str:
+    """A short look at an input that is no image: its words, that of a time step in bold letters, or its first numbers."""
     flat = given.reshape(-1).tolist()[:24]
     if not given.is_floating_point() and names is not None:
-        return escape(" ".join(str(names[int(token)]) if int(token) < len(names) else str(token) for token in flat))
+        words = [escape(str(names[int(token)]) if int(token) < len(names) else str(token)) for token in flat]
+        return " ".join(f"<b>{word}</b>" if place == step else word for place, word in enumerate(words))
     return f'<span class="soft">{escape(", ".join(number(float(value)) for value in flat[:10]))}{" …" if given.numel() > 10 else ""}</span>'
 
 
@@ -154,6 +168,7 @@ def _maps(features: Features, units: Sequence[int]) -> Iterator[str]:
         yield _soft(text("Units from top to bottom, time steps from left to right; red above zero, blue below."))
         for sample in range(min(3, len(maps))):
             values = maps[sample].double().cpu().numpy()
+            values = np.repeat(values, max(1, len(values) // values.shape[1]), axis=1)  # many units in few steps: no tower
             picture = colours.signed(values, float(np.abs(values).max()))
             yield _unit(text("input {number}", number=sample), f'<div class="pictures">{_tile(picture, "")}</div>')
 
@@ -167,7 +182,9 @@ def _attention(features: Features, names: Sequence[str] | None) -> Iterator[str]
     else:
         weights = features.attention
     yield heading(text("Attention of the first input"))
-    said = text("A row is a step that looks, a column a step that is looked at; dark is much. First the mean of the heads, then each head.")
+    said = text(
+        "A row is a step that looks, counted from 0, a column what is looked at; dark is much. First the mean of the heads, then each head."
+    )
     yield _soft(said)
     first = features.inputs[0]
     words = (
@@ -175,16 +192,15 @@ def _attention(features: Features, names: Sequence[str] | None) -> Iterator[str]
         if names is not None and not first.is_floating_point()
         else [str(step) for step in range(weights.shape[-1])]
     )
-    yield alignment_table(features.alignment(0), words[: weights.shape[-1]])
+    yield alignment_table(features.alignment(0), words[: weights.shape[-1]], [str(step) for step in range(weights.shape[-2])])
     heads = [_tile(colours.positive(head.double().cpu().numpy(), float(head.max())), str(place)) for place, head in enumerate(weights[0])]
     if len(heads) > 1:
         yield f'<div class="tiles">{"".join(heads)}</div>'
 
 
-def alignment_table(weights: Tensor, columns: Sequence[str], rows: Sequence[str] | None = None) -> str:
+def alignment_table(weights: Tensor, columns: Sequence[str], rows: Sequence[str]) -> str:
     """A map of attention with the words at its sides, as translations are shown."""
     array = weights.double().cpu().numpy()
-    rows = rows if rows is not None else columns if len(columns) == len(array) else [str(step) for step in range(len(array))]
     head = "".join(f"<th><bdi>{escape(word)}</bdi></th>" for word in columns)
     body: list[str] = []
     for word, line in zip(rows, array, strict=False):
