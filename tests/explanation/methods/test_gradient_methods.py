@@ -108,6 +108,29 @@ def test_grad_cam_takes_the_last_layer_with_spatial_extent() -> None:
     torch.testing.assert_close(found.attributions.sum(1, keepdim=True), F.interpolate(maps, (8, 8), mode="bilinear"))
 
 
+def test_grad_cam_passes_each_sample_once_and_keeps_its_output() -> None:
+    model, x = seeded(Residual), image(8)
+    found = explain(model, x, 1, method="grad_cam")
+    assert found.spent.forward < 2 * len(x)
+    torch.testing.assert_close(found.value, model(x)[:, 1].detach())
+    x[3] = torch.nan
+    with pytest.raises(ModelError, match="NaN"):
+        explain(model, x, 1, method="grad_cam")
+
+
+def test_grad_cam_of_maps_written_in_place() -> None:
+    """The program goes on with the tensor that was written into, not with what the call gives back."""
+
+    class InPlace(Residual):
+        def forward(self, x: Tensor) -> Tensor:
+            maps = self.enter(x)
+            maps.relu_()
+            return self.leave(F.max_pool2d(maps, 2).flatten(1))
+
+    found = explain(seeded(InPlace), image(), 1, method="grad_cam")
+    assert float(found.attributions.abs().max()) > 0
+
+
 class OneHead(nn.Module):
     """The output is the second token's value alone, whatever else is looked at."""
 
@@ -201,10 +224,35 @@ def test_integrated_gradients_takes_steps_until_the_sum_is_right() -> None:
     assert found.gap is not None
     assert found.gap < 0.01
     assert found.spent.backward > 5 * 16
+    final = (1025, 513, 257, 129, 65, 33, 17)  # gradients of a way whose steps were halved so often: each was taken once
+    assert found.spent.backward <= 5 * next(count for count in final if found.spent.backward >= count)
     coarse = explain(Steep(), torch.rand(5, 4) + 0.5, method="integrated_gradients", samples=2)
     assert coarse.gap is not None
     assert coarse.gap > 0.01
     assert any("completeness" in str(note) for note in coarse.notes)
+
+
+def test_integrated_gradients_of_a_quartic_are_exact() -> None:
+    """Gregory's rule of fourth order integrates the derivative, a cubic polynomial of the way, without error."""
+    x = torch.tensor([[1.0, -2.0, 3.0]], dtype=torch.float64)
+
+    class Quartic(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return (x**4 + x**3 - 2 * x).sum(1)
+
+    for gradients in (4, 5, 17, None):
+        found = explain(Quartic(), x, method="integrated_gradients", baseline="zero", samples=gradients)
+        torch.testing.assert_close(found.attributions, x**4 + x**3 - 2 * x, rtol=0, atol=1e-5)  # the first gradient is a millionth off
+    assert found.spent.backward == 17
+
+
+def test_integrated_gradients_do_not_stop_at_a_kink_in_the_reference() -> None:
+    """Without biases all ReLUs of a network have their kink at zero, where their derivative is that of neither side."""
+    model = seeded(lambda: nn.Sequential(nn.Linear(5, 8, bias=False), nn.ReLU(), nn.Linear(8, 3, bias=False)))
+    found = explain(model, tabular(), 1, method="integrated_gradients", baseline="zero")
+    assert found.gap is not None
+    assert found.gap < 1e-4
+    assert found.spent.backward == 4 * 17
 
 
 @pytest.mark.parametrize("method", ["smoothgrad", "expected_gradients"])
@@ -290,3 +338,10 @@ def test_where_captum_is_silently_wrong() -> None:
     theirs = captum.DeepLift(pooled).attribute(x, base, target=2).detach().flatten(1).sum(1)
     torch.testing.assert_close(ours, change)
     assert float((theirs - change).abs().max()) > 0.1  # where this no longer holds, they have mended it
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit.*:DeprecationWarning")
+def test_deeplift_refuses_what_it_cannot_see() -> None:
+    model = torch.jit.trace(seeded(lambda: nn.Sequential(nn.Linear(5, 8), nn.ReLU(), nn.Linear(8, 3))), tabular())
+    with pytest.raises(ModelError, match=r"TorchScript(?s:.)*can be applied: .*integrated_gradients"):
+        explain(model, tabular(), 1, method="deeplift")

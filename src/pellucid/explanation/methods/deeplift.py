@@ -69,6 +69,8 @@ def deeplift(
 
 def obstacle(subject: Subject) -> Text | None:
     """Which operation has no rule; None where all of them have one. The first sample is compared with itself."""
+    if any(isinstance(module, torch.jit.ScriptModule) for module in subject.model.modules()):
+        return text("the operations inside TorchScript cannot be seen")
     first, rules = tuple(tensor[:1] for tensor in subject.inputs), Rules()
     points = subject.points(first)
     try:

@@ -93,7 +93,7 @@ def contributions(game: Game, references: Tensor, pairs: int, generator: torch.G
     """
     N, M, clusters = game.samples, game.count, references.shape[1]
     drawn = torch.rand(N * clusters * pairs, M, generator=generator, device=generator.device).argsort(1)
-    place = drawn.to(game.device, torch.int16 if M < 2**15 else torch.int32)  # of a player in its order
+    place = drawn.to(game.device, torch.int8 if M < 2**7 else torch.int32)  # of a player in its order
     reference = references.reshape(-1).repeat_interleave(pairs)
     # the prefixes of the order that are neither empty nor full, then those of its reverse: their complements
     length = torch.arange(1, M, device=game.device, dtype=place.dtype).repeat(2)[:, None]
