@@ -44,7 +44,7 @@ EVIDENCE = {  # by name: watching must not load what only `diagnose` needs
 OURS = {  # modules of `symptoms/` by what they read, in the order in which their findings are made
     "Curves": ("overfitting", "underfitting"),
     "Observations": ("activations", "gradients", "numbers", "ownership", "program", "step_size", "watched_fit", "watched_outputs"),
-    "Program": ("outputs", "softmaxes", "losses", "layers", "trained_parts", "settings"),
+    "Program": ("outputs", "softmaxes", "losses", "initial_loss", "layers", "trained_parts", "settings"),
     "Contents": ("inputs", "label_codes", "labels", "leakage", "parts_alike"),
     "OutOfSample": ("labels",),
     "Trials": ("controlled",),

@@ -8,7 +8,22 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from diagnosis.symptoms.static_networks import Case, N, classes, conv, images, linear, mlp, module, net, parameter, series, sgd, table
+from diagnosis.symptoms.static_networks import (
+    Case,
+    N,
+    amounts,
+    classes,
+    conv,
+    images,
+    linear,
+    mlp,
+    module,
+    net,
+    parameter,
+    series,
+    sgd,
+    table,
+)
 
 
 def attended(axis: int) -> Any:
@@ -89,6 +104,21 @@ FAULTY_BY_HAND: dict[str, dict[str, Case]] = {
     "saturating_activation": {
         "sigmoids by hand": Case(model=logistics(6), loss=F.cross_entropy, data=table(classes), where="static_by_hand.py"),
     },
+    "flipped_gradient": {
+        "the likelihood's logarithm": Case(
+            model=mlp(4), loss=lambda o, t: o.log_softmax(1).gather(1, t[:, None]).mean(), data=table(classes), where="static_by_hand.py"
+        ),
+        "minus the cross-entropy": Case(
+            model=mlp(4), loss=lambda o, t: -F.cross_entropy(o, t), data=table(classes), where="static_by_hand.py"
+        ),
+        "minus the squares": Case(
+            model=mlp(1), loss=lambda o, t: -((o.squeeze(1) - t) ** 2).mean(), data=table(amounts), where="static_by_hand.py"
+        ),
+        "one-hot rows times logarithms": Case(
+            model=mlp(4), loss=lambda o, t: (F.one_hot(t, 4) * F.log_softmax(o, 1)).sum(1).mean(), data=table(classes),
+            where="static_by_hand.py",
+        ),
+    },
     "bad_init": {
         "an LSTM of equal units": Case(model=alike(nn.LSTM), loss=F.cross_entropy, data=series(lambda: classes(3)), where="read"),
         "a GRU of equal units": Case(model=alike(nn.GRU), loss=F.cross_entropy, data=series(lambda: classes(3)), where="read"),
@@ -120,6 +150,19 @@ HEALTHY_BY_HAND: dict[str, Case] = {
     "a sum over the entries of a sample": Case(
         model=mlp(40), loss=lambda o, t: F.binary_cross_entropy_with_logits(o, t, reduction="sum") / len(t),
         data=table(lambda: (torch.arange(N * 40).reshape(N, 40) % 3 > 0).float()),
+    ),
+    "minus the logarithm of the likelihood": Case(
+        model=mlp(4), loss=lambda o, t: -o.log_softmax(1).gather(1, t[:, None]).mean(), data=table(classes)
+    ),
+    "minus the similarity": Case(
+        model=mlp(4), loss=lambda o, t: -F.cosine_similarity(o, t).mean(), data=table(lambda: torch.randn(N, 4))
+    ),
+    "a policy's gain": Case(
+        model=mlp(4), loss=lambda o, t: -(o.log_softmax(1).gather(1, t[:, :1].long())[:, 0] * t[:, 1]).mean(),
+        data=table(lambda: torch.stack([classes().float(), torch.randn(N)], 1)),
+    ),
+    "a game: logarithms of what meets no target": Case(
+        model=mlp(1), loss=lambda o, t: (1 - o.sigmoid() + 1e-6).log().mean(), data=table(classes)
     ),
     "two numbers for three classes": Case(
         model=net(conv(1, 2), nn.ReLU, lambda: nn.AdaptiveMaxPool2d(1), nn.Flatten, linear(2, 3)), loss=F.cross_entropy,

@@ -23,7 +23,6 @@ LEAST_SAMPLES = 30  # targets before "always" and "never" are said of them
 EXTREME = 1e-4  # a probability before the first step that is on its way to 0
 OVERFLOW = 20.0  # of the 88 at which exp ends in float32
 TWICE = (1.7, 2.4)  # growth of a loss with a batch twice as large that is a sum over its samples; dropout and batch statistics move it
-SURPRISED = 3.0  # first loss over that of knowing nothing
 BINARY = frozenset({"binary_cross_entropy", "binary_cross_entropy_with_logits"})
 FOLLOWS_SIZE = frozenset({"SGD", "ASGD", "Rprop", "LBFGS"})  # steps in proportion to the gradient; Adam and the like divide its size out
 
@@ -73,7 +72,7 @@ def _values_loss(program: Program, comparison: Comparison, wanted: Targets) -> I
     outputs = output.shape[1] if output.dim() > 1 else 1
     several = outputs > 1
     yield finding(
-        "wrong_loss", "fault", 0.93 if several else 0.7, _where(comparison),
+        "wrong_loss", "fault", 0.93 if several else 0.7, place_in_loss(comparison),
         text(
             "{loss} treats the {classes} classes as amounts: class {highest} is called {highest} times as much as class 1, and a sample of "
             "class 0 taken for class {highest} is a larger error than one taken for class 1.",
@@ -94,7 +93,7 @@ def _advised(program: Program, comparison: Comparison, wanted: Targets) -> Findi
     squashed = activation is not None and activation.name in ("sigmoid", "softmax", "hardsigmoid")
     name = "binary cross-entropy" if binary else "cross_entropy"
     return finding(
-        "wrong_loss", "advice", 0.5, _where(comparison),
+        "wrong_loss", "advice", 0.5, place_in_loss(comparison),
         text(
             "{loss} is used for classes. It can be learnt, but where the network is sure and wrong its gradient nearly vanishes; {name} is "
             "made for it.",
@@ -113,7 +112,7 @@ def _binary_loss(program: Program, comparison: Comparison, wanted: Targets) -> I
         classes = wanted.integral and wanted.low >= 0
         name = "cross_entropy" if classes else "mse_loss"
         yield finding(
-            "wrong_loss", "fault", 0.95, _where(comparison),
+            "wrong_loss", "fault", 0.95, place_in_loss(comparison),
             text(
                 "{loss} needs targets between 0 and 1, and gets {distinct} different values between {low} and {high}: it has no lower "
                 "bound then, and is driven to minus infinity.",
@@ -126,7 +125,7 @@ def _binary_loss(program: Program, comparison: Comparison, wanted: Targets) -> I
         )  # fmt: skip
     elif wanted.kind == "one_hot" and wanted.classes >= 3 and program.targets.samples >= LEAST_SAMPLES:
         yield finding(
-            "wrong_loss", "advice", 0.5, _where(comparison),
+            "wrong_loss", "advice", 0.5, place_in_loss(comparison),
             text(
                 "Every sample has exactly one of {classes} labels, and {loss} asks about each label by itself; cross_entropy uses that "
                 "they exclude each other.",
@@ -146,7 +145,7 @@ def _class_loss(program: Program, comparison: Comparison, wanted: Targets) -> It
         entire = given.all is not None and given.all[:1].numel() * len(seen) == seen.numel()  # not one column of several
         if entire and not given.whole and not given.integral and given.distinct > FEW_CLASSES:
             yield finding(
-                "wrong_loss", "fault", 0.9, _where(comparison),
+                "wrong_loss", "fault", 0.9, place_in_loss(comparison),
                 text(
                     "The targets are measured values ({distinct} different ones between {low} and {high}), and the loss takes what is left "
                     "of them after rounding down as classes.",
@@ -171,7 +170,7 @@ def _class_loss(program: Program, comparison: Comparison, wanted: Targets) -> It
         return  # constant weights of proper shares
     name = "binary_cross_entropy_with_logits" if labels else "mse_loss"
     yield finding(
-        "wrong_loss", "fault", 0.85 if labels else 0.93, _where(comparison),
+        "wrong_loss", "fault", 0.85 if labels else 0.93, place_in_loss(comparison),
         text(
             "cross_entropy takes each row of targets as probabilities that sum to 1; the rows of {share:.0f} % of the samples sum to "
             "something else (between {low} and {high}).",
@@ -182,7 +181,7 @@ def _class_loss(program: Program, comparison: Comparison, wanted: Targets) -> It
     )  # fmt: skip
 
 
-def _where(comparison: Comparison) -> str:
+def place_in_loss(comparison: Comparison) -> str:
     return (line_of(comparison.operation) if comparison.by_hand or comparison.operation.source else None) or comparison.operation.name
 
 
@@ -366,10 +365,10 @@ def loss_reduction_sum(program: Program) -> list[Finding]:
     if before is None or summed is None or averaged is None or program.samples < 2:
         return []
     harmful = (not math.isfinite(summed) or summed > before) and averaged < before
-    term = program.comparisons[0] if program.comparisons else None
+    place = place_in_loss(program.comparisons[0]) if program.comparisons else "loss"
     return [
         finding(
-            "loss_reduction_sum", "fault" if harmful else "advice", 0.88 if harmful else 0.5, _where(term) if term is not None else "loss",
+            "loss_reduction_sum", "fault" if harmful else "advice", 0.88 if harmful else 0.5, place,
             text(
                 "The loss is summed over the {samples} samples of a batch: with the learning rate {rate} one step takes the loss of the "
                 "same batch from {before} to {summed}; the mean's step would take it to {averaged}.",
@@ -428,7 +427,7 @@ def shape_broadcast(program: Program) -> list[Finding]:
         fewer = "targets" if wanted.dim() < output.dim() else "outputs"
         return [
             finding(
-                "shape_broadcast", "fault", 0.97, _where(comparison),
+                "shape_broadcast", "fault", 0.97, place_in_loss(comparison),
                 text(
                     "Outputs of shape {output} and targets of shape {wanted} are spread to {result}: {count} comparisons for "
                     "{samples} samples, whose best answer is a constant.",
@@ -444,49 +443,3 @@ def shape_broadcast(program: Program) -> list[Finding]:
             )
         ]  # fmt: skip
     return []
-
-
-# -- initial_loss ------------------------------------------------------------------------------------------------------------------------
-
-
-@symptom("initial_loss", reads=Program)
-def initial_loss(program: Program) -> list[Finding]:
-    """The first loss against theory: a network that knows nothing pays ln K, or the targets' mean square. What is above has a cause.
-
-    Source: A. Karpathy, A recipe for training neural networks, 2019 ("verify loss @ init").
-    """
-    known = knowing_nothing(program)
-    if known is None or program.loss is None or not math.isfinite(program.loss) or program.loss < SURPRISED * known[0]:
-        return []
-    theory, name = known
-    return [
-        finding(
-            "initial_loss", "advice", 0.6, _where(program.comparisons[0]),
-            text(
-                "The first loss is {loss}, and a network that knows nothing would pay {theory} ({name}): it starts sure of wrong answers.",
-                loss=shown(program.loss), theory=shown(theory), name=name,
-            ),
-            {"loss": program.loss, "theory": theory, "expected": {"loss": f"about {theory:.3g}"}},
-            text("look at the scale of the inputs and of the first weights; start the last layer smaller"), None,
-        )
-    ]  # fmt: skip
-
-
-def knowing_nothing(program: Program) -> tuple[float, Text] | None:
-    """What a network pays that knows nothing, and how that is called; None for a loss whose value theory does not tell."""
-    averaged = program.growth is not None and 0.8 <= program.growth <= 1.2
-    if not averaged or len(program.comparisons) != 1 or program.comparisons[0].by_hand:
-        return None
-    comparison = program.comparisons[0]
-    output, wanted = program.flow.tensor(comparison.prediction), program.flow.tensor(comparison.target).double()
-    if comparison.reduction not in ("mean", "sum"):
-        return None
-    # a sum that does not grow with the batch is one over the entries of a sample
-    entries = wanted.numel() / max(program.samples, 1) if comparison.reduction == "sum" else 1.0
-    if comparison.kind == "cross_entropy" and output.dim() and output.shape[class_axis(output)] > 1:
-        return entries * math.log(output.shape[class_axis(output)]), text("ln K for K classes")
-    if comparison.kind in BINARY:
-        return entries * math.log(2), text("ln 2")
-    if comparison.kind == "mse_loss" and output.shape == wanted.shape and bool((wanted != 0).any()):
-        return entries * float((wanted**2).mean()), text("the mean square of the targets")
-    return None
