@@ -38,8 +38,8 @@ def trained(model: nn.Module, X: Tensor, y: Tensor, *, epochs: int, rate: float 
     return model.eval()
 
 
-def case(model: nn.Module, X: Tensor, y: Tensor, X_test: Tensor, y_test: Tensor, **options: float) -> Case:
-    model = trained(model, X, y, **options)  # type: ignore[arg-type]
+def case(model: nn.Module, X: Tensor, y: Tensor, X_test: Tensor, y_test: Tensor, *, epochs: int, batch: int = 64) -> Case:
+    model = trained(model, X, y, epochs=epochs, batch=batch)
     with torch.no_grad():
         output = model(X_test)
     if y.dtype != torch.long:
