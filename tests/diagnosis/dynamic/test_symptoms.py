@@ -143,6 +143,17 @@ def test_divergence_is_not_called_overfitting() -> None:
     assert not [finding for finding in verdict(curves) if finding.symptom == "overfitting"]
 
 
+def test_a_network_that_learnt_nothing_does_not_overfit() -> None:
+    curves = Curves(
+        primary="accuracy", trivial=0.5, trivial_loss=0.693, epochs=tuple(range(1, 9)),
+        train_loss=(0.696, 0.695, 0.694, 0.694, 0.693, 0.693, 0.692, 0.692),
+        validation_loss=(0.690, 0.691, 0.692, 0.693, 0.694, 0.695, 0.695, 0.695),
+    )  # fmt: skip
+    assert not [finding for finding in verdict(curves) if finding.symptom == "overfitting"]
+    risen = replace(curves, validation_loss=(0.690, 0.70, 0.72, 0.75, 0.78, 0.81, 0.84, 0.87))
+    assert [finding for finding in verdict(risen) if finding.symptom == "overfitting"]
+
+
 def test_an_annealed_schedule_is_no_sign_of_too_few_epochs() -> None:
     epochs = 40
     rate = tuple(1.0 if t < 20 else (40 - t) / 40 for t in range(epochs))

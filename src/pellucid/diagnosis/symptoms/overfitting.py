@@ -137,6 +137,8 @@ def validation_rise(curves: Curves) -> Rise | None:
     train_then, train_now = running_median(train, window)[best], median(train[-late:])
     if train_now > train_then - 2 * scatter(train) / math.sqrt(late):
         return None  # both losses rise: that is divergence or a learning rate too large, not overfitting
+    if reference is not None and max(reference - train_now, rise) < NOTHING_LEARNT * reference:
+        return None  # nothing was learnt by heart that could cost anything
     kept = losses[curves.epochs.index(curves.kept_epoch)] if curves.kept_epoch in curves.epochs else losses[-1]
     return Rise(curves.epochs[best], lowest, latest, train_then, train_now, kept, noise, probability_above(rise, MATERIAL * scale, noise))
 
