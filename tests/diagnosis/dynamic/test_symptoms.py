@@ -154,6 +154,24 @@ def test_a_network_that_learnt_nothing_does_not_overfit() -> None:
     assert [finding for finding in verdict(risen) if finding.symptom == "overfitting"]
 
 
+@pytest.mark.parametrize(("accuracy", "losses", "told"), [
+    (0.03, (-1.2, -20.0, -75.0), True),
+    (0.03, (1.2, 20.0, 75.0), False),  # it is the loss that fails
+    (0.9, (-0.4, -0.8, -0.9), False),  # minus a gain
+    (0.3, (-1.2, -20.0, -75.0), False),  # not surely below
+])  # fmt: skip
+def test_a_loss_that_asks_for_wrong_answers(accuracy: float, losses: tuple[float, ...], told: bool) -> None:
+    curves = Curves(
+        primary="accuracy", trivial=0.38, epochs=(1, 2, 3), train_loss=losses, train=Score(name="accuracy", value=accuracy, samples=100)
+    )
+    assert told == any(finding.cause == "flipped_gradient" for finding in verdict(curves))
+
+
+def test_a_loss_of_exactly_0_does_not_rise() -> None:
+    curves = Curves(primary="accuracy", trivial=0.6, epochs=tuple(range(1, 9)), train_loss=(0.0,) * 8, validation_loss=(0.0,) * 8)
+    assert not [finding for finding in verdict(curves) if finding.symptom == "overfitting"]
+
+
 def test_an_annealed_schedule_is_no_sign_of_too_few_epochs() -> None:
     epochs = 40
     rate = tuple(1.0 if t < 20 else (40 - t) / 40 for t in range(epochs))

@@ -132,7 +132,7 @@ def validation_rise(curves: Curves) -> Rise | None:
     reference = curves.reference_loss()
     scale = max((reference if reference is not None else losses[0]) - lowest, abs(lowest) * MATERIAL)
     rise = latest - lowest - luck
-    if rise < 1.96 * noise or rise < MATERIAL * scale:
+    if rise <= 0 or rise < 1.96 * noise or rise < MATERIAL * scale:
         return None
     train_then, train_now = running_median(train, window)[best], median(train[-late:])
     if train_now > train_then - 2 * scatter(train) / math.sqrt(late):

@@ -13,7 +13,7 @@ from itertools import pairwise
 from statistics import median
 
 from pellucid.core.language import Text, text
-from pellucid.core.records import Finding
+from pellucid.core.records import Change, Finding
 from pellucid.diagnosis.dynamic.curves import Curves, metric_word, shown
 from pellucid.diagnosis.dynamic.noise import falling, probability_above, scatter
 from pellucid.diagnosis.registry import symptom
@@ -23,13 +23,55 @@ LEARNT_ALL = 0.97  # of the way to a perfect score on the training part: nothing
 MUCH_LEARNT = 0.9  # of the way: one or two epochs that came so far may have been enough
 STILL_LEARNING = 0.05  # of all that was learnt, gained in the last quarter: a decay exp(-t/T) stopped before t = 3 T
 LOSS_IMPROVED = 0.9  # of the trivial loss: the answers carry information even where the score does not show it
+SURELY_BELOW, BELOW = 4.0, 0.5  # deviations of chance, and the share, by which a score lies below the constant answer's
 LOSS_CONSTANT = 0.95  # of the trivial loss: the answers are all but constant
 
 
 @symptom("underfitting")
 def underfitting(curves: Curves) -> list[Finding]:
     """The training score is near the trivial one; else the losses were still falling when the planned epochs ended."""
-    return near_trivial(curves) or still_falling(curves)
+    return unlearning(curves) or near_trivial(curves) or still_falling(curves)
+
+
+def unlearning(curves: Curves) -> list[Finding]:
+    """The loss falls below 0 and the right answers grow fewer than a constant answer has: what is trained is to be wrong.
+
+    A loss below 0, as minus a gain, is no mistake; nor is a score below the constant answer's with a loss that is not learnt.
+    """
+    share = None if curves.train is None else curves.share(curves.train.value)
+    if curves.train is None or share is None or curves.trivial is None or curves.primary != "accuracy" or len(curves.train_loss) < 2:
+        return []
+    first, last = curves.train_loss[0], curves.train_loss[-1]
+    chance = math.sqrt(curves.trivial * (1 - curves.trivial) / max(curves.train.samples, 1))
+    if last >= min(first, 0.0) or curves.train.value > min(curves.trivial - SURELY_BELOW * chance, BELOW * curves.trivial):
+        return []
+    return [
+        Finding(
+            symptom="flipped_gradient",
+            cause="flipped_gradient",
+            level="fault",
+            confidence=0.9,
+            where="loss",
+            summary=text(
+                "The sign of the loss is wrong: it fell from {first} to {last}, below 0, and the better it is, the worse are the answers: "
+                "{metric} on the training part is {train}, and a constant answer gets {trivial}.",
+                first=shown(first),
+                last=shown(last),
+                metric=metric_word(curves.primary),
+                train=shown(curves.train.value),
+                trivial=shown(curves.trivial),
+            ),
+            evidence={
+                "first_loss": first,
+                "loss": last,
+                "train": curves.train.value,
+                "trivial": curves.trivial,
+                "expected": {"train": f"> {curves.trivial:.3g}"},
+            },
+            remedy=text("minimise minus the log-probability: put a minus sign before the loss, or use cross_entropy"),
+            change=Change(kind="minimise"),
+        )
+    ]
 
 
 def near_trivial(curves: Curves) -> list[Finding]:
