@@ -23,7 +23,7 @@ from pellucid.explanation.faithfulness.removals import FEW, Removals
 from pellucid.explanation.faithfulness.score import FaithfulnessScore
 
 CORRECTED = ("infidelity", "deletion", "insertion", "input_specificity")
-UNSIGNED = 0.05  # of what can be explained is lost without signs: then a map without signs does not tell what it seems to
+UNSIGNED = 0.005  # of what can be explained is lost without signs: where nothing has a negative contribution, rounding is
 _ROUNDING = 1e-6  # of the largest output, or of the largest change
 _EVEN = 1e-3  # of a map's largest value: less is no difference between features
 _BESIDE_EXACT = ("completeness", "resolution")  # what can still be wrong with a map that predicts every change of the tested features
