@@ -156,6 +156,23 @@ def test_a_gain_on_few_samples_is_not_proved_by_seeds() -> None:
     assert not compared((0.90, 0.90), (0.95, 0.95), samples=60).proved
 
 
+def test_a_smaller_rate_that_mends_dead_units_names_the_rate() -> None:
+    def arm(rate: float | None, score: float) -> Arm:
+        change = None if rate is None else Change(kind="learning_rate", values={"rate": rate})
+        return Arm(change=change, scores={0: score, 1: score}, train_scores={0: score}, losses={0: 0.1})
+
+    def told(cause: str, at: float) -> list[str]:
+        trials = Trials(
+            metric="accuracy", steps=100, whole=True, constant=0.1, reference=arm(None, 0.1), arms={f"remedy of {cause}": arm(at, 0.9)},
+            noise=0.01, samples=1000, optimizer="Adam", rate=0.1,
+        )  # fmt: skip
+        return [finding.symptom for finding in found(trials)]
+
+    assert told("dead_relu", 1e-3) == ["lr_too_high"]
+    assert told("plateau", 1.0) == ["lr_too_low"]
+    assert told("lr_too_high", 1e-3) == [], "it is told already"
+
+
 def test_inputs_are_exchanged_among_no_more_samples_than_are_used() -> None:
     inputs = torch.zeros(1, 4).expand(50_000_000, 4)
     targets = torch.zeros(1, dtype=torch.long).expand(50_000_000)

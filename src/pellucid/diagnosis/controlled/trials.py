@@ -26,6 +26,7 @@ from pellucid.diagnosis.controlled.batch_checks import BatchChecks
 from pellucid.diagnosis.controlled.one_pass import compared_by, narrowest
 from pellucid.diagnosis.controlled.reference_network import reference_experiment
 from pellucid.diagnosis.controlled.suspects import learning_rate, usual_suspects
+from pellucid.diagnosis.data.contents import targets_ignored
 from pellucid.diagnosis.experiments.experiment import Experiment
 from pellucid.diagnosis.experiments.loop import SCORED, Trial
 from pellucid.diagnosis.experiments.samples import evenly, first_tensor, samples_in, taken
@@ -121,7 +122,6 @@ class Trials:
     rested: bool = False  # the loss of the unchanged training no longer fell at its end
     suspected: Mapping[str, str | None] = field(default_factory=dict[str, str | None])  # what was found before the trials, and where
     compares: frozenset[str] = frozenset()  # losses that meet predictions with targets, by PyTorch's names
-    own_step: bool = False
     seconds: float = 0.0
     left_out: tuple[Text, ...] = ()
 
@@ -344,7 +344,7 @@ class _Plan:
 
     def network_arms(self) -> None:
         reference = reference_experiment(self.experiment, self.scoring)
-        if reference is None:
+        if reference is None or targets_ignored(self.experiment):  # as a generator's step does: a network of ours would learn another task
             return
         if not self.arm("network", None, reference, steps=reference.steps):
             return
@@ -431,7 +431,6 @@ class _Plan:
             rested=rested(self.runs[""][SEEDS[0]]),
             suspected={finding.cause or finding.symptom: finding.where for finding in self.found},
             compares=self.compares,
-            own_step=self.experiment.step is not None,
             batch_size=None if isinstance(self.experiment.train, DataLoader) else self.experiment.batch_size,
             seconds=time.perf_counter() - self.began,
             left_out=(

@@ -7,6 +7,7 @@ come before settings, since a step that fits well-scaled inputs hides what is wr
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from functools import partial
 from typing import Any
 
@@ -58,10 +59,12 @@ def chosen(trials: Trials, family: str) -> str | None:
     effects = helping(trials)
     best = max((effect.difference for effect in effects.values()), default=0.0)
     good = {name: effect.difference for name, effect in effects.items() if effect.difference >= MOST * best}
-    if any(name.startswith("remedy of") for name in good):
+    standing_in = {each: _of_symptoms(trials, good, each) for each in RATE}
+    if any(name.startswith("remedy of") and not any(name in names for names in standing_in.values()) for name in good):
         return None
     # a customary rate that seems too low is a sign of too few updates
-    settings = {**AMOUNT, **RATE} if _customary(trials) else {**RATE, **AMOUNT}
+    rates = {each: (*names, *standing_in[each]) for each, names in RATE.items()}
+    settings = {**AMOUNT, **rates} if _customary(trials) else {**rates, **AMOUNT}
     families = {**DATA, **REGULARISATION, **settings, **OPTIMIZER}
     for each, names in families.items():
         present = [name for name in names if name in good]
@@ -70,6 +73,18 @@ def chosen(trials: Trials, family: str) -> str | None:
             mildest = next(name for name in present if good[name] >= top - 2 * trials.noise)
             return mildest if each == family else None
     return None
+
+
+def _of_symptoms(trials: Trials, names: Iterable[str], family: str) -> tuple[str, ...]:
+    """Remedies that are another learning rate, of findings that name no cause: dead units are no root where a smaller rate mends them."""
+    found: list[str] = []
+    for name in names:
+        change = trials.arms[name].change if name.startswith("remedy of") else None
+        if change is None or change.kind != "learning_rate" or trials.rate is None or "lr_too_" in name:
+            continue
+        if (change.values["rate"] > trials.rate) == (family == "rate up"):
+            found.append(name)
+    return tuple(found)
 
 
 def _customary(trials: Trials) -> bool:
@@ -227,8 +242,8 @@ def uninformative_input(trials: Trials) -> list[Finding]:
     """Neither the user's network nor a plain one does better than with inputs that belong to other samples."""
     network, independent = trials.network, trials.network_independent
     known = independent is not None or "uninformative_input" in trials.suspected  # a probe that finds nothing is a second witness
-    if network is None or not known or trials.constant is None or trials.samples < LEAST_SAMPLES or helping(trials) or trials.own_step:
-        return []  # a step of the user's own may learn from something else than these targets, as a generator does
+    if network is None or not known or trials.constant is None or trials.samples < LEAST_SAMPLES or helping(trials):
+        return []
     blind = max((arm.score for arm in (independent, trials.independent) if arm is not None), default=trials.constant)
     chance = max(2 * trials.noise, trials.standard_error)
     # what is learnt is learnt, whatever the noise between seeds of a training that breaks down

@@ -370,14 +370,14 @@ def _wrong_scale(program: Program) -> Iterator[Finding]:
     learnt = theory is not None and program.loss is not None and program.loss < theory[0]  # by a training before this one
     if large and loudness > LOUD and not learnt:
         worst = max(large, key=lambda name: gains[name])
-        yield _scale(
-            worst, gains, loudness, 0.85, "fault",
-            text(
-                "The first weights of layer {layer} are too large: their deviation times the root of the number of inputs is {gain} (He's "
-                "rule gives 1.4), and the last layer's first outputs have a size of {loudness} times the inputs.",
-                layer=worst, gain=shown(gains[worst]), loudness=shown(loudness),
-            ),
+        said = text(
+            "The first weights of layer {layer} are too large: their deviation times the root of the number of inputs is {gain} (He's "
+            "rule gives 1.4), and the last layer's first outputs have a size of {loudness} times the inputs.",
+            layer=worst, gain=shown(gains[worst]), loudness=shown(loudness),
         )  # fmt: skip
+        others = [name for name in large if name != worst]
+        said = text("{said} So are those of {layers}.", said=said, layers=others[:6]) if others else said
+        yield _scale(worst, gains, loudness, 0.85, "fault", said)
         return
     small = [name for name, gain in gains.items() if 0 < gain < SMALL]
     faded, ratio = math.prod(gains[name] for name in small), gradient_ratio(program)

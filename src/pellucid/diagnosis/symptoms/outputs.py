@@ -385,6 +385,7 @@ def _class_units(program: Program, comparison: Comparison) -> Iterator[Finding]:
         present = len(torch.unique(kept))
     else:
         classes = present = units
+    values = wanted.is_floating_point() and bool(((wanted < 0) | (wanted > 1)).any())
     evidence = {"outputs": units, "classes": classes, "expected": {"outputs": str(max(classes, 2))}}
     if units == 1:
         yield finding(
@@ -395,8 +396,9 @@ def _class_units(program: Program, comparison: Comparison) -> Iterator[Finding]:
                 layer=where, loss=comparison.operation.name,
             ),
             evidence,
-            text("give it 2 outputs, or keep one and use binary_cross_entropy_with_logits with targets of 0 and 1"),
-            Change(kind="loss", values={"name": "bce_with_logits"}) if classes <= 2 else None,
+            text("use {name}", name="mse_loss")
+            if values else text("give it 2 outputs, or keep one and use binary_cross_entropy_with_logits with targets of 0 and 1"),
+            Change(kind="loss", values={"name": "mse" if values else "bce_with_logits"}) if classes <= 2 else None,
         )  # fmt: skip
     elif classes > units:
         yield finding(
