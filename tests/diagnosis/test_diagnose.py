@@ -19,6 +19,7 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader, TensorDataset
 
 import pellucid
+from diagnosis.remedies.remedy_cases import climbing, never_cleared
 from pellucid.core.errors import ModelError, OptionError, OptionTypeError
 from pellucid.core.language import text, use_language
 from pellucid.core.records import Change, Finding
@@ -242,21 +243,6 @@ def test_a_stage_that_fails_does_not_stop_the_others(monkeypatch: pytest.MonkeyP
     found = diagnose(experiment(20.0), budget="2s")
     assert any(str(note) == "the program could not be looked at: KeyError: 'static'" for note in found.left_out)
     assert any(finding.symptom == "lr_too_high" for finding in found)
-
-
-def never_cleared(model: nn.Module, optimizer: Any, loss: Any, batch: Any) -> Tensor:
-    value = loss(model(batch[0]), batch[1])
-    value.backward()
-    optimizer.step()
-    return value
-
-
-def climbing(model: nn.Module, optimizer: Any, loss: Any, batch: Any) -> Tensor:
-    optimizer.zero_grad()
-    value = loss(model(batch[0]), batch[1])
-    (-value).backward()
-    optimizer.step()
-    return value
 
 
 @pytest.mark.parametrize(
