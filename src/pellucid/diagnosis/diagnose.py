@@ -34,7 +34,7 @@ from pellucid.diagnosis.experiments.loop import SCORED
 from pellucid.diagnosis.experiments.samples import samples_in
 from pellucid.diagnosis.experiments.scoring import constant_score, scoring_of
 from pellucid.diagnosis.experiments.verification import Prover
-from pellucid.diagnosis.joining import as_seen, borne_out, joined, weighed
+from pellucid.diagnosis.joining import as_seen, borne_out, joined, refuted, weighed
 from pellucid.diagnosis.registry import failed, symptoms
 from pellucid.diagnosis.remedies.changes import with_change
 
@@ -174,7 +174,10 @@ class _Diagnosing:
             self.controlled()
         prover = Prover(self.experiment)
         findings = tuple(
-            as_seen(finding) for finding in rooted(calibrated(weighed(one, self.trials)) for one in borne_out(joined(self.found)))
+            as_seen(finding)
+            for finding in rooted(
+                calibrated(weighed(one, self.trials)) for one in borne_out(joined(self.found)) if not refuted(one, self.trials)
+            )
         )
         for finding in findings:
             object.__setattr__(finding, "_prover", prover)

@@ -20,6 +20,7 @@ TOO_LARGE = ("lr_too_high", "divergence", "exploding_gradient")
 SEEN_AS = {"saturating_activation": "vanishing_gradient"}  # cause -> the symptom that its own evidence measures
 PROVED = 0.9  # confidence of a cause whose remedy helped over several seeds
 STATED = 0.85  # of what a plain network, which has not got it, does without
+LEARNS = 0.1  # of the way from a constant answer to a perfect one: more than chance brings
 BORNE_OUT = 0.97  # of a logarithm at whose very place the training broke down
 
 
@@ -62,6 +63,12 @@ def _merged(finding: Finding, others: Sequence[Finding]) -> Finding:
         change=finding.change or next((other.change for other in others if other.change is not None), None),
         evidence={**evidence, **finding.evidence, "also_established_by": also},
     )
+
+
+def refuted(finding: Finding, trials: Any) -> bool:
+    """A suspicion that the network itself refutes: a probe finds nothing in the inputs, and the training does."""
+    suspected = finding.symptom == "uninformative_input" and finding.established_by == "data" and finding.level == "advice"
+    return suspected and trials is not None and (trials.learnt or 0.0) > LEARNS
 
 
 def weighed(finding: Finding, trials: Any) -> Finding:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -106,6 +107,31 @@ def test_whether_targets_count_is_tried(loss: Any) -> None:
     pair = torch.randn(60, 5, generator=seeded()), torch.randn(60, 1, generator=seeded(1))
     ignored = float(loss(torch.ones(2, 1), torch.zeros(2, 1))) == float(loss(torch.ones(2, 1), torch.ones(2, 1)))
     assert targets_ignored(experiment((pair, pair), loss, outputs=1)) is ignored
+
+
+# -- tails and orders ----------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("wild", "level"), [(False, "advice"), (True, "fault")], ids=["a cube", "wild noise"])
+def test_targets_that_inputs_explain_are_no_outliers(wild: bool, level: str) -> None:
+    inputs = torch.randn(900, 3, generator=seeded(1))
+    noise = 0.3 * torch.tan(math.pi * (torch.rand(900, 1, generator=seeded(2)) - 0.5))  # of a Cauchy distribution
+    targets = inputs[:, :1] + noise if wild else inputs[:, :1] ** 3
+    told = found(experiment(((inputs[:700], targets[:700]), (inputs[700:], targets[700:]))))
+    assert [one.level for one in told if one.symptom == "outliers_with_mse"] == [level]
+
+
+@pytest.mark.parametrize("wrong", [0.4, 1.0], ids=["two fifths wrong", "an order of their own"])
+def test_few_labels_are_wrong_or_in_another_order(wrong: float) -> None:
+    centres = torch.randn(3, 13, generator=seeded(1))
+    labels = torch.randint(3, (250,), generator=seeded(2))
+    inputs = centres[labels] * 1.5 + torch.randn(250, 13, generator=seeded(3))
+    given = labels[:120].clone()
+    changed = torch.rand(120, generator=seeded(4)) < wrong
+    given[changed] = given[changed][torch.randperm(int(changed.sum()), generator=seeded(5))] if wrong == 1 else (given[changed] + 1) % 3
+    told = set(faults(experiment(((inputs[:120], given), (inputs[120:], labels[120:])))))
+    assert told <= {"noisy_labels" if wrong < 1 else "labels_misaligned"}
+    assert told or wrong < 1
 
 
 # -- classes that overlap ------------------------------------------------------------------------------------------------------------------

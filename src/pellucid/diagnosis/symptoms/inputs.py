@@ -29,6 +29,7 @@ SCALED_MAD = 1.4826  # times the median absolute deviation: the standard deviati
 CHANCE = 200  # samples from which "nothing is found" says something
 EXACT = 0.05  # of the targets' deviation, that a probe leaves where targets are a function of the inputs, as in an autoencoder
 OUTLYING = 5.0  # robust deviations of the targets themselves, by which an outlier and what a probe leaves of it are away
+AT_THE_END = 0.1  # of the ranks
 LEAST_OUTLIERS = 40  # samples before the tails of their residuals are spoken of
 
 
@@ -239,6 +240,7 @@ def outliers_with_mse(seen: Contents) -> list[Finding]:
     if not heavy and not (share > 0.7 and largest > 15):
         return []
     heavy = heavy and float(width.max()) <= LARGE_TARGET  # else all targets are large: it is their scale
+    heavy = heavy and not _follow_from_inputs(train, targets, places[outlying])
     worst = places[robust.topk(min(count, 50)).indices]
     return established(
         "outliers_with_mse",
@@ -256,6 +258,23 @@ def outliers_with_mse(seen: Contents) -> list[Finding]:
         remedy=text("look at these samples; where they are right, use torch.nn.HuberLoss or the mean absolute error"),
         change=Change(kind="loss", values={"name": "huber"}),
     )  # fmt: skip
+
+
+def _follow_from_inputs(train: Part, targets: Tensor, outliers: Tensor) -> bool:
+    """Whether inputs tell which targets lie far out, as of x ** 3: a probe of the targets' ranks puts most of them at their end.
+
+    `outliers` are rows of the whole part. An outlier proper has inputs like any other sample.
+    """
+    if train.probed is None or targets.shape[1] != 1:
+        return False
+    probe, places, _ = train.probed
+    values = targets[places, 0]
+    ranks = (values.argsort().argsort().double() + 0.5) / len(values)
+    told = probe.left_out(torch.special.ndtri(ranks)[:, None].float(), remember=False)[:, 0]  # normal scores
+    order = told.argsort().argsort().double() / len(told)
+    far = torch.isin(train.rows[places], outliers)
+    at_its_end = torch.where(values > values.median(), order > 1 - AT_THE_END, order < AT_THE_END)[far]
+    return len(at_its_end) > 0 and float(at_its_end.double().mean()) > 0.5
 
 
 def _residuals(train: Part, targets: Tensor) -> tuple[Tensor, Tensor, Tensor]:
