@@ -428,7 +428,7 @@ def mixed_samples(dependence: float | None) -> list[Finding]:
 def wrong_mode(trials: Trials) -> list[Finding]:
     """A classifier answers at random in evaluation mode: dropout that is never switched off, of whatever form."""
     drawn = trials.batch.drawn
-    if drawn is None or drawn < TOUCHED or trials.metric != "accuracy":
+    if drawn is None or not TOUCHED <= drawn < math.inf or trials.metric != "accuracy":
         return []
     summary = text(
         "In evaluation mode the same inputs get another output each time: from one pass to the next outputs change by {share} of "
