@@ -167,7 +167,9 @@ def _mean(blocks: Sequence[tuple[float, float]], width: int, noise: float | None
 
 
 def guessing_loss(seen: Observations) -> float | None:
-    """ln K, the cross-entropy of the same probability for each of the K classes seen."""
+    """ln K, the cross-entropy of the same probability for each of the K classes seen; ln 2 of yes or no."""
+    if seen.loss.kind in ("binary_cross_entropy", "binary_cross_entropy_with_logits"):
+        return None if seen.loss.summed else math.log(2)
     known = seen.loss.kind in ("cross_entropy", "nll_loss") and not seen.loss.summed
     return math.log(len(seen.targets.classes)) if known and len(seen.targets.classes) > 1 else None
 
