@@ -61,6 +61,5 @@ def _others(subject: Subject, reference: Reference, data: Any, generator: torch.
 
 def _same(one: Reference, two: Reference) -> bool:
     return one.count == two.count and all(
-        torch.allclose(a.double().mean(0), b.double().mean(0), atol=1e-6)
-        for a, b in zip(one.values, two.values, strict=True)
+        torch.allclose(a.double().mean(0), b.double().mean(0), atol=1e-6) for a, b in zip(one.values, two.values, strict=True)
     )
