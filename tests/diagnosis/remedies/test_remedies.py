@@ -9,11 +9,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from diagnosis.remedies.refused_cases import NOT_APPLICABLE, TESTED
 from diagnosis.remedies.remedy_cases import (
     CASES,
-    NOT_APPLICABLE,
     RELU,
-    TESTED,
     VALUES,
     WrongSwish,
     X,
