@@ -21,7 +21,8 @@ What is measured:
   follows from it, in a healthy program what its row allows; an advice that is none of these is right or wrong as a matter of fact, which
   diagnosis_facts.py settles: by `finding.verify()` where it has a remedy that can be applied, else by counting or by further trainings;
 - before step 1: of the static faults found, those that are established by the program or the data alone;
-- in the first tenth: of the faults that must show at once, those that are seen when a tenth of the steps has been watched.
+- in the first tenth: of the faults that must show at once, those whose cause the program or the data told before step 1, or that are seen
+  when a tenth of the steps has been watched.
 """
 
 from __future__ import annotations
@@ -149,7 +150,9 @@ def examined(kind: str, name: str, budget: float, verify: bool, facts: bool, unt
                 result["verdict"] = f"{type(error).__name__}: {error}"[:200]
             result["verify_seconds"] = time.perf_counter() - started
     if known.get("early"):
-        result["early_seen"] = seen_early(program.experiment, set(known["causes"]) | set(known["also"]), set(known["causes"]))
+        before = any(one["established_by"] in ("static", "data") and names(one) & set(known["causes"]) for one in result["findings"])
+        related = set(known["causes"]) | set(known["also"])
+        result["early_seen"] = "cause" if before else seen_early(program.experiment, related, set(known["causes"]))
     return result
 
 

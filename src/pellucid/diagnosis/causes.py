@@ -53,7 +53,7 @@ EXPLAINS: Mapping[str, frozenset[str]] = {
         "double_normalised_input": _COURSE + _SIGNAL + "unnormalised_input",
         "unnormalised_input": "wrong_loss " + _COURSE + _SIGNAL + _SIZE + "initial_loss bad_init",
         "unnormalised_target": "wrong_loss " + _COURSE + _SIGNAL + _SIZE + "initial_loss outliers_with_mse",
-        "outliers_with_mse": "oscillation exploding_gradient lr_too_high plateau",
+        "outliers_with_mse": "oscillation exploding_gradient lr_too_high plateau overfitting underfitting",
         "flipped_gradient": "lr_too_high exploding_gradient wrong_gradient not_learnt_by_heart",
         "missing_zero_grad": "overfitting flipped_gradient lr_too_high exploding_gradient not_learnt_by_heart",
         "no_shuffle": "oscillation plateau overfitting underfitting",

@@ -322,6 +322,7 @@ def _telling_columns(seen: Contents) -> list[Finding]:
         exact = bool(columns) and not _told_without(train, columns)
     else:
         columns, exact = _value_columns(train)
+    exact = exact and seen.kind != "sequences"  # what one time step tells may be what the network is to remember
     if not columns or len(columns) > max(_indicators(train), COLUMNS * train.matrix.shape[1]) or len(columns) == train.matrix.shape[1]:
         return []
     listed = ", ".join(map(str, columns[:5]))
