@@ -266,7 +266,10 @@ def _without_targets(loss: Callable[[Any, Any], Any], outputs: Tensor, targets: 
 
 
 def _alike_in_any_column(loss: Callable[[Any, Any], Any], outputs: Tensor, targets: Tensor) -> bool:
-    """Whether the loss is the same when the columns of the outputs change places, and not for other outputs: none is a class's."""
+    """Whether the loss is the same when the columns of the outputs change places, and not for other outputs: none is a class's.
+
+    A loss that is the mean or the sum over samples judges each by itself; that it treats the columns alike is then the mistake.
+    """
     axis = class_axis(outputs, targets)
     if axis is None or not outputs.is_floating_point():
         return False
@@ -276,7 +279,14 @@ def _alike_in_any_column(loss: Callable[[Any, Any], Any], outputs: Tensor, targe
         first, turned, other = (float(loss(one, targets)) for one in (made, made.roll(1, axis), unlike))
     except Exception:  # a loss that takes something else than these outputs
         return False
-    return abs(first - turned) <= ROUNDED * abs(first) < abs(first - other)
+    if not abs(first - turned) <= ROUNDED * abs(first) < abs(first - other):
+        return False
+    try:
+        alone = [float(loss(made[place : place + 1], targets[place : place + 1])) for place in range(len(made))]
+    except Exception:  # samples are compared with each other: one alone has no loss
+        return True
+    total = sum(alone)
+    return not min(abs(first - total / len(alone)), abs(first - total)) <= ROUNDED * abs(first)
 
 
 def constant_score(experiment: Experiment, scoring: Scoring | None = None) -> float | None:
