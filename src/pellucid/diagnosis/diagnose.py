@@ -15,7 +15,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
 from typing import Any, cast
@@ -23,7 +23,7 @@ from typing import Any, cast
 from pellucid.core.errors import ModelError, OptionTypeError, PellucidError
 from pellucid.core.language import Text, text
 from pellucid.core.options import Option
-from pellucid.core.records import Change, Finding, Score
+from pellucid.core.records import Finding, Score
 from pellucid.core.wording import duration
 from pellucid.diagnosis.causes import NAMED, rooted
 from pellucid.diagnosis.confidence import calibrated
@@ -270,9 +270,7 @@ class _Diagnosing:
         if trial.finite and trial.complete:
             curves = curves_of(self.experiment, trial)
             if curves is not None:
-                before = len(self.found)
                 self.look(Curves, curves)
-                self.found[before:] = [_in_words(finding, self.experiment) for finding in self.found[before:]]
         elif trial.finite:
             self.left_out.append(
                 text(
@@ -353,7 +351,7 @@ class _Diagnosing:
 
 
 def curves_of(experiment: Experiment, trial: Trial) -> Curves | None:
-    """The moments of a whole training as curves, one "epoch" each; None where its score is a loss."""
+    """The moments of a whole training as curves; None where its score is a loss."""
     scoring = scoring_of(experiment)
     moments = [moment for moment in trial.moments[1:] if moment.train_loss is not None]
     if scoring.metric == "loss" or not moments:
@@ -374,22 +372,11 @@ def curves_of(experiment: Experiment, trial: Trial) -> Curves | None:
         test=score("test", last.test_score),
         trivial=constant_score(experiment, scoring),
         epochs=tuple(range(1, len(moments) + 1)),
+        epochs_trained=experiment.epochs,
         train_loss=tuple(moment.train_loss for moment in moments if moment.train_loss is not None),
         validation_loss=held_out if len(held_out) == len(moments) else (),
         validation_score=tuple(moment.test_score for moment in moments if moment.test_score is not None),
     )
-
-
-def _in_words(finding: Finding, experiment: Experiment) -> Finding:
-    """What the verdict on curves advises, which speaks of options of the command line, as it is said of an experiment."""
-    longer = 3 * experiment.epochs
-    if finding.symptom in ("underfitting", "too_short"):
-        remedy = text("train longer (epochs={epochs}); then a larger network, and inputs that say more about the target", epochs=longer)
-        return replace(finding, remedy=remedy, change=Change(kind="epochs", values={"epochs": longer}))
-    if finding.symptom == "overfitting" and finding.level != "good":
-        remedy = text("keep the weights of the lowest loss on held-out samples; weight decay, dropout or more samples help")
-        return replace(finding, remedy=remedy)
-    return finding
 
 
 def _raised(trial: Trial) -> Finding:

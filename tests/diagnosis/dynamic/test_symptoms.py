@@ -10,7 +10,7 @@ import pytest
 from simulated import Truth, simulate
 
 from pellucid.core.errors import OptionError
-from pellucid.core.records import Finding, Interval, Score
+from pellucid.core.records import Change, Finding, Interval, Score
 from pellucid.diagnosis import registry
 from pellucid.diagnosis.dynamic.curves import Curves
 from pellucid.diagnosis.dynamic.noise import difference_interval, falling, interval_of, scatter
@@ -134,6 +134,27 @@ def test_one_or_two_epochs_are_too_short_to_judge_and_no_underfitting(epochs: in
     assert (finding.symptom, finding.level) == ("too_short", "advice")
     assert "Underfitting" not in str(finding.summary)
     assert f"--epochs {10}" in str(finding.remedy)
+
+
+@pytest.mark.parametrize("name", ["rise, last weights kept", "20 points lost", "guessing", "a third of the epochs needed"])
+def test_a_training_of_ones_own_has_epochs_and_evaluations_and_no_options_of_fit(name: str) -> None:
+    curves = replace(simulate(SICK[name][2], 0), epochs_trained=12, kept_epoch=None)
+    (finding, *_) = verdict(curves)
+    assert (finding.symptom, finding.level) in {(SICK[name][0], level) for level in SICK[name][1]}
+    said = f"{finding.summary} {finding.remedy}"
+    assert "--" not in said
+    assert "best_epoch" not in finding.evidence
+    if finding.symptom == "underfitting":
+        assert finding.change == Change(kind="epochs", values={"epochs": 36})
+        assert "epochs=36" in said
+    if name == "a third of the epochs needed":
+        assert "ended after epoch 12" in said
+        assert "over the last 3 of 10 evaluations" in said
+    if name == "rise, last weights kept":
+        assert f"after evaluation {finding.evidence['best_evaluation']} of 40" in said
+    kept = simulate(RISEN, 1)
+    assert alarms(verdict(replace(kept, epochs_trained=12, kept_epoch=None))) <= {("overfitting", "fault")}
+    assert not any("does not overfit" in str(one.summary) for one in verdict(replace(kept, epochs_trained=12)))
 
 
 def test_divergence_is_not_called_overfitting() -> None:

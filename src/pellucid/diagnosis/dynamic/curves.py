@@ -38,6 +38,13 @@ def part_word(part: str) -> Text:
     return {"train": text("training part"), "validation": text("validation part"), "test": text("test part")}[part]
 
 
+def point_word(curves: Curves, number: int) -> Text:
+    """A point of the curves in the middle of a sentence."""
+    if curves.epochs_trained is None:
+        return text("epoch {number}", number=number)
+    return text("evaluation {number} of {count}", number=number, count=curves.epochs_done)
+
+
 def shown(value: float | None, beside: float | None = None) -> str:
     """A number as a person reads it: three decimals for scores and everyday losses, four digits for the rest, 32 310 and not 3.231e+04.
 
@@ -66,7 +73,8 @@ class Curves(Record):
     test: Score | None = None
     trivial: float | None = None  # the primary metric of the best constant answer
     trivial_loss: float | None = None  # the loss of the best constant answer
-    epochs: tuple[int, ...] = ()  # numbers of the epochs, from 1
+    epochs: tuple[int, ...] = ()  # numbers of the epochs, from 1; of the evaluations, where `epochs_trained` is given
+    epochs_trained: int | None = None  # of a training of the user's own that was evaluated now and then; None: of each epoch, by `fit`
     train_loss: tuple[float, ...] = ()
     validation_loss: tuple[float, ...] = ()  # empty without a validation part
     validation_loss_stderr: tuple[float, ...] = ()  # standard error of that mean over the validation samples

@@ -14,7 +14,7 @@ from typing import Any
 
 from pellucid.core.language import Text, text
 from pellucid.core.records import Finding, Interval, Score
-from pellucid.diagnosis.dynamic.curves import Curves, metric_word, part_word, shown
+from pellucid.diagnosis.dynamic.curves import Curves, metric_word, part_word, point_word, shown
 from pellucid.diagnosis.dynamic.noise import difference_interval, probability_above, running_median, scatter
 from pellucid.diagnosis.registry import symptom
 
@@ -186,8 +186,8 @@ def overfitting(curves: Curves) -> list[Finding]:
     if rise is None:
         return []
     course = text(
-        "after epoch {best} the validation loss rose from {lowest} to {latest} while the training loss fell from {then} to {now}",
-        best=rise.best_epoch,
+        "after {best} the validation loss rose from {lowest} to {latest} while the training loss fell from {then} to {now}",
+        best=point_word(curves, rise.best_epoch),
         lowest=shown(rise.lowest),
         latest=shown(rise.latest),
         then=shown(rise.train_then),
@@ -219,13 +219,15 @@ def overfitting(curves: Curves) -> list[Finding]:
                 symptom="overfitting",
                 level="fault",
                 confidence=rise.confidence,
-                summary=text("Overfitting: {course}, and the weights of the best epoch were not kept.", course=course),
+                summary=text("Overfitting: {course}, and the best weights were not kept.", course=course),
                 evidence=evidence,
-                remedy=text(
-                    "keep the weights of epoch {best}, or stop there (--epochs {best}); or {more}", best=rise.best_epoch, more=more
-                ),
+                remedy=text("keep the weights of epoch {best}, or stop there (--epochs {best}); or {more}", best=rise.best_epoch, more=more)
+                if curves.epochs_trained is None
+                else more,
             )
         ]
+    if curves.epochs_trained is not None:
+        return []  # the weights are the last ones: that these are as good as the best is chance
     kept_epoch = curves.kept_epoch or rise.best_epoch
     wasted = curves.epochs[-1] - kept_epoch
     return [
@@ -268,9 +270,9 @@ def _gap_summary(curves: Curves, gap: Gap, rise: Rise | None) -> Text:
     if rise is None:
         return said
     return text(
-        "{said} After epoch {best} the validation loss rose from {lowest} to {latest} while the training loss went on falling.",
+        "{said} The validation loss rose from {lowest} after {best} to {latest} while the training loss went on falling.",
         said=said,
-        best=rise.best_epoch,
+        best=point_word(curves, rise.best_epoch),
         lowest=shown(rise.lowest),
         latest=shown(rise.latest),
     )
@@ -290,8 +292,10 @@ def _evidence(curves: Curves, gap: Gap | None, rise: Rise | None) -> dict[str, A
         evidence["lost_share"] = gap.lost
         evidence["expected"] = {"gap": f"<= {gap.bound:.3g}"}
     if rise is not None:
-        evidence["best_epoch"] = rise.best_epoch
-        evidence["kept_epoch"] = curves.kept_epoch
+        if curves.epochs_trained is None:
+            evidence |= {"best_epoch": rise.best_epoch, "kept_epoch": curves.kept_epoch}
+        else:
+            evidence["best_evaluation"] = rise.best_epoch
         evidence["lowest_validation_loss"] = rise.lowest
         evidence["latest_validation_loss"] = rise.latest
         evidence["latest_validation_loss_noise"] = rise.noise
@@ -299,7 +303,9 @@ def _evidence(curves: Curves, gap: Gap | None, rise: Rise | None) -> dict[str, A
 
 
 def _remedy(curves: Curves, rise: Rise | None) -> Text:
-    """Options that hold a network back and that this training has not used to the full."""
+    """What holds a network back: of `fit` the options that this training has not used to the full."""
+    if curves.epochs_trained is not None:
+        return text("keep the weights of the lowest loss on held-out samples; weight decay, dropout or more samples help")
     options: list[str] = []
     settings = curves.settings
     without_effect = settings.get("without_effect", ())  # options that this network or optimiser has no use for

@@ -112,6 +112,7 @@ def near_trivial(curves: Curves) -> list[Finding]:
                 "expected": {"learnt_share": f">= {bound:.3g}"},
             },
             remedy=_learn_more(curves),
+            change=_longer(curves),
         )
     ]
 
@@ -154,22 +155,25 @@ def still_falling(curves: Curves) -> list[Finding]:
     watched = fall_at_end((curves.validation_loss or curves.train_loss)[:end], curves.reference_loss())
     assert watched is not None
     values = {
-        "epochs": epochs,
         "before": shown(watched.before),
         "after": shown(watched.after),
         "share": 100 * watched.share,
-        "window": _quarter(end),
+        "window": text("{count} epochs", count=_quarter(end))
+        if curves.epochs_trained is None
+        else text("{count} of {whole} evaluations", count=_quarter(end), whole=epochs),
     }
+    epochs = curves.epochs_trained or epochs
     if annealed:
         summary = text(
             "Underfitting: too few epochs. The loss was still falling when the schedule began to lower the learning rate (from {before} to "
-            "{after} over {window} epochs, {share:.0f} % of all that was learnt by then).",
+            "{after} over {window}, {share:.0f} % of all that was learnt by then).",
             **values,
         )
     else:
         summary = text(
             "Underfitting: too few epochs. The loss was still falling when training ended after epoch {epochs} (from {before} to {after} "
-            "over the last {window} epochs, {share:.0f} % of all that was learnt).",
+            "over the last {window}, {share:.0f} % of all that was learnt).",
+            epochs=epochs,
             **values,
         )
     return [
@@ -187,14 +191,15 @@ def still_falling(curves: Curves) -> list[Finding]:
                 "share_of_last_quarter": watched.share,
                 "expected": {"share_of_last_quarter": f"<= {STILL_LEARNING}"},
             },
-            remedy=text("train longer: --epochs {epochs}", epochs=_round_up(3 * epochs)),
+            remedy=_train_longer(curves, _round_up(3 * epochs)),
+            change=_longer(curves),
         )
     ]
 
 
 def _too_short(curves: Curves, share: float | None) -> list[Finding]:
     """One or two epochs have no curve whose end could be judged; where the training part is not learnt yet, more are worth trying."""
-    epochs = curves.epochs_done
+    epochs = curves.epochs_trained or curves.epochs_done
     if curves.train is None or share is None or share >= MUCH_LEARNT or not epochs:
         return []
     values = {"metric": metric_word(curves.primary), "train": shown(curves.train.value), "epochs": epochs}
@@ -224,7 +229,8 @@ def _too_short(curves: Curves, share: float | None) -> list[Finding]:
                 "learnt_share": share,
                 "expected": {"epochs": ">= 3"},
             },
-            remedy=text("train longer: --epochs {epochs}", epochs=max(10, _round_up(3 * epochs))),
+            remedy=_train_longer(curves, max(10, _round_up(3 * epochs))),
+            change=_longer(curves),
         )
     ]
 
@@ -269,8 +275,22 @@ def _round_up(epochs: int) -> int:
     return math.ceil(epochs / unit) * unit
 
 
+def _longer(curves: Curves) -> Change | None:
+    """Three times the epochs, of a training of the user's own; `fit` has an option for it."""
+    return None if curves.epochs_trained is None else Change(kind="epochs", values={"epochs": 3 * curves.epochs_trained})
+
+
+def _train_longer(curves: Curves, epochs: int) -> Text:
+    return text("train longer: --epochs {epochs}", epochs=epochs) if curves.epochs_trained is None else _learn_more(curves)
+
+
 def _learn_more(curves: Curves) -> Text:
-    """Options that let a network learn more and that this training has not used."""
+    """What lets a network learn more: of `fit` the options that this training has not used."""
+    if curves.epochs_trained is not None:
+        return text(
+            "train longer (epochs={epochs}); then a larger network, and inputs that say more about the target",
+            epochs=3 * curves.epochs_trained,
+        )
     options: list[str] = []
     if curves.settings.get("network") in ("logistic", "perceptron", "linear"):
         options.append("--network cnn" if len(curves.input_shape) == 3 else "--network mlp")
