@@ -109,6 +109,13 @@ def persons() -> tuple[Pair, Pair]:
     return split((inputs, (centres[:, 0] > 0).long().repeat_interleave(20)))
 
 
+def oversampled(pair: Pair) -> Pair:
+    """The samples of the first two classes twice, as who balances classes before parting the data."""
+    inputs, labels = pair
+    again = (labels < 2).nonzero()[:, 0]
+    return torch.cat([inputs, inputs[again]]), torch.cat([labels, labels[again]])
+
+
 def heavy(pair: Pair, share: float, factor: float) -> Pair:
     inputs, targets = pair
     far = torch.rand(len(targets), generator=seeded(6)) < share
@@ -295,6 +302,7 @@ FAULTY: dict[str, dict[str, Make]] = {
     },
     "data_leakage": {
         "a tenth of the test part": lambda: experiment(copied(0.1)(split(curved()))),
+        "rows repeated before the split": lambda: experiment(split(oversampled(curved(600)))),
         "half of the test images": lambda: experiment(copied(0.5)(split(digits()))),
         "a third of the texts": lambda: experiment(copied(0.3)(split(texts()))),
         "a third, a little changed": lambda: experiment(copied(0.35, 0.01)(split(curved()))),

@@ -49,6 +49,14 @@ def one_hot_columns() -> Pair:
     return F.one_hot(codes, 4).flatten(1).float(), torch.where(flipped, 1 - labels, labels)
 
 
+def measured_thrice() -> Pair:
+    """Settings of five knobs, three measurements each."""
+    inputs, _ = regression(250)
+    inputs = inputs.repeat_interleave(3, 0)
+    noise = 0.3 * torch.randn(len(inputs), generator=seeded(3))
+    return inputs, (torch.tanh(inputs.sum(1)) + noise)[:, None]
+
+
 def rare_codes() -> Pair:
     """A few columns of small whole numbers: most test rows stand in the training part too."""
     generator = seeded(2)
@@ -347,6 +355,7 @@ HEALTHY: dict[str, Make] = {
     "one label for each token": tagged,
     "waves": lambda: experiment(split(waves())),
     "one-hot columns with repeated rows": lambda: experiment(split(one_hot_columns())),
+    "the same settings measured thrice": lambda: experiment(split(measured_thrice())),
     "small whole numbers": lambda: experiment(split(rare_codes())),
     "sparse counts": lambda: experiment(split(counts())),
     "binary columns": lambda: experiment(split(binary_columns())),

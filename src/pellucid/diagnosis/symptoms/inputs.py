@@ -30,6 +30,7 @@ CHANCE = 200  # samples from which "nothing is found" says something
 EXACT = 0.05  # of the targets' deviation, that a probe leaves where targets are a function of the inputs, as in an autoencoder
 OUTLYING = 5.0  # robust deviations of the targets themselves, by which an outlier and what a probe leaves of it are away
 AT_THE_END = 0.1  # of the ranks
+NAMED = 5  # samples that a sentence names
 LEAST_OUTLIERS = 40  # samples before the tails of their residuals are spoken of
 
 
@@ -241,7 +242,7 @@ def outliers_with_mse(seen: Contents) -> list[Finding]:
         return []
     heavy = heavy and float(width.max()) <= LARGE_TARGET  # else all targets are large: it is their scale
     heavy = heavy and not _follow_from_inputs(train, targets, places[outlying])
-    worst = places[robust.topk(min(count, 50)).indices]
+    worst: list[int] = places[robust.topk(min(count, 50, int(outlying.sum()))).indices].tolist()
     return established(
         "outliers_with_mse",
         text(
@@ -253,9 +254,12 @@ def outliers_with_mse(seen: Contents) -> list[Finding]:
         level="fault" if heavy else "advice",
         confidence=0.85 if heavy else 0.6,
         where="targets",
-        evidence={"share_of_squares": share, "largest_in_deviations": largest, "samples": worst.tolist()},
+        evidence={"share_of_squares": share, "largest_in_deviations": largest, "samples": worst},
         expected={"share_of_squares": "about 0.28, < 0.7", "largest_in_deviations": "< 15"},
-        remedy=text("look at these samples; where they are right, use torch.nn.HuberLoss or the mean absolute error"),
+        remedy=text(
+            "look at the training samples {samples}; where they are right, use torch.nn.HuberLoss or the mean absolute error",
+            samples=[str(place) for place in worst[:NAMED]] + ["..."] * (len(worst) > NAMED),
+        ),
         change=Change(kind="loss", values={"name": "huber"}),
     )  # fmt: skip
 

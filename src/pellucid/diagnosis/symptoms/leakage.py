@@ -21,6 +21,9 @@ from pellucid.diagnosis.registry import symptom
 COPIES, MANY_COPIES = 0.005, 0.02  # share of test samples that stand in the training part: worth a word, and a fault
 LEAST_COPIES = 3
 BY_CHANCE = 3.0  # times as many copies between the parts as within one: more than the data's own repetitions
+REPEATED = 0.1  # share of test samples that stand in the training part, from which copies made before the split are a fault
+CONTINUOUS = 0.02  # chance that two samples agree in a column of measurements, at most
+SAME = 0.95  # of the copies have the target of the sample that they copy: measurements that were repeated differ
 CHANCE_PAIRS = 0.5  # expected chance copies of one sample among all, from which repetitions are natural
 NEAR = 0.05  # of the distance to the NEIGHBOURS-th neighbour: a near duplicate
 NEIGHBOURS = 50
@@ -203,7 +206,8 @@ def _copies(seen: Contents) -> list[Finding]:
     usual = share <= BY_CHANCE * within
     if natural and usual:
         return []
-    fault = share >= MANY_COPIES and not usual
+    # rows that were repeated before the split repeat within the training part as often as across
+    fault = share >= MANY_COPIES and (not usual or (not natural and share >= REPEATED and _copied(train, test, shared)))
     leaked = train.positions[torch.isin(ours, theirs[shared])]
     return established(
         "data_leakage",
@@ -241,16 +245,30 @@ def _same_part(train: Part) -> list[Finding]:
 
 def _chance_copies(part: Part) -> float:
     """How many equal rows a row would have in the part if columns were drawn apart: few values in few columns repeat by themselves."""
-    rows = part.matrix[part.chosen(1000)]
-    if part.kind in ("images", "sequences") and rows.shape[1] > 64:
+    if part.kind in ("images", "sequences") and part.matrix.shape[1] > 64:
         return 0.0
-    ordered = rows.sort(0).values
-    logarithm = 0.0
-    for column in ordered.T[:256]:
-        counts = column.unique_consecutive(return_counts=True)[1].double()
-        logarithm += math.log(float((counts * (counts - 1)).sum()) / (len(column) * max(1, len(column) - 1)) or 1.0 / len(column))
     # columns depend on each other: they count half, by which tables of codes repeat themselves and measurements do not (the tests' sets)
-    return part.size * math.exp(0.5 * logarithm)
+    return part.size * math.exp(0.5 * sum(math.log(chance) for chance in _agreements(part)))
+
+
+def _agreements(part: Part) -> list[float]:
+    """The chance that two samples agree, for each column."""
+    chances: list[float] = []
+    for column in part.matrix[part.chosen(1000)].sort(0).values.T[:256]:
+        counts = column.unique_consecutive(return_counts=True)[1].double()
+        chances.append(float((counts * (counts - 1)).sum()) / (len(column) * max(1, len(column) - 1)) or 1.0 / len(column))
+    return chances
+
+
+def _copied(train: Part, test: Part, shared: Tensor) -> bool:
+    """Whether the samples of both parts are copies and no natural repetitions: measurements in two columns or more, and the same target."""
+    if train.kind != "table" or sum(chance < CONTINUOUS for chance in _agreements(train)) < 2:
+        return False
+    ours, theirs = (part.whole[1] if part.whole is not None and len(part.keys) == part.size else part.outputs for part in (train, test))
+    known, order = train.keys.sort()
+    places = order[torch.searchsorted(known, test.keys[shared])]
+    same = ours[places] == theirs[shared] if ours.shape[1:] == theirs.shape[1:] else torch.zeros(1)
+    return float(same.double().mean()) >= SAME
 
 
 def _twins(seen: Contents) -> list[Finding]:
