@@ -124,6 +124,21 @@ NAMED: Mapping[str, Text] = {  # a symptom in the middle of a sentence
     "wrong_output_activation": text("an output that cannot reach its targets"),
     "wrong_output_units": text("outputs of the wrong number"),
 }
+_TITLES = {title.message: title for title in (  # the names themselves; in Chinese they stand behind what they mean
+    text("bad_batch_size"), text("bad_init"), text("capacity"), text("class_imbalance"), text("constant_output"), text("data_leakage"),
+    text("dead_relu"), text("detached_branch"), text("divergence"), text("double_normalised_input"), text("double_softmax"),
+    text("exploding_gradient"), text("flipped_gradient"), text("frozen_weights"), text("generalisation"),
+    text("initial_loss"), text("insufficient_data"), text("label_encoding"), text("labels_misaligned"), text("leaky_batch"),
+    text("loss_reduction_sum"), text("lr_too_high"), text("lr_too_low"), text("missing_activation"), text("missing_output_activation"),
+    text("missing_zero_grad"), text("nan"), text("no_shuffle"), text("noisy_labels"), text("not_learnt_by_heart"), text("oscillation"),
+    text("outliers_with_mse"), text("over_regularised"), text("overfitting"), text("plateau"), text("repeated_parameters"),
+    text("saturating_activation"), text("saturation"), text("shape_broadcast"), text("single_class_labels"),
+    text("softmax_wrong_axis"), text("too_few_epochs"), text("too_short"), text("train_test_preprocess_mismatch"),
+    text("underfitting"), text("uninformative_input"), text("unnormalised_input"), text("unnormalised_target"),
+    text("unowned_parameters"), text("unstable_loss"), text("vanishing_gradient"), text("wrong_gradient"),
+    text("wrong_hidden_activation"), text("wrong_loss"), text("wrong_mode"), text("wrong_optimizer"), text("wrong_output_activation"),
+    text("wrong_output_units"),
+)}  # fmt: skip
 SCALES = ("unnormalised_input", "unnormalised_target")
 # What is seen of a training and is itself what to mend; the others are signs of something: a plateau, a loss that is no number, dead units
 CAUSES = {
@@ -146,6 +161,11 @@ def examine(seen: Observations) -> tuple[Finding, ...]:
         except Exception as error:
             findings.append(failed(name, error))
     return rooted(findings)
+
+
+def titled(name: str) -> Text | str:
+    """The name of a symptom or cause as a heading; of another package's symptom the name itself."""
+    return _TITLES.get(name, name)
 
 
 def rooted(findings: Iterable[Finding]) -> tuple[Finding, ...]:

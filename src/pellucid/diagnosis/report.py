@@ -12,6 +12,7 @@ from pellucid.core.language import Text, text
 from pellucid.core.page import both, head_of_page, write_page
 from pellucid.core.records import Finding, Verification
 from pellucid.core.wording import counted, duration
+from pellucid.diagnosis.causes import titled
 from pellucid.diagnosis.evidence import bounds, called, gauge
 from pellucid.diagnosis.watch.drawing import number
 from pellucid.diagnosis.watch.report import MARKS, observed_curves, style
@@ -55,7 +56,8 @@ class Report:
             yield str(fact)
         for position, finding in enumerate(self.diagnosis):
             yield ""
-            yield f"{MARKS.get(finding.level, '!')} {name_of(finding)}: {finding.summary}"
+            headed = text("{name}: {said}", name=titled(name_of(finding)), said=finding.summary)
+            yield f"{MARKS.get(finding.level, '!')} {headed}"
             for line in _details(finding):
                 yield f"  {line}"
             proof = (self.proofs or {}).get(position)
@@ -66,7 +68,7 @@ class Report:
             yield f"{MARKS['good']} {NOTHING}"
         if self.diagnosis.left_out:
             yield ""
-            yield f"{LEFT_OUT}:"
+            yield str(text("{what}:", what=LEFT_OUT))
             for note in self.diagnosis.left_out:
                 yield f"  - {note}"
 
@@ -148,7 +150,7 @@ def _content(diagnosis: Diagnosis, proofs: Mapping[int, Verification]) -> str:
     if not any(finding.level != "good" for finding in diagnosis):
         parts.append(f'<div class="finding good"><p>{both(NOTHING)}</p></div>')
     if diagnosis.left_out:
-        notes = "".join(f"<li>{both(note)}</li>" for note in diagnosis.left_out)
+        notes = "".join(f"<li>{both(note)}{_names(note)}</li>" for note in diagnosis.left_out)
         parts.append(f"<h2>{both(LEFT_OUT)}</h2><ul>{notes}</ul>")
     if diagnosis.observations is not None:
         parts += observed_curves(diagnosis.observations)
@@ -156,12 +158,18 @@ def _content(diagnosis: Diagnosis, proofs: Mapping[int, Verification]) -> str:
     return "".join(parts)
 
 
+def _names(note: Text) -> str:
+    """The names beside a sentence that tells only how many they are."""
+    names = cast("list[Text]", note.values.get("names") or []) if "count" in note.values else []
+    return "<ul>" + "".join(f"<li>{both(name)}</li>" for name in names) + "</ul>" if names else ""
+
+
 def _finding(finding: Finding, proof: Verification | None) -> str:
     details = "".join(f'<p class="soft">{both(line)}</p>' for line in _details(finding))
     proved = "" if proof is None else f"<p><strong>{both(proof.summary)}</strong></p>"
     consequences = "".join(f"<li>{both(other['summary'])}</li>" for other in _listed(finding.evidence.get("consequences")))
     under = f"<ul>{consequences}</ul>" if consequences else ""
-    head = f"<p><code>{escape(name_of(finding))}</code> {both(finding.summary)}</p>"
+    head = f"<p><code>{both(titled(name_of(finding)))}</code> {both(finding.summary)}</p>"
     return f'<div class="finding {escape(finding.level)}">{head}{details}{proved}{under}{_evidence(finding)}</div>'
 
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from pellucid.core.language import text
+from pellucid.core.language import Text, text
 from pellucid.core.records import Change, Finding
-from pellucid.diagnosis.causes import EXPLAINS, NAMED, examine, explains, rooted
+from pellucid.diagnosis.causes import CAUSES, EXPLAINS, NAMED, examine, explains, rooted, titled
 from pellucid.diagnosis.dynamic.observations import (
     BatchFacts,
     GradientFacts,
@@ -216,3 +217,12 @@ def test_the_remedy_of_nan_fits_its_cause(observations: Observations, remedy: st
     (finding,) = [one for one in examine(observations) if one.symptom == "nan"]
     assert remedy in str(finding.remedy)
     assert ("learning rate" in str(finding.remedy)) == (remedy == "lower the learning rate")
+
+
+def test_every_name_is_a_heading_that_a_reader_of_chinese_understands() -> None:
+    for name in {*EXPLAINS, *NAMED, *CAUSES}:
+        heading = titled(name)
+        assert isinstance(heading, Text), name
+        assert heading.render("en") == name
+        assert re.search("[\u4e00-\u9fff]", heading.render("zh")), name
+    assert titled("of_another_package") == "of_another_package"

@@ -58,18 +58,21 @@ def _fitting(session: Session, said: Text) -> Text:
 
 def _proved(session: Session, found: Diagnosis, budget: str, progress: Any) -> dict[int, Verification]:
     """The remedies of the first findings, trained again from several seeds, within the budget once more."""
+    from pellucid.diagnosis.causes import titled
     from pellucid.diagnosis.experiments.verification import BUDGET
+    from pellucid.diagnosis.report import name_of
 
     chosen = [place for place, finding in enumerate(found) if finding.change is not None and finding.level != "good"][:PROVED]
     proofs: dict[int, Verification] = {}
     seconds = BUDGET.check(budget)
     for place in chosen:
-        said = text("proving the remedy of {cause}", cause=found[place].cause or found[place].symptom)
+        cause = titled(name_of(found[place]))
+        said = text("proving the remedy of {cause}", cause=cause)
         progress.waiting(_fitting(session, said))
         try:
             proofs[place] = found[place].verify(budget=seconds / len(chosen))
         except PellucidError as error:
-            session.tell(text("{cause}: {reason}", cause=found[place].cause or found[place].symptom, reason=str(error.got)))
+            session.tell(text("{cause}: {reason}", cause=cause, reason=str(error.got)))
     return proofs
 
 

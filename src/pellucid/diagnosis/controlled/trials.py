@@ -21,6 +21,7 @@ from pellucid.core.errors import PellucidError
 from pellucid.core.language import Text, text
 from pellucid.core.numerics import mean_interval
 from pellucid.core.records import Change, Finding, Interval
+from pellucid.diagnosis.causes import titled
 from pellucid.diagnosis.controlled import batch_checks
 from pellucid.diagnosis.controlled.batch_checks import BatchChecks
 from pellucid.diagnosis.controlled.one_pass import compared_by, narrowest
@@ -434,7 +435,7 @@ class _Plan:
             batch_size=None if isinstance(self.experiment.train, DataLoader) else self.experiment.batch_size,
             seconds=time.perf_counter() - self.began,
             left_out=(
-                *([text("no time was left for these trials: {names}", names=late)] if late else []),
+                *([_untried(late)] if late else []),
                 *self.left_out,
                 *batch.notes,
             ),
@@ -454,8 +455,14 @@ def arm_words(name: str) -> Text:
     if name.startswith("learning rate x "):
         return text("the learning rate times {factor}", factor=name.removeprefix("learning rate x "))
     if name.startswith("remedy of "):
-        return text("the remedy of {cause}", cause=name.removeprefix("remedy of "))
+        return text("the remedy of {cause}", cause=titled(name.removeprefix("remedy of ").partition(" (")[0]))
     return ARMS[name]
+
+
+def _untried(arms: list[Text]) -> Text:
+    """How many trials no time was left for; which, stands beside the sentence in its values, for a file and for pages."""
+    values = {"count": len(arms), "names": arms}
+    return text("no time was left for {count} of the trials; a larger budget makes more of them", **values)
 
 
 def inputs_exchanged(experiment: Experiment, steps: int) -> Experiment | None:
