@@ -67,6 +67,13 @@ def test_the_cause_is_found(cause: str, name: str) -> None:
         assert Finding.from_dict(finding.to_dict()).summary == finding.summary
 
 
+def test_outliers_are_named() -> None:
+    (told,) = [one for one in found(FAULTY["outliers_with_mse"]["two of a hundred times 300"]()) if one.symptom == "outliers_with_mse"]
+    worst = told.evidence["samples"]
+    assert 0 < len(worst) <= 20
+    assert f"samples {', '.join(map(str, worst[:5]))}" in str(told.remedy)
+
+
 @pytest.mark.parametrize("name", in_turn(HEALTHY, 2))
 def test_nothing_is_a_fault_in_healthy_data(name: str) -> None:
     assert faults(HEALTHY[name]()) == {}
