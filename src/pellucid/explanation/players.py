@@ -35,6 +35,7 @@ class Players:
         """Samples (n, ...) whose absent players' entries come from the reference; `present` (n, count) bool.
 
         The inputs and the reference have n rows, or one for all. With `present` (n, s, count) each row is mixed in s ways: (n * s, ...).
+        For inputs of one floating type `present` may be 0 and 1 in that type: exactly the same in a fraction of the time.
         """
         found = list[Tensor]()
         several = present.dim() == 3
@@ -42,7 +43,8 @@ class Players:
             chosen = present.to(index.device)
             if not self._in_order:
                 chosen = chosen[..., index]
-            mixed = torch.where(chosen, own[:, None], absent[:, None]) if several else torch.where(chosen, own, absent)
+            own, absent = (own[:, None], absent[:, None]) if several else (own, absent)
+            mixed = torch.lerp(absent, own, chosen) if chosen.is_floating_point() else torch.where(chosen, own, absent)
             found.append(mixed.flatten(0, 1) if several else mixed)
         return tuple(found)
 

@@ -226,11 +226,7 @@ class Subject:
     def outputs(self, inputs: Sequence[Tensor]) -> Tensor:
         """(n, K) the outputs of n samples, without gradient."""
 
-        def run(rows: slice) -> Tensor:
-            with self.surrounded(gradient=False):
-                return self.run(tuple(tensor[rows] for tensor in inputs))
-
-        return torch.cat(self.batched(len(inputs[0]), run))
+        return self._evaluated(len(inputs[0]), lambda rows: self.run(tuple(tensor[rows] for tensor in inputs)))
 
     @plainly()
     def values(self, inputs: Sequence[Tensor], target: Tensor | None = None) -> Tensor:
@@ -238,11 +234,10 @@ class Subject:
         target = self.target_for(len(inputs[0]), target)
 
         def run(rows: slice) -> Tensor:
-            with self.surrounded(gradient=False):
-                found = self.run(tuple(tensor[rows] for tensor in inputs))
-                return self.chosen(found, None if target is None else target[rows]).clone()  # not a view of all K outputs
+            found = self.run(tuple(tensor[rows] for tensor in inputs))
+            return self.chosen(found, None if target is None else target[rows]).clone()  # not a view of all K outputs
 
-        return torch.cat(self.batched(len(inputs[0]), run))
+        return self._evaluated(len(inputs[0]), run)
 
     @plainly()
     def points(self, inputs: Sequence[Tensor]) -> tuple[Tensor, ...]:
@@ -358,6 +353,23 @@ class Subject:
             if gradient and self.device.type == "cuda":  # cuDNN's recurrent networks have a backward pass in training mode only
                 around.enter_context(torch.backends.cudnn.flags(enabled=not self._recurrent()))
             yield
+
+    def _evaluated(self, n: int, run: Callable[[slice], Tensor]) -> Tensor:
+        """What `run` makes of the rows 0..n, without gradient, batch by batch.
+
+        Surroundings take as long as a thousand rows of a small table: they stand once around all batches where no pass notices another.
+        """
+        isolation = self.isolation
+        apart = bool(self.random or isolation.stateful or isolation.generators or isolation.guarded)
+
+        def batch(rows: slice) -> Tensor:
+            with self.surrounded(gradient=False):
+                return run(rows)
+
+        if apart:
+            return torch.cat(self.batched(n, batch))
+        with self.surrounded(gradient=False):
+            return torch.cat(self.batched(n, run))
 
     def _recurrent(self) -> bool:
         return any(isinstance(module, nn.RNNBase) for module in self.model.modules())

@@ -132,6 +132,33 @@ def test_a_pair_is_an_order_and_its_reverse():
     assert torch.equal(added, torch.tensor([3.0, 3.0, 0.0], dtype=torch.float64).expand(1, 1, 9, 3))
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_who_is_present_keeps_every_bit(dtype: torch.dtype):
+    """Whether it is said in truth values or in numbers."""
+    torch.manual_seed(7)
+    inputs, background = (torch.randn(50, 6, dtype=dtype) * 10.0 ** torch.randint(-30, 30, (50, 6)) for _ in range(2))
+    model = Function(lambda x: x.sum(1, keepdim=True)).to(dtype)
+    present = torch.rand(50, 9, 6) < 0.5
+    for features in ("auto", torch.tensor([0, 0, 1, 2, 4, 3])):
+        players = Players.of(Subject.of(model, inputs), features)
+        chosen = present[..., : players.count]
+        (said,), (counted,) = (players.mixed((inputs,), (background,), who) for who in (chosen, chosen.to(dtype)))
+        assert torch.equal(said, counted)
+
+
+def test_a_sample_that_takes_no_part_in_the_pilot_is_played_like_the_others():
+    """Of 70 samples every third is looked at; where that asks for fewer pairs than references, all of them are."""
+    torch.manual_seed(8)
+    weights = torch.randn(14, dtype=torch.float64)
+    inputs, background = torch.randn(70, 14, dtype=torch.float64), torch.randn(200, 14, dtype=torch.float64) / 20
+    played = game(Function(lambda x: x @ weights[:, None]), inputs, background)
+    found = sampled(played, torch.Generator().manual_seed(0))
+    assert played.subject.spent.forward < 70 * 200 * 26  # not every reference is met
+    assert torch.allclose(found.values.sum(1), played.full - played.empty.mean(1), atol=1e-12)
+    truth = weights * (inputs - background.mean(0))
+    assert ((found.low <= truth) & (truth <= found.high)).double().mean() > 0.9
+
+
 def test_explain_gives_entries_and_patches():
     torch.manual_seed(5)
     image = nn.Sequential(nn.Conv2d(2, 3, 3), nn.ReLU(), nn.Flatten(), nn.Linear(108, 2)).eval()

@@ -20,12 +20,12 @@ from pellucid.explanation.players import Players
 from pellucid.explanation.reference import Reference
 from pellucid.explanation.subject import Subject, Tell
 
-PROGRESS_BATCHES = 16  # of the network between two signs of life
+PROGRESS_BATCHES = 8  # of the network between two signs of life
 COPIES_BYTES = 2**24  # of perturbed inputs made at once: some hundred thousand rows of a table, and a memory that nobody misses
 ROUNDING = 32  # steps of the number type, relative to the model's output: what varies by less is the same
 
 Inputs = tuple[Tensor, ...]
-Chosen = tuple[Tensor, Tensor, Tensor]  # (n,) samples, (n,) references, (n, states, players) who is present
+Chosen = tuple[Tensor, Tensor, Tensor]  # (n,) samples, (n,) references, (n, states, players) who is present: see Players.mixed
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,6 +49,12 @@ class Game:
         self.subject, self.reference, self.players, self.tell = subject, reference, players, tell
         self.samples, self.count, self.references = subject.samples, players.count, reference.count
         self.device = subject.device
+
+    @cached_property
+    def shared_type(self) -> torch.dtype | None:
+        """Of the inputs, where it is one of float32 and float64."""
+        kinds = {entries.dtype for entries in self.subject.inputs}
+        return kinds.pop() if kinds in ({torch.float32}, {torch.float64}) else None
 
     @cached_property
     def full(self) -> Tensor:
@@ -104,13 +110,13 @@ class Game:
             for first in range(0, states, part):
                 chosen = slice(first, min(states, first + part))
                 samples, inputs = copies(numbers, chosen)
-                samples = samples.repeat_interleave(chosen.stop - first)
                 if measure is None:
                     target = self.subject.target
-                    values = self.subject.values(inputs, None if target is None else target[samples])
+                    chosen_outputs = None if target is None else target[samples].repeat_interleave(chosen.stop - first)
+                    values = self.subject.values(inputs, chosen_outputs)
                 else:
-                    values = measure(samples, self.subject.outputs(inputs))
-                found[numbers, chosen] = self._finite(values.double()).reshape(len(numbers), -1)
+                    values = measure(samples.repeat_interleave(chosen.stop - first), self.subject.outputs(inputs))
+                found[start : start + len(numbers), chosen] = self._finite(values).reshape(len(numbers), -1)
                 if self.tell is not None:
                     self.tell(start * states + len(numbers) * chosen.stop, games * states)
         return found

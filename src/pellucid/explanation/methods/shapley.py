@@ -23,6 +23,7 @@ from pellucid.explanation.subject import Subject, Tell
 MOST_ENUMERATED = 12  # players: 4096 coalitions
 MOST_PASSES = 2**18  # for all coalitions of all samples with every reference; a network of 3 layers on one core makes 500 000 a second
 PILOT_REFERENCES = 8  # two pairs of orders with each
+PILOT_SAMPLES = 32  # say how many pairs all of them need
 AIM = 0.05  # of a sample's largest value: the half width of its widest interval that the size of the sample is chosen for
 FEWEST_PAIRS, MOST_PAIRS = 32, 512
 
@@ -86,30 +87,31 @@ def enumerated(game: Game) -> Estimate:
     return Estimate.of_exact(v @ weights)
 
 
-def contributions(game: Game, references: Tensor, pairs: int, generator: torch.Generator) -> Tensor:
+def contributions(game: Game, references: Tensor, pairs: int, generator: torch.Generator, rows: Tensor | None = None) -> Tensor:
     """What each player adds, (samples, clusters, pairs, M), averaged over an order drawn at random and its reverse.
 
-    `references` (samples, clusters): the reference sample that each cluster of pairs plays against.
+    `references` (samples, clusters): the reference sample that each cluster of pairs plays against. `rows`: which samples, None for all.
     """
-    N, M, clusters = game.samples, game.count, references.shape[1]
+    (N, clusters), M = references.shape, game.count
+    rows = torch.arange(N, device=game.device) if rows is None else rows
     drawn = torch.rand(N * clusters * pairs, M, generator=generator, device=generator.device).argsort(1)
     place = drawn.to(game.device, torch.int8 if M < 2**7 else torch.int32)  # of a player in its order
     reference = references.reshape(-1).repeat_interleave(pairs)
-    # the prefixes of the order that are neither empty nor full, then those of its reverse: their complements
-    length = torch.arange(1, M, device=game.device, dtype=place.dtype).repeat(2)[:, None]
-    reverse = (torch.arange(2 * (M - 1), device=game.device) >= M - 1)[:, None]
+    # the prefixes of the order that are neither empty nor full, then those of its reverse, their complements: place < length, >= length
+    dtype = game.shared_type or torch.float32
+    length = torch.arange(1, M, device=game.device, dtype=dtype)
+    start, sign = torch.cat([length, 1 - length])[:, None], torch.ones_like(length)[:, None]
+    sign = torch.cat([-sign, sign])
 
     def choose(orders: Tensor, part: slice) -> Chosen:
-        before = place[orders, None] < length[part]
-        return orders // (clusters * pairs), reference[orders], before ^ reverse[part]
+        present = torch.addcmul(start[part], sign[part], place[orders, None].to(dtype)).clamp_(0, 1)
+        return rows[orders // (clusters * pairs)], reference[orders], present if game.shared_type else present > 0
 
     v = game.values(len(place), 2 * (M - 1), choose).reshape(-1, 2, M - 1)
-    sample = torch.arange(N, device=game.device).repeat_interleave(clusters * pairs)
-    first, last = game.empty[sample, reference], game.full[sample]
-    forward = torch.cat([first[:, None], v[:, 0], last[:, None]], 1)  # (orders, M + 1): those before, one more at a time
-    backward = torch.cat([last[:, None], v[:, 1], first[:, None]], 1)  # those before leave: the same players from the other side
-    added = (forward.diff(dim=1) - backward.diff(dim=1)) / 2
-    return added.gather(1, place.long()).reshape(N, clusters, pairs, M)
+    sample = rows.repeat_interleave(clusters * pairs)
+    change = (game.full[sample] - game.empty[sample, reference])[:, None]
+    apart = torch.cat([-change, v[:, 0] - v[:, 1], change], 1)  # (orders, M + 1): of those before and all others, one more at a time
+    return apart.diff(dim=1).gather(1, place.long()).div_(2).reshape(N, clusters, pairs, M)
 
 
 def drawn_references(game: Game, clusters: int, generator: torch.Generator) -> Tensor:
@@ -127,22 +129,35 @@ def sampled(game: Game, generator: torch.Generator, pairs: int | None = None) ->
     Source: W. G. Cochran, "Sampling Techniques", 1977, section 10.4 (the variance); F. E. Satterthwaite 1946 (degrees of freedom).
     """
     R = game.references
-    control = game.empty - game.empty.mean(1, keepdim=True)  # (samples, R), zero on average
-    slope = torch.zeros(game.samples, game.count, dtype=torch.float64, device=game.device)
-
-    def corrected(added: Tensor, chosen: Tensor) -> Tensor:
-        return added - (control.gather(1, chosen)[..., None] * slope[:, None])[:, :, None]
-
-    pilot = None
-    if pairs is None or pairs < 2 * R:  # else every reference is met equally often: nothing to be found out
-        first = drawn_references(game, min(R, PILOT_REFERENCES), generator)
-        raw = contributions(game, first, max(2, FEWEST_PAIRS // 2 // first.shape[1]), generator)
-        slope = _slope(control.gather(1, first), raw.mean(2))  # (samples, M)
-        pilot = corrected(raw, first)
-    clusters, each = _split(_enough(pilot, R) if pairs is None and pilot is not None else pairs or FEWEST_PAIRS, R)
+    first = drawn_references(game, min(R, PILOT_REFERENCES), generator)
+    looked = slice(None, None, math.ceil(game.samples / PILOT_SAMPLES) if pairs is None else 1)
+    pilot = _pilot(game, first, looked, generator) if pairs is None or pairs < 2 * R else None
+    clusters, each = _split(_enough(pilot[0], R) if pairs is None and pilot is not None else pairs or FEWEST_PAIRS, R)
     chosen = drawn_references(game, clusters, generator)
-    fresh = corrected(contributions(game, chosen, each, generator), chosen)
-    return _estimate(fresh, fresh if pilot is None else pilot, R, game.noise())
+    fresh = contributions(game, chosen, each, generator)
+    if clusters == R or pilot is None:  # every reference is met equally often: the control is zero on average
+        return _estimate(fresh, fresh, R, game.noise())
+    if looked.step > 1:
+        pilot = _pilot(game, first, slice(None), generator)
+    return _estimate(_corrected(game, fresh, chosen, pilot[1]), pilot[0], R, game.noise())
+
+
+def _pilot(game: Game, references: Tensor, looked: slice, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Of the samples that are looked at: what a few pairs give, corrected, (samples, clusters, pairs, M), and the slopes, (samples, M)."""
+    rows, references = torch.arange(game.samples, device=game.device)[looked], references[looked]
+    raw = contributions(game, references, max(2, FEWEST_PAIRS // 2 // references.shape[1]), generator, rows)
+    slope = _slope(_control(game, references, rows), raw.mean(2))
+    return _corrected(game, raw, references, slope, rows), slope
+
+
+def _control(game: Game, references: Tensor, rows: Tensor | None = None) -> Tensor:
+    """f(r) - mean f of the references (samples, clusters): zero on average."""
+    empty = game.empty if rows is None else game.empty[rows]
+    return empty.gather(1, references) - empty.mean(1, keepdim=True)
+
+
+def _corrected(game: Game, added: Tensor, references: Tensor, slope: Tensor, rows: Tensor | None = None) -> Tensor:
+    return added - (_control(game, references, rows)[..., None] * slope[:, None])[:, :, None]
 
 
 def _slope(control: Tensor, means: Tensor) -> Tensor:
