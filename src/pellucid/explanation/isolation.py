@@ -193,6 +193,10 @@ class _Writes(TorchDispatchMode):
         self.weights = {weight.untyped_storage()._cdata for part in parts for weight in part.parameters() if weight.layout == torch.strided}
         self.drawn: list[tuple[Any, Any]] = []
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        return False  # else torch imports its compiler when the mode is first used, which takes a second or two
+
     def __torch_dispatch__(self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None) -> Any:
         kwargs = kwargs or {}
         generator = kwargs.get("generator")
