@@ -386,6 +386,7 @@ def _class_units(program: Program, comparison: Comparison) -> Iterator[Finding]:
     else:
         classes = present = units
     values = wanted.is_floating_point() and bool(((wanted < 0) | (wanted > 1)).any())
+    answerable = wanted.is_floating_point() or bool(((wanted == 0) | (wanted == 1)).all())
     evidence = {"outputs": units, "classes": classes, "expected": {"outputs": str(max(classes, 2))}}
     if units == 1:
         yield finding(
@@ -398,7 +399,7 @@ def _class_units(program: Program, comparison: Comparison) -> Iterator[Finding]:
             evidence,
             text("use {name}", name="mse_loss")
             if values else text("give it 2 outputs, or keep one and use binary_cross_entropy_with_logits with targets of 0 and 1"),
-            Change(kind="loss", values={"name": "mse" if values else "bce_with_logits"}) if classes <= 2 else None,
+            Change(kind="loss", values={"name": "mse" if values else "bce_with_logits"}) if answerable else None,
         )  # fmt: skip
     elif classes > units:
         yield finding(
