@@ -189,8 +189,9 @@ class Trials:
             return False
         room, train_room = 1 - mine.score, 1 - mine.train_score
         better, better_train = others.score - mine.score, others.train_score - mine.train_score
-        chance = 2 * self.noise * math.sqrt(2)  # of one seed beside another, as of an effect
-        return room > 0 and train_room > 0 and better >= max(chance, FAR * room) and better_train >= FAR * train_room
+        chance = max(2 * self.noise * math.sqrt(2), self._sampling(mine.score, others.score))  # of one seed beside another, as of an effect
+        least = max(chance, FAR * room, MUCH * (others.score - self.constant))  # as what is called heavy
+        return room > 0 and train_room > 0 and better >= least and better_train >= FAR * train_room
 
     @property
     def learnt(self) -> float | None:
