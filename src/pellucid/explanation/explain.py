@@ -68,7 +68,7 @@ def explain(
         data = tuple(part.clone() for part in like_inputs(subject, data, text("the background (data)")))  # see Subject.of
     notes: list[Text] = []
     chosen = named or _automatic(subject, notes)
-    obstacle = chosen.obstacle(subject)
+    obstacle = chosen.obstacle(subject, layer)
     if obstacle is not None:
         raise ModelError(
             text("the method {method} cannot be applied: {reason}", method=chosen.name, reason=obstacle),

@@ -105,9 +105,10 @@ class Method:
     options: tuple[str, ...] = ()  # further keywords it takes: "layer"
     predicts: bool = False  # it meets the samples' outputs on its way, and hands them to `Subject.remember`
 
-    def obstacle(self, subject: Subject) -> Text | None:
-        """Why it cannot be applied to this network and these inputs; None where it can."""
-        return next((reason for need in self.needs if (reason := NEEDS[need](subject)) is not None), None)
+    def obstacle(self, subject: Subject, layer: str | None = None) -> Text | None:
+        """Why it cannot be applied to this network and these inputs; None where it can. A `layer` that is named need not be looked for."""
+        needs = [need for need in self.needs if need != "layer" or layer is None]
+        return next((reason for need in needs if (reason := NEEDS[need](subject)) is not None), None)
 
 
 _methods: dict[str, Method] = {}

@@ -40,7 +40,7 @@ from pellucid.explanation.checks import (
     target_of,
     tensors_of,
 )
-from pellucid.explanation.dry_run import check_predictions_alone, dry_run, largest_batch
+from pellucid.explanation.dry_run import check_predictions_alone, dry_run, largest_batch, not_by_rows
 from pellucid.explanation.isolation import Isolation
 from pellucid.explanation.passes import Pass, Place
 
@@ -79,7 +79,7 @@ class Subject:
     tell: Tell = field(default=lambda done, total: None)
     original: nn.Module | None = None
     _predictions: Tensor | None = None
-    _alone: Tensor | None = None  # the first sample's output by itself
+    _alone: tuple[Tensor, int] | None = None  # the output of a sample by itself, (1, K), and which sample
     _weights: tuple[Tensor, ...] = ()
     _forward: int = 0
     _backward: int = 0
@@ -154,7 +154,8 @@ class Subject:
         made.differentiable, made.random = seen.differentiable, seen.random
         made.batch_size = batch_size or largest_batch(made, seen.bytes_per_sample)
         notes += seen.notes
-        alone = made._alone = seen.output.reshape(1, -1)
+        alone = seen.output.reshape(1, -1)
+        made._alone = alone, seen.looked
         if made.samples == 1:
             made.remember(alone)
         known = made.predictions if predict or target is None else alone.expand(made.samples, -1)  # of a target only its range is checked
@@ -195,7 +196,7 @@ class Subject:
     def remember(self, predictions: Tensor) -> None:
         """Check the samples' outputs (N, K), which some pass has met, and keep them as the predictions."""
         if self._alone is not None:
-            check_predictions_alone(self, predictions, self._alone)
+            check_predictions_alone(self, predictions, *self._alone)
         check_predictions(predictions, self.inputs)
         self._predictions = predictions
 
@@ -385,7 +386,10 @@ class Subject:
         self._forward += len(inputs[0])
         with met if met.needed or self.dropouts else nullcontext():  # a mode costs time in every operation
             result = self.call(inputs)
-        return output_of(result).reshape(len(inputs[0]), -1)
+        output = output_of(result)
+        if output.dim() == 0 or len(output) != len(inputs[0]):
+            raise not_by_rows(len(inputs[0]), output)
+        return output.reshape(len(inputs[0]), -1)
 
     def run_points(self, points: tuple[Tensor, ...], inputs: tuple[Tensor, ...], **more: Any) -> Tensor:
         """(n, K) where the points take these values."""
