@@ -104,7 +104,9 @@ def test_one_sample_needs_others_to_be_specific():
     assert alone.trust == "limited"
     assert any("data=" in str(reason) for reason in alone.reasons)
     background = torch.randn(60, 16, generator=torch.Generator().manual_seed(3))
-    together = pellucid.certify(model, x, model.right(x, target), target, data=background, baseline="zero")
+    right = model.right(x, target)
+    right = right * (model(x)[0, target] / right.sum()).detach()  # bending shrinks: with the size of the changes
+    together = pellucid.certify(model, x, right, target, data=background, baseline="zero")
     assert together.trust == "high", str(together)
 
 
@@ -334,3 +336,39 @@ def test_gradient_maps_of_a_linear_network_are_its_closed_form():
     assert (path_maps(subject, reference, players, steps=1, magnitude=True) >= 0).all()
     other = Relatives(subject).with_samples([2 * x], target)
     assert torch.allclose(path_maps(other, reference, players, steps=1).float(), model.weight[target].detach() * (2 * x - 0.5), atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["as it is", "too small", "too large", "absolute"])
+def test_values_have_the_size_of_the_changes(kind: str):
+    """A map of the right proportions says so; sums that are not the change are not trusted highly, nor is an exact map of another size."""
+    model, x = Bent(16, 3), samples()[:1].abs()
+    with torch.no_grad():
+        model.weight.copy_(model.weight.abs() * torch.where(torch.arange(16) % 4 == 0, -0.5, 1.0))
+    background = torch.randn(60, 16, generator=torch.Generator().manual_seed(3)).abs()
+    right = pellucid.explain(model, x, 0, method="shapley", baseline="zero", samples=400).attributions
+    maps = {"as it is": right, "too small": right / 240, "too large": right * 20, "absolute": right.abs()}[kind]
+    certificate = pellucid.certify(model, x, maps, 0, data=background, baseline="zero")
+    said = str(certificate)
+    assert certificate.trust == ("high" if kind == "as it is" else "limited"), said
+    assert certificate.score("scale").passed is (kind == "as it is")
+    assert (f"times {kind}" in said) is kind.startswith("too")
+    assert ("do not add up" in said) is (kind == "absolute")
+
+
+def test_exact_maps_have_their_size_too():
+    model, x = Curved(16, 3), samples()
+    right = model.right(x, TARGET)
+    assert pellucid.certify(model, x, right, TARGET, baseline="zero").trust == "high"
+    assert "20 times too small" in str(pellucid.certify(model, x, right / 20, TARGET, baseline="zero"))
+
+
+def test_an_input_is_no_other_input_than_itself():
+    """A background that holds the sample; too few others are called too few, not as good."""
+    model, x = Bent(16, 3), samples()[:1]
+    background = torch.cat([x.expand(20, 16), torch.randn(9, 16, generator=torch.Generator().manual_seed(3))])
+    certificate = pellucid.certify(model, x, model.right(x, TARGET[:1]), TARGET[:1], data=background, baseline=0.0)
+    score = certificate.score("input_specificity")
+    assert score.value == 1.0
+    assert score.adjusted_p_value == pytest.approx(0.1)
+    assert "too few to tell" in str(certificate)
+    assert "maps of other inputs explain the same" not in str(certificate)

@@ -19,11 +19,12 @@ from pellucid.explanation.faithfulness.infidelity import infidelity_score, share
 from pellucid.explanation.faithfulness.randomisation import randomisation_score
 from pellucid.explanation.faithfulness.reference_influence import reference_scores
 from pellucid.explanation.faithfulness.relatives import Relatives, path_maps, scrambled_maps
-from pellucid.explanation.faithfulness.removals import Removals, measured, without
+from pellucid.explanation.faithfulness.removals import SMALL, Removals, measured, without
 from pellucid.explanation.faithfulness.resolution import Level, constant_within, measured_level, resolution_score
+from pellucid.explanation.faithfulness.scale import scale_score, squared_error, sums_fit
 from pellucid.explanation.faithfulness.score import FaithfulnessScore
 from pellucid.explanation.faithfulness.sensitivity import sensitivity_score
-from pellucid.explanation.faithfulness.specificity import MAPS, class_specificity, input_specificity
+from pellucid.explanation.faithfulness.specificity import ALONE, MAPS, class_specificity, input_specificity
 from pellucid.explanation.judgement import CORRECTED, Circumstances, corrected, judged
 from pellucid.explanation.players import Players
 from pellucid.explanation.reference import KINDS, Reference
@@ -70,9 +71,14 @@ def certificate_of(
     players: Players,
     seed: int = 0,
     data: Any = None,
+    reference_known: bool = True,
 ) -> Certificate:
-    """Test attributions against the network. `method` None: made elsewhere, so that what needs the method is not tested."""
-    return Tests(subject, reference, players, seed=seed, data=data).certificate(attributed.attributions, method=method, family=family)
+    """Test attributions against the network. `method` None: made elsewhere, so that what needs the method is not tested.
+
+    `reference_known`: whether attributions made elsewhere were made with this reference, so that their sum must be the change from it.
+    """
+    tests = Tests(subject, reference, players, seed=seed, data=data, reference_known=reference_known)
+    return tests.certificate(attributed.attributions, method=method, family=family)
 
 
 class Tests:
@@ -81,8 +87,10 @@ class Tests:
     At most 64 samples, drawn at random, are tested, and 8 where methods are run.
     """
 
-    def __init__(self, subject: Subject, reference: Reference, players: Players, *, seed: int = 0, data: Any = None) -> None:
-        self.seed, self.data, self.players = seed, data, players
+    def __init__(
+        self, subject: Subject, reference: Reference, players: Players, *, seed: int = 0, data: Any = None, reference_known: bool = True
+    ) -> None:
+        self.seed, self.data, self.players, self.reference_known = seed, data, players, reference_known
         self.rows: Tensor | None = None
         self._scrambled: dict[bool, Tensor | None] = {}
         self._levels: dict[tuple[int, int], Level] = {}
@@ -113,6 +121,7 @@ class Tests:
         magnitude = all(bool((part >= 0).all()) for part in attributions)
         found = [
             *self._measured(maps, own, magnitude),
+            *self._sized(maps, method),
             self._resolution(attributions),
             self._complete(maps, method),
             *self._rerun(maps, method, family),
@@ -123,8 +132,9 @@ class Tests:
         trust, reasons = judged(scores, around)
         return Certificate(
             trust=trust, reasons=reasons, scores=tuple(scores), samples=self.subject.samples, compute=self.relatives.spent(),
-            correction=text("beating every kind of map that cannot know the network is one test at 5 %; the p-values of {names} are "
-                            "corrected together by Holm's method, 5 % for all of them", names=[score_name(name) for name in CORRECTED]),
+            correction=text("beating every kind of map that cannot know the network is asked first, at 5 %, and decides whether there is "
+                            "trust at all; then the p-values of {names} are corrected together by Holm's method, 5 % for all of them "
+                            "(Westfall and Krishen 2001: tests behind a gate)", names=[score_name(name) for name in CORRECTED]),
         )  # fmt: skip
 
     def _untested(self, trust: str, reason: Text) -> Certificate:
@@ -133,7 +143,7 @@ class Tests:
 
     def _of_one_feature(self, maps: Tensor) -> Certificate:
         """Its contribution is the whole change of the output; no test against chance says more."""
-        change, value = self._change()
+        change, value = self._change
         apart = (maps.sum(1) - change).abs()
         if bool((apart <= 1e-3 * change.abs() + 1e-6 * value.abs()).all()):
             return self._untested("high", text("there is one feature, and the map gives it the whole change of the output"))
@@ -177,7 +187,12 @@ class Tests:
         subject, n = self.subject, self.subject.samples
         if self.data is None or n > MAPS or subject.differentiable is not None:
             return None
-        background = tuple(x[: MAPS + 1 - n] for x in Reference.of(subject, "samples", self.data, self._draws()).values)
+        cheap = n == 1 and sum(x[0].numel() for x in subject.inputs) <= SMALL
+        background = Reference.of(subject, "samples", self.data, self._draws()).values
+        others = ~torch.stack([_same_rows(x, own) for x, own in zip(background, subject.inputs, strict=True)]).all(0).any(1)
+        background = tuple(x[others][: (ALONE if cheap else MAPS) + 1 - n] for x in background)
+        if not len(background[0]):
+            return None
         targets = [None] * n if subject.target is None else subject.target.tolist()
         found: dict[Any, Tensor] = {}
         for chosen in set(targets):
@@ -231,12 +246,31 @@ class Tests:
         others += [] if self._neighbours is None else [self._neighbours]
         return [
             infidelity_score(maps, table, self._networks(magnitude), generator),
-            share_explained(maps, table),
+            share_explained(maps, table, self._path),
             *deletion_insertion(own, table),
             input_specificity(maps, table, torch.cat(others, 1), generator),
             class_specificity(maps, table),
             beyond_the_input(maps, table, torch.cat([self._drawn, shared_maps(maps, self.subject.target, self._neighbours)])),
         ]
+
+    def _sized(self, maps: Tensor, method: str | None) -> list[FaithfulnessScore]:
+        """Whether the values have the size of the changes: asked of methods that promise sums, and of maps made elsewhere."""
+        change, _ = self._change
+        sums, promised = maps.sum(1), method in CLAIMED
+        return [
+            scale_score(
+                maps, self.table, sums, change, judged=promised or method is None, compared=method is None and self.reference_known
+            ),
+            squared_error(maps, self.table, self._path, judged=promised or (method is None and sums_fit(sums, change))),
+        ]
+
+    @cached_property
+    def _path(self) -> Tensor | None:
+        """(N, P) integrated gradients: what a map of derivatives reaches; None without gradients."""
+        if self.subject.differentiable is not None:
+            return None
+        maps = path_maps(self.subject, self.reference, self.tested, steps=_PATH_STEPS)
+        return maps if bool(torch.isfinite(maps).all()) else None
 
     def _references(self, maps: Tensor) -> tuple[FaithfulnessScore, ...]:
         return reference_scores(maps, self.table, self.subject, self.reference, self.tested, self.data, self._draws())
@@ -269,6 +303,7 @@ class Tests:
         """One feature a pixel or a time step, all channels together, a column, a token."""
         return Players.of(self.subject, 1)
 
+    @cached_property
     def _change(self) -> tuple[Tensor, Tensor]:
         """(N,) the change of the output from the reference to the sample, and the output."""
         subject, reference = self.subject, self.reference
@@ -281,7 +316,7 @@ class Tests:
         return (value - absent).cpu(), value.cpu()
 
     def _complete(self, maps: Tensor, method: str | None) -> FaithfulnessScore:
-        change, value = self._change()
+        change, value = self._change
         return completeness_score(maps.sum(1), change, value, claimed=method in CLAIMED)
 
     def _rerun(self, maps: Tensor, method: str | None, family: str | None) -> list[FaithfulnessScore]:
@@ -316,6 +351,11 @@ def _nested(large: Players, small: Players) -> bool:
     for whose, part in zip(large.index, small.index, strict=True):
         owners[part.reshape(-1).cpu()] = whose.reshape(-1).cpu()
     return all(torch.equal(owners[part.cpu()], whose.cpu()) for whose, part in zip(large.index, small.index, strict=True))
+
+
+def _same_rows(one: Tensor, other: Tensor) -> Tensor:
+    """(R, N) which rows are the same: an input is no other input than itself."""
+    return (one.flatten(1)[:, None] == other.flatten(1)[None]).all(2)
 
 
 def _not_tested(name: str, why: Text) -> FaithfulnessScore:

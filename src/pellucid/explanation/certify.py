@@ -39,7 +39,8 @@ def certify(
     `inputs`, `target`, `data`, `baseline`, `features`: as in `explain`; give the baseline that the attributions were made with.
     `attributions`: a tensor or array for each input, of its shape; of images and series also with one channel for all, (N, 1, H, W) or
     (N, H, W); of tokens, with their embeddings' axis, (N, T, D), which is summed. How they were made is not known: their sensitivity and
-    the parameter randomisation are not tested, and their sum is reported without a judgement.
+    the parameter randomisation are not tested. Their size is: values that are not those of the output's changes, by their slope or, where
+    `baseline` is given, by their sum, have limited trust, as only their proportions say something.
 
     Raises:
         DataError: attributions of another shape than the inputs, or not finite.
@@ -53,7 +54,11 @@ def certify(
     given = _fitting(subject, attributions)
     reference = Reference.of(subject, baseline, data, torch.Generator().manual_seed(seed))
     players = Players.of(subject, groups_of(features))
-    return certificate_of(subject, Attributed(given), method=None, family=None, reference=reference, players=players, seed=seed, data=data)
+    known = not (isinstance(baseline, str) and baseline == "auto") and reference.kind not in ("samples", "noise")  # which are drawn
+    return certificate_of(
+        subject, Attributed(given), method=None, family=None, reference=reference, players=players, seed=seed, data=data,
+        reference_known=known,
+    )  # fmt: skip
 
 
 def _fitting(subject: Subject, attributions: Any) -> tuple[Tensor, ...]:

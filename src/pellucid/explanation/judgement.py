@@ -4,7 +4,8 @@
            four fifths of what an additive map can explain; or less than a sixteenth: it says nothing that could be relied on
 "high"     it predicts them better than chance, explains three fifths of what can be explained (of a single sample nine tenths), also
            inside the tested features where it says anything there, is specific to this input and this class, says more than the input by
-           itself, and no other test fails; deletion, insertion, places and inputs are corrected together (Holm). Also a map that predicts
+           itself, has the size of the changes where its sums say so, and no other test fails; infidelity is asked first, at 5 %, then
+           deletion, insertion and inputs, corrected together (Holm). Also a map that predicts
            every change but for rounding: no other test is needed then
 "limited"  in between; the reasons say what failed or could not be tested
 """
@@ -20,13 +21,18 @@ from pellucid.core.language import Text, text
 from pellucid.explanation.faithfulness.infidelity import LOW, NEARLY, exact
 from pellucid.explanation.faithfulness.multiplicity import holm
 from pellucid.explanation.faithfulness.removals import FEW, Removals
+from pellucid.explanation.faithfulness.scale import LEAST, MOST
 from pellucid.explanation.faithfulness.score import FaithfulnessScore
 
-CORRECTED = ("infidelity", "deletion", "insertion", "input_specificity")
+CORRECTED = ("deletion", "insertion", "input_specificity")
 UNSIGNED = 0.005  # of what can be explained is lost without signs: where nothing has a negative contribution, rounding is
 _ROUNDING = 1e-6  # of the largest output, or of the largest change
 _EVEN = 1e-3  # of a map's largest value: less is no difference between features
-_BESIDE_EXACT = ("completeness", "resolution")  # what can still be wrong with a map that predicts every change of the tested features
+_BESIDE_EXACT = (
+    "completeness",
+    "resolution",
+    "scale",
+)  # what can still be wrong with a map that predicts every change of the tested features
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,19 +109,23 @@ def _failed(score: FaithfulnessScore, around: Circumstances) -> Text | None:
     if score.name == "input_specificity" and score.value is None:
         return text("whether it is specific to this input was not tested: give data=, inputs of the same kind, or more samples")
     p_value = score.p_value if score.adjusted_p_value is None else score.adjusted_p_value
-    passed = score.passed
-    if score.name == "infidelity":  # its own level of 5 % decides between "none" and "limited", the corrected one allows "high"
-        passed = p_value is not None and p_value <= 0.05
-    if passed is not False:
+    if score.passed is not False or score.name == "infidelity":  # which is said first
         return None
+    if score.name == "input_specificity" and (score.value or 0.0) >= 1:
+        return text("its own map explains this sample better than the map of any other input, but these are too few to tell "
+                    "(p = {p:.2g}): give data=, more inputs of the same kind", p=p_value)  # fmt: skip
+    if score.name == "scale":
+        return _scale(score)
     return {
-        "infidelity": text("after the correction for several tests chance may predict as well (p = {p:.2g})", p=p_value),
         "share_explained": text("it explains {share:.0%} of what a map can explain, {why}", share=score.value, why=score.note or ""),
+        "squared_error": text("with the size that its values have it explains {share:.0%} of what a map can explain: other values of the "
+                              "features fit better", share=score.value),
         "resolution": text("it was shown to be right for sums over larger features only ({features}); {inside} it explains {share:.0%} of "
                            "what can be explained there", features=around.features, inside=score.note or "", share=score.value),
         "deletion": text("taking its most important features away lowers the output no faster than chance (p = {p:.2g})", p=p_value),
         "insertion": text("giving its most important features first raises the output no faster than chance (p = {p:.2g})", p=p_value),
-        "input_specificity": text("the maps of other inputs explain these samples as well (p = {p:.2g})", p=p_value),
+        "input_specificity": text("maps of other inputs explain the same (better than {share:.0%} of them, p = {p:.2g})",
+                                  share=score.value, p=p_value),
         "class_specificity": text("it explains another output as well as the chosen one"),
         "beyond_the_input": text("it says little more than maps drawn from the input alone, such as its edges: of what they leave open it "
                                  "explains {share:.0%}", share=score.value),
@@ -130,6 +140,16 @@ def corrected(scores: Sequence[FaithfulnessScore]) -> list[FaithfulnessScore]:
     chosen = [i for i, score in enumerate(scores) if score.name in CORRECTED and score.p_value is not None]
     found = list(scores)
     for i, adjusted in zip(chosen, holm([float(scores[i].p_value or 0.0) for i in chosen]), strict=True):
-        gate = scores[i].name == "infidelity"  # its own level of 5 % decides between "none" and "limited"
-        found[i] = replace(scores[i], adjusted_p_value=adjusted, passed=scores[i].passed if gate else adjusted <= 0.05)
+        found[i] = replace(scores[i], adjusted_p_value=adjusted, passed=adjusted <= 0.05)
     return found
+
+
+def _scale(score: FaithfulnessScore) -> Text:
+    """How far the values are from the size of the changes, or their sum from the whole change."""
+    slope = float(score.value or 0.0)
+    if 0 < slope < LEAST:
+        return text("its values are {times:.3g} times too large: only their proportions can be trusted", times=1 / slope)
+    if slope > MOST:
+        return text("its values are {times:.3g} times too small: only their proportions can be trusted", times=slope)
+    return text("its values do not add up to the change of the output from the reference to the sample: only their proportions can be "
+                "trusted ({sums})", sums=score.note or "")  # fmt: skip

@@ -38,6 +38,8 @@ REFERENCES = {
 SCORES = {
     "infidelity": text("infidelity"),
     "share_explained": text("share explained"),
+    "scale": text("size of the values"),
+    "squared_error": text("share explained with these values"),
     "resolution": text("resolution"),
     "deletion": text("deletion"),
     "insertion": text("insertion"),

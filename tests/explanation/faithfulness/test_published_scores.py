@@ -16,6 +16,7 @@ from pellucid.explanation.faithfulness.deletion_insertion import deletion_insert
 from pellucid.explanation.faithfulness.infidelity import exact, infidelity, infidelity_score, share_explained
 from pellucid.explanation.faithfulness.multiplicity import holm
 from pellucid.explanation.faithfulness.removals import Removals, beginnings, random_orders, steps
+from pellucid.explanation.faithfulness.scale import scale_score, squared_error
 from pellucid.explanation.faithfulness.score import mean_of, rank_correlation, tail
 from pellucid.explanation.faithfulness.sensitivity import max_sensitivity
 from pellucid.explanation.faithfulness.specificity import class_specificity, input_specificity
@@ -264,3 +265,26 @@ def test_all_sets_of_few_features_are_compared_with_each_other():
     """Two features: among sets of one size there are two; sizes stay in, so that equal contributions can be told from unequal ones."""
     table = table_of(torch.tensor([[[2.0, 1.0]]]), torch.tensor(list(itertools.permutations(range(2)))))
     assert table.explained(torch.tensor([[2.0, 1.0]])).item() == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize(("times", "passed"), [(1.0, True), (0.05, False), (3.0, False)])
+def test_scale_by_hand(times: float, passed: bool):
+    """A map that is `times` the contributions of an additive function: the slope is 1 / times, what it leaves (1 - times)^2."""
+    contributions = torch.randn(3, 1, 12, generator=drawn())
+    table, maps = table_of(contributions), times * contributions[:, 0]
+    change = contributions[:, 0].double().sum(1)
+    score = scale_score(maps, table, maps.sum(1), change, judged=True, compared=False)
+    assert score.value == pytest.approx(1 / times, rel=1e-5)
+    assert score.passed is passed
+    assert scale_score(maps, table, maps.sum(1), change, judged=False, compared=False).passed is None
+    assert squared_error(maps, table, None, judged=True).value == pytest.approx(max(-1.0, 1 - (1 - times) ** 2), abs=1e-5)
+
+
+def test_integrated_gradients_count_among_what_a_map_can_explain():
+    """Where they explain more than the regression, nine tenths are of them."""
+    contributions = torch.randn(1, 1, 12, generator=drawn())
+    table = table_of(contributions)
+    maps = contributions[:, 0] + 1.2 * torch.randn(1, 12, generator=drawn(1))
+    table.__dict__["attainable"] = table.explained(maps)
+    assert share_explained(maps, table).passed
+    assert not share_explained(maps, table, contributions[:, 0]).passed

@@ -13,8 +13,14 @@ from pellucid.explanation.faithfulness.removals import Removals, beginnings
 from pellucid.explanation.faithfulness.score import FaithfulnessScore, mean_of
 
 ALPHA = 0.05
-_LOWERS = text("above 0, p at most {alpha}: taking the most important features first lowers the output faster than chance", alpha=ALPHA)
-_RAISES = text("above 0, p at most {alpha}: giving the most important features first raises the output faster than chance", alpha=ALPHA)
+_LOWERS = text(
+    "above 0, p at most {alpha} after the correction: taking the most important features first lowers the output faster than chance",
+    alpha=ALPHA,
+)
+_RAISES = text(
+    "above 0, p at most {alpha} after the correction: giving the most important features first raises the output faster than chance",
+    alpha=ALPHA,
+)
 
 
 def descending(maps: Tensor, generator: torch.Generator) -> Tensor:

@@ -45,11 +45,16 @@ def reference_scores(
 
 
 def _others(subject: Subject, reference: Reference, data: Any, generator: torch.Generator) -> list[tuple[str, Reference]]:
-    if not any(subject.continuous):
-        background = data if data is not None else subject.inputs if subject.samples > 1 else None
+    table = subject.kind in ("table", "mixed")  # blurred over columns, a row is nothing
+    background = data
+    if background is None and subject.samples > 1 and (table or not any(subject.continuous)):
+        background = subject.inputs
+    if table:
+        kinds = ["zero"] if background is None else ["mean", "samples", "zero"]
+        kinds = [kind for kind in kinds if kind != reference.kind]
+    elif not any(subject.continuous):
         kinds = [] if background is None or reference.kind == "samples" else ["samples"]
     else:
-        background = data
         kinds = [kind for kind in ("zero", "mean", "blur", "noise") if kind in KINDS and kind != reference.kind]
     found: list[tuple[str, Reference]] = []
     for kind in kinds:

@@ -24,7 +24,7 @@ ORDERS, SIZES = 32, 9
 CLASSES = 16  # outputs that are looked at: the chosen one and the largest others
 REFERENCES = 8  # over which an output is averaged at least, where there are more
 PASSES = 2**20  # of small inputs and 2**17 of large ones: as many references as these allow
-_SMALL = 512  # numbers of a sample
+SMALL = 512  # numbers of a sample
 FEW = 6  # features: with fewer, their permutations are too few to be a test, and sets of one size too much alike
 _COPIES_BYTES = 2**25  # of perturbed inputs made at once
 
@@ -181,7 +181,7 @@ def without(subject: Subject, reference: Reference, players: Players, sample: Te
     looked, size = columns(subject), sum(x[0].numel() * x.element_size() for x in subject.inputs)
     at_once = max(1, _COPIES_BYTES // max(size, 1))
     numbers = sum(x[0].numel() for x in subject.inputs)
-    count = min(reference.count, max(REFERENCES, (PASSES if numbers <= _SMALL else PASSES // 8) // len(sample)))
+    count = min(reference.count, max(REFERENCES, (PASSES if numbers <= SMALL else PASSES // 8) // len(sample)))
     found = torch.zeros(len(sample), looked.shape[1], dtype=torch.float64)
     for start in range(0, len(sample), at_once):
         rows = slice(start, start + at_once)

@@ -41,17 +41,20 @@ def mean_of(values: Tensor, least: float = -math.inf, most: float = math.inf) ->
 def share_of(own: Tensor, best: Tensor) -> tuple[float, Interval | None, tuple[float, ...]]:
     """(own correlation / best correlation)^2 of the means over samples (N,), with own's sign; its interval for this best; that of each.
 
-    A best correlation below 0.1 counts as 0.1: where nothing explains more than 1 % of the variance, nothing does.
+    A best correlation below 0.1 counts as 0.1: where nothing explains more than 1 % of the variance, nothing does. Two samples have no
+    interval: Student's factor of 12.7 says nothing of a share.
     """
     best = torch.maximum(own, best).double().clamp(min=0.1)
-    mean, interval, _ = mean_of(own)
+    mean, interval, _ = mean_of(own, -1, 1)
 
     def squared(value: float) -> float:
         ratio = value / float(best.mean())
         return abs(ratio) * ratio
 
     ratios = own.double() / best
-    between = None if interval is None else replace(interval, low=squared(interval.low), high=min(1.0, squared(interval.high)))
+    between = (
+        None if interval is None or len(own) < 3 else replace(interval, low=squared(interval.low), high=min(1.0, squared(interval.high)))
+    )
     return squared(mean), between, tuple((ratios.abs() * ratios).cpu().tolist())
 
 
