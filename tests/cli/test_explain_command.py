@@ -77,7 +77,9 @@ def test_the_answer_says_how_rows_are_counted_and_adds_up(call: Callable[..., Ca
     code, out, _ = call("explain", people[0], "--row", "17", "--language", "en")
     assert code == 0
     said = " ".join(out.split())
-    assert re.search(r"row 17 \(counted from 1, a (training|validation|test) sample\): The network says", said)
+    assert re.search(r"row 17 \(counted from 1, a (training|validation|test) sample\)\s+The network says", said)
+    assert "groups that were given" not in said
+    assert said.lower().count("method: shapley values") == 1
     assert re.search(r"the output explained is \S+ at the reference and \S+ for this sample: a change of \S+ all contributions", said)
 
 

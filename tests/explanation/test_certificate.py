@@ -372,3 +372,8 @@ def test_an_input_is_no_other_input_than_itself():
     assert score.adjusted_p_value == pytest.approx(0.1)
     assert "too few to tell" in str(certificate)
     assert "maps of other inputs explain the same" not in str(certificate)
+
+
+def test_rows_of_tables_are_not_compared_with_blurred_copies():
+    found = pellucid.certify(Bent(16, 3), samples(), Curved(16, 3).right(samples(), TARGET), TARGET, baseline="zero")
+    assert {score.name for score in found.scores if score.name.startswith("reference_")} == {"reference_mean", "reference_samples"}

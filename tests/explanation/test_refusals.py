@@ -281,3 +281,10 @@ def test_the_scale_of_a_map_decides_nothing(scale: float) -> None:
     assert float(correlation(right * scale, other).mean()) == pytest.approx(float(correlation(right, other).mean()), abs=1e-5)
     expected = max_sensitivity(right, other[None])
     torch.testing.assert_close(max_sensitivity(right * scale, other[None] * scale), expected, rtol=1e-4, atol=0, check_dtype=False)
+
+
+@pytest.mark.parametrize(("tokens", "words"), [(torch.zeros(1, 6), "inputs.long"), (torch.full((1, 6), 40), "tokens from 0 to 8")])
+def test_tokens_of_another_type_or_vocabulary(tokens: Tensor, words: str):
+    model = nn.Sequential(nn.Embedding(9, 4), nn.Flatten(), nn.Linear(24, 2))
+    with pytest.raises(DataError, match=words):
+        pellucid.explain(model, tokens)

@@ -162,6 +162,13 @@ def refused(error: Exception, model: nn.Module, inputs: tuple[Tensor, ...], keyw
         if any(x.device != device for x in inputs):
             expected = text("inputs on {device}, where the network is", device=str(device))
             do = text('move them: inputs.to("{device}")', device=str(device))
+        elif "indices" in str(error) and any(x.is_floating_point() for x in inputs):  # of an embedding
+            expected, do = text("tokens as integers, torch.long"), text("convert them: inputs.long()")
+        elif isinstance(error, IndexError) and not all(x.is_floating_point() for x in inputs):
+            sizes = sorted({module.num_embeddings for module in model.modules() if isinstance(module, nn.Embedding)})
+            if sizes:
+                expected = text("tokens from 0 to {last}: the embedding has {count} rows", last=sizes[0] - 1, count=sizes[0])
+                do = text("use the vocabulary that the network was trained with")
         elif any(x.is_floating_point() and x.dtype != dtype for x in inputs) or ("dtype" in str(error) or "scalar type" in str(error)):
             expected = text("inputs of the network's type, {dtype} (tokens: torch.long)", dtype=str(dtype))
             do = text("convert them: inputs.to({dtype})", dtype=str(dtype))

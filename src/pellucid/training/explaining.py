@@ -102,7 +102,12 @@ def explain_run(
         features="auto" if grouped is None else grouped, progress=tell,
     )  # fmt: skip
     if grouped is not None:
-        explanation = replace(explanation, features=text("each column as a whole, and in texts each word"))
+        assert explanation.evidence is not None
+        assert labels is not None
+        stated = text("each column as a whole, and in texts each word")
+        called = {int(player): label.term or label.column for player, label in zip(grouped.tolist(), labels, strict=True)}
+        players = replace(explanation.evidence.players, stated=stated, names=tuple(called[player] for player in sorted(called)))
+        explanation = replace(explanation, features=stated, evidence=replace(explanation.evidence, players=players))
     probability: float | None = None
     if run.task.kind == "classification":
         chances = probabilities(_outputs(run.model, inputs), run._record["settings"]["loss"], len(run.task.classes))[0]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -122,8 +123,9 @@ def test_the_sum_is_told() -> None:
     explanation, terms = explained("columns")
     (sample,) = samples_of(explanation, **terms)
     bias = float(explanation.value[0]) + 3.0
-    assert str(sample.sums).startswith(f"the output explained is {bias:.4g} at the reference and {bias - 3:.4g} for this sample")
-    assert str(sample.sums).endswith("a change of -3; all contributions together: -3")
+    said = f"the output explained is {bias:.4g} at the reference and {bias - 3:.4g} for this sample"
+    assert str(sample.sums).startswith(said.replace("-", "−"))
+    assert str(sample.sums).endswith("a change of −3; all contributions together: −3")
 
 
 def test_names_values_and_numbers_belong_together(tmp_path: Path) -> None:
@@ -188,3 +190,20 @@ def test_a_page_of_attention_has_the_words(tmp_path: Path) -> None:
     model = nn.Sequential(nn.Embedding(4, 8), nn.TransformerEncoderLayer(8, 2, 16, batch_first=True))
     page = features(model, torch.tensor([[0, 1, 2], [3, 2, 1]]), "1").to_html(tmp_path / "page.html", names=["the", "cat", "sat", "猫"])
     assert "<bdi>sat</bdi>" in page.read_text(encoding="utf-8")
+
+
+def test_a_page_says_the_method_once_and_calls_features_by_their_names(tmp_path: Path) -> None:
+    model, inputs = nn.Linear(3, 2), torch.tensor([[1.0, 2.0, 3.0]])
+    explanation = with_trust(explain(model, inputs, 1, baseline="zero"), "high")
+    made = explanation.certificate
+    noted = replace(made.scores[0], note=text("they differ most on {features}", features=[text("feature {number}", number=1)]),
+                    p_value=0.025, adjusted_p_value=0.075)  # fmt: skip
+    explanation.__dict__["certificate"] = replace(made, scores=(noted,))
+    with use_language("en"):
+        page = explanation.to_html(tmp_path / "why.html", names=["age", "income", "hours"]).read_text(encoding="utf-8")
+    english = " ".join(re.findall(r'lang="en">(.*?)</', page))
+    assert "they differ most on income" in english
+    assert "p = 0.075 after the correction (0.025 by itself)" in page
+    assert "Shapley values, compared with zero in every entry" in page
+    assert "Method:" not in english  # a note says it, with the reason
+    assert "but for" not in english

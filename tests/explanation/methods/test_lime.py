@@ -65,6 +65,18 @@ def test_a_linear_network_is_given_back_exactly():
     assert "100%" in str(found.notes[-1])
 
 
+@pytest.mark.parametrize("seed", [0, 1])
+def test_intervals_of_a_linear_network_hold_its_rounding(seed: int):
+    torch.manual_seed(seed)
+    model, inputs, background = nn.Linear(6, 1).eval(), torch.randn(3, 6), torch.randn(8, 6)
+    found = explain(model, inputs, method="lime", data=background)
+    truth = model.weight.detach().double() * (inputs.double() - background.double().mean(0))
+    low, high = found.interval
+    assert bool(((low <= truth) & (truth <= high)).all())
+    assert float((high - low).max()) < 1e-4  # rounding, and no more than that
+    assert bool(found.exact.all())
+
+
 def test_a_linear_model_that_does_not_fit_is_said_first():
     class Parity(nn.Module):
         def forward(self, x):
@@ -72,6 +84,7 @@ def test_a_linear_model_that_does_not_fit_is_said_first():
 
     found = explain(Parity(), torch.ones(2, 6), method="lime", baseline=-1.0)
     assert str(found.notes[0]).startswith("careful: of 2 of 2 samples")
+    assert str(explain(Parity(), torch.ones(1, 6), method="lime", baseline=-1.0).notes[0]).startswith("careful: the linear model")
     assert not any("careful" in str(note) for note in explain(network(6), torch.ones(2, 6), method="lime").notes)
 
 

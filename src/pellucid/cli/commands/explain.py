@@ -60,7 +60,8 @@ def _show(session: Session, explained: Explained, certified: bool, even_if_untru
     from pellucid.explanation.terms import TRUST
 
     out, sample = session.out, explained.sample
-    out.prose(str(text("{identifier}: {reason}", identifier=sample.title, reason=sample.answer)), "bold")
+    out.prose(str(sample.title), "bold")
+    out.prose(str(text("{sentence}.", sentence=sample.answer)), "bold")
     out.line("")
     untrusted = certified and explained.explanation.certificate.trust == "none" and not even_if_untrusted
     if not untrusted:
@@ -101,7 +102,7 @@ def _show_part(session: Session, part: Part, target: str) -> None:
     for place in order[:SHOWN]:
         name = f"{part.names[place]} = {part.shown[place]}" if part.shown else part.names[place]
         low, high = float(part.low[place]), float(part.high[place])
-        interval = f"  [{low:.3g}, {high:.3g}]" if low != high else ""
+        interval = f"  [{low:.3g}, {high:.3g}]" if f"{low:.3g}" != f"{high:.3g}" else ""
         rows.append((shorten(name, 36), float(part.values[place]), interval))
     width = max((width_of(name) for name, _, _ in rows), default=0)
     half = min(BAR, max(6, (out.columns - width - 34) // 2))

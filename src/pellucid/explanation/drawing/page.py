@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 COLUMNS_SHOWN = 20  # of a table; the others are folded
 SAMPLES_SHOWN = 64
 TRUST_CLASS = {"high": "good", "limited": "advice", "none": "fault"}
+_ROUNDING = 1e-4  # of the change of the output, by which sums of float32 numbers may miss it
 UNSIGNED = ("saliency", "grad_cam", "attention")  # what matters, without saying for or against
 WHY_NOT = text("No colours are drawn: these attributions cannot be trusted.")
 EVEN_SO = text("To see them even so: even_if_untrusted=True, or --even-if-untrusted on the command line.")
@@ -66,13 +67,13 @@ def write(
 ) -> Path:
     """The page of samples that are in their user's terms already."""
     drawn = even_if_untrusted or explanation.certificate.trust != "none"
-    parts = [*head_of_page(title)]
+    parts = [*head_of_page(title), f'<p class="soft">{both(made_by(explanation))}</p>']
     for sample in samples[:SAMPLES_SHOWN]:
         parts += _sample(explanation, sample, len(samples) > 1, drawn)
     if len(samples) > SAMPLES_SHOWN:
         left = text("{count} more samples are not shown", count=len(samples) - SAMPLES_SHOWN)
         parts.append(f'<p class="soft">{both(left)}</p>')
-    parts += certificate_section(explanation.certificate)
+    parts += certificate_section(explanation.certificate, _names(explanation, samples))
     parts += _made(explanation, notes)
     parts.append("</div>")
     return write_page(path, title, "".join(parts), style())
@@ -123,7 +124,7 @@ def legend(largest: float, explained: Text | str | None, *, unsigned: bool, clip
     else:
         ends = (text("lowers {output}", output=what), text("raises {output}", output=what))
     words = "".join(f"<span>{both(end)}</span>" for end in ends)
-    beyond = text("What is stronger than the end of the scale has its colour.")
+    beyond = text("Values beyond the end of the scale are drawn in the colour of its end.")
     note = f'<p class="soft">{both(beyond)}</p>' if clipped else ""
     return (
         f'<div class="legend"><div class="words">{words}</div><div class="scale" style="background:linear-gradient(to right, {bar})"></div>'
@@ -263,8 +264,30 @@ _DRAWN = {"pixels": _pixels, "columns": _columns, "words": _words, "steps": _ste
 # -- how far to trust it, how it was made --------------------------------------------------------------------------------------------------
 
 
-def certificate_section(certificate: Certificate) -> Iterator[str]:
-    """The certificate: trust, reasons, every score beside what it should be."""
+def made_by(explanation: Explanation) -> Text:
+    """The method and what its numbers are compared with."""
+    return text("{method}, compared with {reference}", method=method_name(explanation.method), reference=explanation.reference)
+
+
+def _names(explanation: Explanation, samples: Sequence[Sample]) -> Sequence[str]:
+    """What the user calls the tested features, where one is a column."""
+    made = explanation.evidence
+    parts = [part for sample in samples[:1] for part in sample.parts]
+    columns = len(parts) == 1 and parts[0].kind == "columns" and made is not None and len(parts[0].names) == made.players.count
+    return parts[0].names if columns else ()
+
+
+def _with_names(said: Text, names: Sequence[str]) -> Text:
+    """The same sentence with the user's names of features in place of their numbers."""
+    features = said.values.get("features")
+    if not names or not isinstance(features, list):
+        return said
+    own = [names[item.values["number"]] if isinstance(item, Text) and "number" in item.values else item for item in features]
+    return Text(said.message, {**said.values, "features": own})
+
+
+def certificate_section(certificate: Certificate, names: Sequence[str] = ()) -> Iterator[str]:
+    """The certificate: trust, reasons, every score beside what it should be; `names` of the features, where they are columns."""
     trust = certificate.trust
     yield heading(text("Certificate of the explanation"))
     reasons = "".join(f"<li>{both(reason)}</li>" for reason in certificate.reasons)
@@ -273,17 +296,17 @@ def certificate_section(certificate: Certificate) -> Iterator[str]:
     if certificate.scores:
         heads = (text("what is tested"), text("result"), text("95 % interval"), text("what it should be"), text("passed"), text("source"))
         titles = "".join(f"<th{' class=n' if 0 < place < 3 else ''}>{both(title)}</th>" for place, title in enumerate(heads))
-        rows = "".join(_score(score) for score in certificate.scores)
+        rows = "".join(_score(score, names) for score in certificate.scores)
         yield f'<div class="table"><table class="scores"><tr>{titles}</tr>{rows}</table></div>'
         yield f'<p class="soft">{both(certificate.correction)}</p>'
 
 
-def _score(score: FaithfulnessScore) -> str:
+def _score(score: FaithfulnessScore, names: Sequence[str]) -> str:
     interval = score.interval
     between = "–" if interval is None or interval.low == interval.high else f"{number(interval.low)} … {number(interval.high)}"
     passed = {True: "✓", False: "✗", None: "–"}[score.passed]
     kind = {True: "good", False: "fault", None: "soft"}[score.passed]
-    note = "" if score.note is None else f'<br><span class="soft">{both(score.note)}</span>'
+    note = "" if score.note is None else f'<br><span class="soft">{both(_with_names(score.note, names))}</span>'
     value = "–" if score.value is None else number(score.value)
     if score.value is not None and score.p_value is not None:
         value += f'<br><span class="soft">{both(_chance(score))}</span>'
@@ -295,23 +318,28 @@ def _score(score: FaithfulnessScore) -> str:
 
 
 def _chance(score: FaithfulnessScore) -> Text:
+    """The p-value that decides."""
     p = f"{score.p_value:.2g}"
     if score.adjusted_p_value is None:
         return text("p = {p}", p=p)
-    return text("p = {p}, corrected {adjusted}", p=p, adjusted=f"{score.adjusted_p_value:.2g}")
+    return text("p = {adjusted} after the correction ({p} by itself)", p=p, adjusted=f"{score.adjusted_p_value:.2g}")
 
 
 def facts_of(explanation: Explanation) -> Iterator[Text]:
     """How the attributions were made, in sentences."""
-    yield text("Method: {method}", method=method_name(explanation.method))
+    if not any("name" in note.values and "why" in note.values for note in explanation.notes):  # which says the method, and why
+        yield text("Method: {method}", method=method_name(explanation.method))
     yield text('Reference, which is what "absent" means: {reference}', reference=explanation.reference)
     if explanation.evidence is not None and explanation.evidence.family in ("perturbation", "surrogate", "shapley"):
         yield text("One feature is: {features}", features=explanation.features)
     if explanation.gap is not None:
-        yield text(
-            "The contributions add up to the change of the output but for {gap} of it (the worst sample)",
-            gap=f"{100 * explanation.gap:.2g} %",
-        )
+        if explanation.gap < _ROUNDING:
+            yield text("The contributions add up to the change of the output")
+        elif len(explanation.value) == 1:
+            yield text("The contributions add up to the change of the output but for {gap} of it", gap=f"{100 * explanation.gap:.2g} %")
+        else:
+            yield text("The contributions add up to the change of the output but for {gap} of it (the worst sample)",
+                       gap=f"{100 * explanation.gap:.2g} %")  # fmt: skip
     spent = explanation.spent
     yield text(
         "Spent: {forward} samples forward, {backward} backward, {time}",

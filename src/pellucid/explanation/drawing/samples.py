@@ -58,13 +58,18 @@ def sums_of(explanation: Explanation) -> list[Text | None]:
     for before, value, contributed in zip(explanation.value_absent.tolist(), explanation.value.double().tolist(), total, strict=True):
         change = text(
             "the output explained is {before} at the reference and {value} for this sample: a change of {change}",
-            before=f"{before:.4g}", value=f"{value:.4g}", change=f"{value - before:+.4g}",
+            before=_signed(f"{before:.4g}"), value=_signed(f"{value:.4g}"), change=_signed(f"{value - before:+.4g}"),
         )  # fmt: skip
         if explanation.gap is None:
             said.append(text("{change}; the contributions of this method need not add up to it", change=change))
         else:
-            said.append(text("{change}; all contributions together: {total}", change=change, total=f"{contributed:+.4g}"))
+            said.append(text("{change}; all contributions together: {total}", change=change, total=_signed(f"{contributed:+.4g}")))
     return said
+
+
+def _signed(number: str) -> str:
+    """With the minus that typographers use."""
+    return number.replace("-", "−")
 
 
 def samples_of(

@@ -46,7 +46,11 @@ def lime(
     )  # fmt: skip
     warnings = tuple[Text, ...]()
     if bool((share < FAITHFUL_SHARE).any()):
-        careful = text(
+        alone = text(
+            "careful: the linear model accounts for less than half of the variation, so that its weights say little about the network; "
+            "shapley or occlusion do not assume a linear model"
+        )
+        careful = alone if len(share) == 1 else text(
             "careful: of {count} of {samples} samples the linear model accounts for less than half of the variation, so that its weights "
             "say little about the network there; shapley or occlusion do not assume a linear model",
             count=int((share < FAITHFUL_SHARE).sum()), samples=len(share),
@@ -78,14 +82,17 @@ def fitted(game: Game, drawn: int, generator: torch.Generator) -> tuple[Estimate
     columns = design.shape[1]
     penalty = RIDGE * torch.eye(columns, dtype=torch.float64, device=game.device)
     penalty[0, 0] = 0
-    solve = torch.linalg.solve(design.T @ (closeness * design) + penalty, (closeness * design).T)  # (columns, drawn): weights = solve @ v
+    gram = design.T @ (closeness * design) + penalty
+    solve = torch.linalg.solve(gram, (closeness * design).T)  # (columns, drawn): weights = solve @ v
+    solve = solve + torch.linalg.solve(gram, penalty @ solve)  # iterated once, the penalty shrinks by its square: 1e-5 becomes 1e-10
     weights = solve @ v
     residual = v - design @ weights  # (drawn, N)
     leverage = (design * solve.T).sum(1, keepdim=True)
     variance = solve.square() @ (residual / (1 - leverage).clamp(min=1e-6)).square()  # (columns, N)
     exact = (residual.abs().amax(0) <= game.noise()[:, 0])[:, None].expand(N, M)
     half = t_quantile(torch.tensor(float(drawn - columns), dtype=torch.float64)).to(game.device) * variance[1 : M + 1].T.sqrt()
-    half = torch.where(exact, 0.0, half)
+    rounding = game.noise() * solve[1 : M + 1].abs().sum(1)  # (N, M) what the rounding of the network's values can do to a weight
+    half = torch.where(exact, rounding, half)
     values = weights[1 : M + 1].T
     total = (closeness * (v - (closeness * v).sum(0)).square()).sum(0)
     share = 1 - (closeness * residual.square()).sum(0) / total.clamp(min=1e-300)
