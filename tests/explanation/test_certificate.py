@@ -346,6 +346,7 @@ def test_values_have_the_size_of_the_changes(kind: str):
         model.weight.copy_(model.weight.abs() * torch.where(torch.arange(16) % 4 == 0, -0.5, 1.0))
     background = torch.randn(60, 16, generator=torch.Generator().manual_seed(3)).abs()
     right = pellucid.explain(model, x, 0, method="shapley", baseline="zero", samples=400).attributions
+    assert isinstance(right, Tensor)
     maps = {"as it is": right, "too small": right / 240, "too large": right * 20, "absolute": right.abs()}[kind]
     certificate = pellucid.certify(model, x, maps, 0, data=background, baseline="zero")
     said = str(certificate)
