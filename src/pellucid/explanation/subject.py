@@ -28,7 +28,7 @@ from torch import Tensor, nn
 from pellucid.core.errors import DataError, MemoryShortage, ModelError, PellucidError
 from pellucid.core.language import Text, text
 from pellucid.core.records import Record
-from pellucid.core.trace.model import random_state_kept, run_eagerly
+from pellucid.core.trace.model import answer_of, random_state_kept, run_eagerly
 from pellucid.explanation.checks import (
     check_predictions,
     check_shapes,
@@ -376,7 +376,7 @@ class Subject:
         return any(isinstance(module, nn.RNNBase) for module in self.model.modules())
 
     def call(self, inputs: Sequence[Tensor]) -> Any:
-        return self.model(*inputs) if self.keywords is None else self.model(**dict(zip(self.keywords, inputs, strict=True)))
+        return self.model(*inputs) if self.keywords is None else answer_of(self.model, dict(zip(self.keywords, inputs, strict=True)))
 
     def run(self, inputs: tuple[Tensor, ...]) -> Tensor:
         """(n, K) with whatever gradient the surroundings record."""

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import copy
+import inspect
 import random
 import sys
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import Any, cast
 
@@ -255,3 +256,31 @@ def run_eagerly() -> Generator[None]:
         return
     with torch.compiler.set_stance("force_eager"):
         yield
+
+
+def answer_of(network: Any, inputs: Any) -> Any:
+    """network(inputs): a tuple's entries by position, a mapping's by name; as a whole where forward takes it so: `forward(self, batch)`."""
+    if isinstance(inputs, Mapping):
+        by_name = cast("Mapping[str, Any]", inputs)
+        return network(inputs) if _takes_whole(network, inputs, (), by_name) else network(**by_name)
+    if isinstance(inputs, tuple):
+        by_position = cast("tuple[Any, ...]", inputs)
+        return network(inputs) if _takes_whole(network, inputs, by_position, {}) else network(*by_position)
+    return network(inputs)
+
+
+def _takes_whole(network: Any, inputs: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bool:
+    """Whether forward can take `inputs` as one argument, and its entries not."""
+    try:
+        signature = inspect.signature(getattr(network, "forward", network))
+    except (TypeError, ValueError):  # it has none that Python knows
+        return False
+    try:
+        signature.bind(*args, **kwargs)
+    except TypeError:
+        try:
+            signature.bind(inputs)
+        except TypeError:
+            return False
+        return True
+    return False

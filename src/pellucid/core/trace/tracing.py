@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from pellucid.core.errors import TraceError, did_you_mean
 from pellucid.core.language import Text, text
-from pellucid.core.trace.model import ModulePath, copied, named_attributes, random_state_kept, run_eagerly
+from pellucid.core.trace.model import ModulePath, answer_of, copied, named_attributes, random_state_kept, run_eagerly
 from pellucid.core.trace.modes import recorded_by
 from pellucid.core.trace.recording import Recording
 from pellucid.core.trace.records import Operation, Reference, Source, Value, mapped, references, tensors
@@ -324,10 +324,7 @@ def _pass(
     what, outputs = text("the network"), None
     try:
         with recording.path.follow(network), recorded_by(recording):
-            if isinstance(inputs, Mapping):
-                outputs = network(**inputs)
-            else:
-                outputs = network(*inputs) if isinstance(inputs, tuple) else network(inputs)
+            outputs = answer_of(network, inputs)
         result = recording.see_all(outputs)
         _check_outputs(recording, outputs, result)
         if criterion is None:

@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 from pellucid.core.errors import DataError, OptionTypeError
 from pellucid.core.language import text
+from pellucid.core.trace.model import answer_of
 
 Batch = Any  # (inputs, targets); with a step of the user's own whatever their loader gives
 HELD = 2_000_000  # places whose order is drawn at once, in a tenth of a second
@@ -187,10 +188,8 @@ def joined(batches: Sequence[Batch], limit: int | None = None) -> Batch:
 
 
 def called(model: nn.Module, inputs: Any) -> Any:
-    """What the model says: several inputs are given by position, those of a dict by name."""
-    if isinstance(inputs, tuple):
-        return model(*cast("tuple[Any, ...]", inputs))
-    return model(**cast("dict[str, Any]", inputs)) if isinstance(inputs, dict) else model(inputs)
+    """What the model says: several inputs are given by position, those of a dict by name, unless forward takes them as a whole."""
+    return answer_of(model, inputs)
 
 
 def first_tensor(structure: Any) -> Tensor:
