@@ -167,7 +167,7 @@ class Flow:
         """Operations through whose result alone the loss knows the inputs, in order, each with its entries per sample.
 
         Before the last layer: what comes after it are the scores. A value is alive until the last operation that uses it; where nothing
-        else is alive, no other way leads past.
+        else is alive, no other way leads past. One whole number can tell any number of classes: it is no waist.
         """
         inputs = {one.index for one in self.trace.values if one.leaf and one.kind == "input"}
         samples = next((len(one.tensor) for one in self.trace.values if one.index in inputs and one.tensor.dim()), 0)
@@ -180,7 +180,7 @@ class Flow:
                 if self.trace[one].operation == operation.index and one.value in self.given and used.get(one.value, -1) > operation.index
             ]  # fmt: skip
             alive = {value for value in alive if used[value] > operation.index} | {one.value for one in made}
-            if samples and made and alive == {one.value for one in made}:
+            if samples and made and alive == {one.value for one in made} and all(self.tensor(one).is_floating_point() for one in made):
                 yield operation, sum(self.tensor(one).numel() for one in made) // samples
 
     def _matters(self, operation: Operation) -> bool:

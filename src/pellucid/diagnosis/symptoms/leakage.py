@@ -261,14 +261,29 @@ def _agreements(part: Part) -> list[float]:
 
 
 def _copied(train: Part, test: Part, shared: Tensor) -> bool:
-    """Whether the samples of both parts are copies and no natural repetitions: measurements in two columns or more, and the same target."""
+    """Whether the samples of both parts are copies that somebody made and no repetitions of the data's own: measurements in two columns or
+    more, the same target, and in some classes alone, as who balances classes before parting the data. Real tables repeat rows in all.
+    """
     if train.kind != "table" or sum(chance < CONTINUOUS for chance in _agreements(train)) < 2:
         return False
     ours, theirs = (part.whole[1] if part.whole is not None and len(part.keys) == part.size else part.outputs for part in (train, test))
     known, order = train.keys.sort()
     places = order[torch.searchsorted(known, test.keys[shared])]
     same = ours[places] == theirs[shared] if ours.shape[1:] == theirs.shape[1:] else torch.zeros(1)
-    return float(same.double().mean()) >= SAME
+    return float(same.double().mean()) >= SAME and _of_some_classes(train, ours)
+
+
+def _of_some_classes(train: Part, targets: Tensor) -> bool:
+    """Whether rows of one class are repeated and rows of another are not."""
+    values = targets.reshape(len(targets), -1)
+    labels = values.argmax(1) if values.shape[1] > 1 else values[:, 0]
+    _, place, number = train.keys.unique(return_inverse=True, return_counts=True)
+    repeated = (number[place] > 1).double()
+    _, kind, rows = labels.unique(return_inverse=True, return_counts=True)
+    if len(rows) > len(labels) / ROWS:
+        return False  # values and no classes
+    shares = (torch.zeros(len(rows), dtype=torch.float64).index_add_(0, kind, repeated) / rows)[rows >= ROWS]
+    return len(shares) > 1 and float(shares.min()) < COPIES and float(shares.max()) >= REPEATED
 
 
 def _twins(seen: Contents) -> list[Finding]:
