@@ -45,7 +45,7 @@ OURS = {  # modules of `symptoms/` by what they read, in the order in which thei
     "Curves": ("overfitting", "underfitting"),
     "Observations": ("activations", "gradients", "numbers", "ownership", "program", "step_size", "watched_fit", "watched_outputs"),
     "Program": ("outputs", "softmaxes", "losses", "initial_loss", "layers", "trained_parts", "settings"),
-    "Contents": ("inputs", "label_codes", "labels", "leakage", "parts_alike"),
+    "Contents": ("inputs", "label_codes", "labels", "leakage", "amount", "parts_alike"),
     "OutOfSample": ("labels",),
     "Trials": ("controlled",),
 }

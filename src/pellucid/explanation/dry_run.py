@@ -106,12 +106,12 @@ def _taken(subject: Subject, run: Callable[[], DryRun], first: tuple[Tensor, ...
         return run()
     except PellucidError:
         raise
-    except Exception as error:
+    except Exception as error:  # whatever the user's network raises
         if out_of_memory(error):
             raise shortage(error) from error
         try:
             _outputs(subject, _crowd(subject, first))
-        except Exception:
+        except Exception:  # three samples fail as one does: the inputs do not fit
             raise refused(error, subject.model, subject.inputs, subject.keywords) from error
         raise _not_alone() from error
 
@@ -180,7 +180,7 @@ def _check_alone(subject: Subject, first: tuple[Tensor, ...], alone: Tensor) -> 
     try:
         with subject.surrounded(gradient=False):
             result = output_of(subject.call(tuple(tensor.clone() for tensor in rows)))
-    except Exception as error:
+    except Exception as error:  # whatever the user's network raises
         if out_of_memory(error):
             return
         raise refused(error, subject.model, subject.inputs, subject.keywords) from error

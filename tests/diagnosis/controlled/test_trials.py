@@ -14,8 +14,8 @@ from pellucid.core.language import text
 from pellucid.core.records import Change, Finding
 from pellucid.diagnosis.controlled.batch_checks import checked
 from pellucid.diagnosis.controlled.one_pass import compared_by, narrowest
-from pellucid.diagnosis.controlled.reference_network import reference_experiment
-from pellucid.diagnosis.controlled.trials import Arm, Effect, Trials, inputs_exchanged
+from pellucid.diagnosis.controlled.reference_network import inputs_exchanged, reference_experiment
+from pellucid.diagnosis.controlled.trials import Arm, Effect, Trials
 from pellucid.diagnosis.experiments.experiment import Experiment
 from pellucid.diagnosis.experiments.samples import samples_in
 from pellucid.diagnosis.experiments.scoring import Scoring

@@ -1,4 +1,5 @@
-"""A plain network on the user's data: whether there is anything to learn, and whether the user's own network learns it."""
+"""A plain network on the user's data, and inputs exchanged among the samples: whether there is anything to learn, and whether the
+user's own network learns it."""
 
 from __future__ import annotations
 
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pellucid.diagnosis.experiments.experiment import Experiment
+from pellucid.diagnosis.experiments.loop import SCORED
 from pellucid.diagnosis.experiments.samples import evenly, samples_in, taken
 from pellucid.diagnosis.experiments.scoring import Scoring
 
@@ -65,6 +67,18 @@ def reference_experiment(experiment: Experiment, scoring: Scoring) -> Experiment
         batch_size=BATCH,
         epochs=max(1, round(STEPS * BATCH / len(inputs))),
     )
+
+
+def inputs_exchanged(experiment: Experiment, steps: int) -> Experiment | None:
+    """The same experiment on inputs that are exchanged among the training samples; None for data sets and loaders.
+
+    No more samples than so many updates use, evenly chosen: of millions of rows no copy is made.
+    """
+    if not isinstance(experiment.train, tuple) or not isinstance(experiment.train[0], Tensor):
+        return None
+    inputs, targets = taken(experiment.train, evenly(samples_in(experiment.train), max(SCORED, steps * experiment.batch_size)))
+    order = torch.randperm(len(inputs), generator=torch.Generator().manual_seed(1))
+    return experiment.changed(train=(inputs[order], targets))
 
 
 def _plain(entries: int, outputs: int) -> nn.Module:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from statistics import fmean, median
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.utils.data import DataLoader
 
 from pellucid.core.errors import PellucidError
@@ -25,12 +25,12 @@ from pellucid.diagnosis.causes import titled
 from pellucid.diagnosis.controlled import batch_checks
 from pellucid.diagnosis.controlled.batch_checks import BatchChecks
 from pellucid.diagnosis.controlled.one_pass import compared_by, narrowest
-from pellucid.diagnosis.controlled.reference_network import reference_experiment
+from pellucid.diagnosis.controlled.reference_network import inputs_exchanged, reference_experiment
 from pellucid.diagnosis.controlled.suspects import learning_rate, usual_suspects
 from pellucid.diagnosis.data.contents import targets_ignored
 from pellucid.diagnosis.experiments.experiment import Experiment
-from pellucid.diagnosis.experiments.loop import SCORED, Trial
-from pellucid.diagnosis.experiments.samples import evenly, first_tensor, samples_in, taken
+from pellucid.diagnosis.experiments.loop import Trial
+from pellucid.diagnosis.experiments.samples import first_tensor
 from pellucid.diagnosis.experiments.scoring import Scoring, constant_score, scoring_of
 from pellucid.diagnosis.remedies import apply
 
@@ -464,18 +464,6 @@ def _untried(arms: list[Text]) -> Text:
     """How many trials no time was left for; which, stands beside the sentence in its values, for a file and for pages."""
     values = {"count": len(arms), "names": arms}
     return text("no time was left for {count} of the trials; a larger budget makes more of them", **values)
-
-
-def inputs_exchanged(experiment: Experiment, steps: int) -> Experiment | None:
-    """The same experiment on inputs that are exchanged among the training samples; None for data sets and loaders.
-
-    No more samples than so many updates use, evenly chosen: of millions of rows no copy is made.
-    """
-    if not isinstance(experiment.train, tuple) or not isinstance(experiment.train[0], Tensor):
-        return None
-    inputs, targets = taken(experiment.train, evenly(samples_in(experiment.train), max(SCORED, steps * experiment.batch_size)))
-    order = torch.randperm(len(inputs), generator=torch.Generator().manual_seed(1))
-    return experiment.changed(train=(inputs[order], targets))
 
 
 def _train_score(trial: Trial, constant: float | None) -> float:
