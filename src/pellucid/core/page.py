@@ -7,7 +7,14 @@ from html import escape
 from pathlib import Path
 
 from pellucid.core.language import Text, language
-from pellucid.core.system import storage_errors
+from pellucid.core.system import storage_errors, write_atomically
+
+# as in the report: ?language=en beats the browser's language, which beats the one the page was made in only where it is Chinese
+_SPEAK = (
+    "const p=document.querySelector('.pellucid'),asked=new URLSearchParams(location.search).get('language');"
+    "if(asked==='en'||asked==='zh')p.dataset.language=asked;"
+    "else if((navigator.language||'').toLowerCase().startsWith('zh'))p.dataset.language='zh'"
+)
 
 
 def both(sentence: Text | str) -> str:
@@ -43,6 +50,7 @@ def write_page(path: str | Path, title: Text | str, content: str, style: str) ->
     path = Path(path)
     head = f'<!doctype html><html lang="{language()}"><head><meta charset="utf-8"><title>{escape(str(title))} · Pellucid</title>'
     view = '<meta name="viewport" content="width=device-width, initial-scale=1">'
+    page = f"{head}{view}<style>{style}</style></head><body>{content}<script>{_SPEAK}</script></body></html>"
     with storage_errors(path):
-        path.write_text(f"{head}{view}<style>{style}</style></head><body>{content}</body></html>", encoding="utf-8")
+        write_atomically(path, [page.encode("utf-8")])
     return path
