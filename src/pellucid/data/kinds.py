@@ -117,6 +117,7 @@ _MODULES = {  # the built-in ones register themselves when they are first needed
     "array": "pellucid.data.arrays.preprocessing",
     "images": "pellucid.data.images.reading",
     "table": "pellucid.data.tables.preprocessing",
+    "text": "pellucid.data.text.preprocessing",
     "torch": "pellucid.data.torch_data.parts",
 }
 _failures: dict[str, str] = {}  # entry points that could not be loaded, and why

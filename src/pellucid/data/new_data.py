@@ -46,7 +46,7 @@ def read_new_data(
         if not exists(source):
             raise unknown_name(str(source))
         source = Path(place_of(source))
-    if preprocessing.kind == "table":
+    if preprocessing.kind in ("table", "text"):
         return _new_table(source, target, preprocessing, header, targets)
     reader = {"images": _new_images, "array": _new_arrays, "torch": _new_torch}.get(preprocessing.kind)
     if reader is None:
@@ -101,7 +101,7 @@ def _with_targets(source: Any) -> tuple[Any, Any]:
 
 
 def _embedded(name: str, kind: str) -> tuple[Any, Any]:
-    if kind == "table":
+    if kind in ("table", "text"):
         return embedded_frame(name), None
     found = EMBEDDED[name]
     X, y = embedded_images(name) if found.image else load_embedded(name)

@@ -61,7 +61,7 @@ def prepare(
         preprocessing=fitted,
         ledger=ledger,
         notices=notices,
-        columns=tuple(getattr(fitted, "column_sizes", ())),
+        facts=getattr(fitted, "facts", {}),
         mirrorable=_is_mirrorable(samples),
     )
 

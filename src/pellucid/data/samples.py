@@ -137,5 +137,5 @@ class Prepared:
     preprocessing: Any  # Preprocessing
     ledger: Any  # pellucid.data.ledger.Ledger
     notices: Sequence[Notice] = ()
-    columns: tuple[int, ...] = ()  # tables: how many of the F inputs come of each column
+    facts: Mapping[str, Any] = field(default_factory=dict[str, Any])  # for networks with an option of that name: "columns", "vocabulary"
     mirrorable: bool = False  # images: whether one mirrored left to right is as good a sample

@@ -8,8 +8,8 @@ A network is a class (or function) called as `constructor(input_shape, outputs, 
         def __init__(self, input_shape, outputs, *, width=2, activation="relu"): ...
 
 A network with a method `initialize_from(images)` is shown training images (N, C, H, W), standardised, before its first step, and keeps what
-it computes of them in its weights. One with the option `mirrored` gets it set where training mirrors the images; one with the option
-`columns` gets the number of inputs that each column of a table has. One with a method `scale_scores(factor)` gets its probabilities
+it computes of them in its weights. One with the option `mirrored` gets it set where training mirrors the images; those with
+the options `columns` or `vocabulary` get how many inputs each column of a table has, or how many tokens there are. One with a method `scale_scores(factor)` gets its probabilities
 corrected after a training with smoothed labels.
 
 Or name it in the entry point group "pellucid.networks" of your own package. An option without a row in `options` is typed by its default.
@@ -238,9 +238,10 @@ def image_shape(name: str, input_shape: tuple[int, ...]) -> tuple[int, int, int]
     )
 
 
-def default_for(input_shape: tuple[int, ...], task_kind: str, samples: int, columns: tuple[int, ...] = ()) -> tuple[str, dict[str, Any]]:
+def default_for(input_shape: tuple[int, ...], task_kind: str, samples: int, facts: Mapping[str, Any] | None = None) -> tuple[str, dict[str, Any]]:
     """(name, options) of the network for this kind of data: a convolutional one for images (C, H, W), else mlp; with embedded
-    columns for a table long enough for the pieces of its numbers (data.tables.preprocessing). `columns`: see EmbeddingMLP.
+    columns for a table long enough for the pieces of its numbers (data.tables.preprocessing); a convolution along texts. `facts`: of the
+    inputs, for networks with an option of that name.
 
     Few samples get few units: a unit more is a chance more to learn the training part by heart.
     """
@@ -250,6 +251,10 @@ def default_for(input_shape: tuple[int, ...], task_kind: str, samples: int, colu
     if len(input_shape) == 3 and min(input_shape[1:]) >= 4:
         halvings = max(1, min(4, int(math.log2(min(input_shape[1:]) / 4)) + 1))  # until 2 to 7 pixels are left of the shorter side
         return "cnn", {"filters": tuple(min(32 * 2**block, 128) for block in range(halvings + (halvings == 1))), "hidden": (128,)}
+    facts = facts or {}
+    if facts.get("vocabulary"):
+        return "cnn1d", {"filters": (128,), "kernel_size": (3,), "pooling": "max", "batch_norm": False, "embedding_size": 128}
+    columns = facts.get("columns", ())
     if len(columns) > 1 and samples >= EMBEDDED_FROM and len(columns) * 8 * sum(columns) <= MOST_EMBEDDED:
         return "embedding_mlp", {"hidden": (256,)}
     if samples < 1000:

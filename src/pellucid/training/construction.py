@@ -35,10 +35,10 @@ class Chosen:
         return bool(self.description["custom"])
 
 
-def network_name(network: Any, input_shape: tuple[int, ...], task: Task, samples: int, columns: tuple[int, ...] = ()) -> str:
+def network_name(network: Any, input_shape: tuple[int, ...], task: Task, samples: int, facts: Mapping[str, Any] | None = None) -> str:
     """The name in force: the user's, or the default for this kind of data, or the class name of the user's own module."""
     if isinstance(network, str):
-        return registry.default_for(input_shape, task.kind, samples, columns)[0] if network == "auto" else network
+        return registry.default_for(input_shape, task.kind, samples, facts)[0] if network == "auto" else network
     return getattr(network, "__name__", None) or type(network).__name__
 
 
@@ -49,7 +49,7 @@ def build_network(
     task: Task,
     input_shape: tuple[int, ...],
     samples: int,
-    columns: tuple[int, ...] = (),
+    facts: Mapping[str, Any] | None = None,
 ) -> Chosen:
     """Build a named network, or copy the user's own; the random state must be seeded by the caller.
 
@@ -61,14 +61,14 @@ def build_network(
     if isinstance(network, str):
         given = dict(options or {})
         if network == "auto":
-            name, chosen = registry.default_for(input_shape, task.kind, samples, columns)
+            name, chosen = registry.default_for(input_shape, task.kind, samples, facts)
             given = {**chosen, **given}
         else:
             name = network
         if "mirrored" in registry.entry(name).own_options:  # right exactly where training mirrors the images too
             given.setdefault("mirrored", mirrors(settings.augment))
-        if columns and "columns" in registry.entry(name).own_options:
-            given.setdefault("columns", columns)
+        own = registry.entry(name).own_options
+        given = {**{fact: value for fact, value in (facts or {}).items() if fact in own and value}, **given}
         module = registry.build(
             name,
             input_shape=input_shape,

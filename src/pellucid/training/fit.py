@@ -173,7 +173,7 @@ def plan(prepared: Any, resolved: Mapping[str, Any], device: torch.device) -> tu
     """
     loaders = loader_states(parts_of(prepared))
     shape, count = tuple(prepared.input_shape), len(prepared.train)
-    name = network_name(resolved["network"], shape, prepared.task, count, prepared.columns)
+    name = network_name(resolved["network"], shape, prepared.task, count, prepared.facts)
     settings = choose_settings(resolved, prepared.task, train_samples=count, input_shape=shape, network_name=name,
                                mirrorable=prepared.mirrorable, device=device)  # fmt: skip
     if settings.until:
@@ -184,7 +184,7 @@ def plan(prepared: Any, resolved: Mapping[str, Any], device: torch.device) -> tu
         prepared.notices = (*prepared.notices, Notice(kind="mirrored_images", summary=summary))
     loss = loss_of(settings, prepared)  # refuses what it cannot do before a directory is made
     with own_random_state(settings.seed):
-        chosen = build_network(resolved["network"], resolved["network_options"], settings, prepared.task, shape, count, prepared.columns)
+        chosen = build_network(resolved["network"], resolved["network_options"], settings, prepared.task, shape, count, prepared.facts)
         if chosen.custom:
             check = check_custom(chosen.network, prepared.train, outputs=chosen.description["outputs"], task=prepared.task)
             prepared.notices = (*prepared.notices, *check.notices)

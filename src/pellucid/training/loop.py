@@ -152,6 +152,8 @@ class Loop:
             return
         if self._ordered():
             order = epoch_order(len(self.train), self.seed, self.epoch)[: self._epoch_samples()]
+            if hasattr(self.train, "grouped"):
+                order = self.train.grouped(order, self.batch_size)
             order = order[done * self.batch_size :]
             if not len(order):  # resumed between an epoch's last step and its end: splitting nothing would give one empty batch
                 return

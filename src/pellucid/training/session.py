@@ -229,6 +229,7 @@ class Session:
             if getattr(train, "ordered", True):
                 order = epoch_order(len(train), self.settings.seed, -1 - epoch)
                 order = order[: len(order) - (len(order) % size == 1 and len(order) > 1)]
+                order = train.grouped(order, size) if hasattr(train, "grouped") else order
                 batches = train.batches(size, order.to(getattr(train, "device", "cpu")))
             else:
                 batches = train.batches(size)

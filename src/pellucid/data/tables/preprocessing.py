@@ -21,6 +21,8 @@ from pellucid.data.samples import Samples
 from pellucid.data.tables.columns import Column, content_columns, infer_columns, used_columns
 from pellucid.data.tables.encoding import ColumnEncoding, fit_encoding, restore_encoding
 from pellucid.data.tables.reading import TableSamples
+from pellucid.data.text.part import part_of
+from pellucid.data.text.preprocessing import TextPreprocessing
 
 FORMAT = 1
 _MOST_PIECES, _FEWEST_PIECES = 32, 8  # of a piecewise linear encoding: more resolve more, fewer are not worth their weights
@@ -45,8 +47,8 @@ class TablePreprocessing:
     unseen: Mapping[str, Column] = field(default_factory=dict[str, Column])  # those of them that no network sees: names, long numbers
 
     @staticmethod
-    def fit(samples: Samples, train: np.ndarray) -> TablePreprocessing:
-        """Look at the rows `train` of `samples.inputs` and `samples.targets`, at no other.
+    def fit(samples: Samples, train: np.ndarray) -> TablePreprocessing | TextPreprocessing:
+        """Look at the rows `train` of `samples.inputs` and `samples.targets`, at no other. A column of texts that stands alone becomes tokens.
 
         Raises:
             DataError: the training rows hold nothing that could be learnt from.
@@ -64,6 +66,8 @@ class TablePreprocessing:
         used = {name: replace(columns[name], words_for_missing=()) for name in used_columns(columns)}
         content = content_columns(columns)
         unseen = {name: replace(columns[name], words_for_missing=()) for name in content if name not in used}
+        if [column.kind for column in used.values()] == ["text"]:
+            return TextPreprocessing.fit(samples, train, used, header=header, width=width, content=tuple(content), unseen=unseen)
         numeric = [name for name in used if used[name].kind == "numeric"]
         pieces = min(_MOST_PIECES, len(train) // _ROWS_PER_PIECE, _PIECES_OF_ALL // max(1, len(numeric)))
         rows = frame.select(list(used))[np.asarray(train)]
@@ -96,9 +100,9 @@ class TablePreprocessing:
         return [name for name, encoding in self.encodings.items() for _ in encoding.features]
 
     @property
-    def column_sizes(self) -> tuple[int, ...]:
-        """How many inputs come of each column that has any, in their order."""
-        return tuple(len(encoding.features) for encoding in self.encodings.values() if encoding.features)
+    def facts(self) -> dict[str, Any]:
+        """What a network may want to know of the inputs: how many come of each column that has any, in their order."""
+        return {"columns": tuple(len(encoding.features) for encoding in self.encodings.values() if encoding.features)}
 
     def inputs(self, samples: Samples, indices: np.ndarray | None = None) -> Tensor:
         """(n, F) float32."""
@@ -161,8 +165,13 @@ class TablePreprocessing:
 class TablePreprocessingKind(PreprocessingKind):
     kind = "table"
 
-    def fit(self, samples: Samples, train: np.ndarray) -> TablePreprocessing:
+    def fit(self, samples: Samples, train: np.ndarray) -> TablePreprocessing | TextPreprocessing:
         return TablePreprocessing.fit(samples, train)
 
     def restore(self, stored: Mapping[str, Any]) -> TablePreprocessing:
         return TablePreprocessing.from_dict(stored)
+
+    def part(self, samples: Samples, indices: np.ndarray, preprocessing: Any) -> Any:
+        if isinstance(preprocessing, TextPreprocessing):
+            return part_of(preprocessing, samples, indices)
+        return super().part(samples, indices, preprocessing)

@@ -1,0 +1,144 @@
+"""A table whose only column of inputs is text, as tokens for a network that reads them in order. Fitted on the training rows alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import polars as pl
+import torch
+from torch import Tensor
+
+from pellucid.core.memory import require_memory
+from pellucid.core.language import text
+from pellucid.core.records import Task
+from pellucid.data.arrays.preprocessing import TargetScaling
+from pellucid.data.kinds import PreprocessingKind, preprocessing_kind
+from pellucid.data.samples import Samples
+from pellucid.data.tables.columns import Column
+from pellucid.data.text.part import SequencePart, part_of
+from pellucid.data.text.vocabulary import PADDING, Vocabulary
+
+FORMAT = 1
+LONGEST = 512  # tokens of a text that are read at most
+_SHARE_WHOLE = 0.995  # of the training texts are read to their end, where that is not more
+
+
+@dataclass(frozen=True)
+class TextPreprocessing:
+    """Made by `fit`; what a table's preprocessing has too (columns, header, ...) serves to read new rows."""
+
+    kind = "text"
+
+    columns: Mapping[str, Column]  # the one column
+    vocabulary: Vocabulary
+    longest: int
+    task: Task
+    target_scaling: TargetScaling
+    header: bool = True
+    width: int = 0
+    content: tuple[str, ...] = ()
+    unseen: Mapping[str, Column] = field(default_factory=dict[str, Column])
+    encodings: Mapping[str, Any] = field(default_factory=dict[str, Any])  # none: a table's columns have them
+
+    @staticmethod
+    def fit(
+        samples: Samples, train: np.ndarray, columns: Mapping[str, Column], *, header: bool, width: int, content: tuple[str, ...],
+        unseen: Mapping[str, Column],
+    ) -> TextPreprocessing:  # fmt: skip
+        """Look at the rows `train` alone."""
+        assert samples.task is not None
+        (name,) = columns
+        texts: pl.Series = samples.inputs[name][np.asarray(train)]
+        vocabulary = Vocabulary.fit(texts)
+        _, begins = vocabulary.numbers(texts)
+        longest = int(np.ceil(np.quantile(np.diff(begins), _SHARE_WHOLE))) if len(begins) > 1 else 1
+        return TextPreprocessing(
+            columns, vocabulary, max(1, min(LONGEST, longest)), samples.task, TargetScaling.fit(samples, np.asarray(train)), header, width,
+            content, unseen,
+        )  # fmt: skip
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """(T,): the longest."""
+        return (self.longest,)
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What a network must know of the inputs."""
+        return {"vocabulary": len(self.vocabulary)}
+
+    def tokens(self, samples: Samples, indices: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
+        """All tokens one text after the other, and where each begins."""
+        (name,) = self.columns
+        texts: pl.Series = samples.inputs[name]
+        return self.vocabulary.numbers(texts if indices is None else texts[np.asarray(indices)])
+
+    def inputs(self, samples: Samples, indices: np.ndarray | None = None) -> Tensor:
+        """(n, T) int64 tokens, T the longest text of these; 0 behind the shorter ones."""
+        tokens, begins = self.tokens(samples, indices)
+        count = len(begins) - 1
+        require_memory(8 * count * min(self.longest, int(np.diff(begins).max(initial=1))), text("{count} texts", count=count))
+        part = SequencePart(tokens, begins, torch.zeros(count), np.arange(count), self.longest)
+        return part.padded(np.arange(count)) if count else torch.full((0, 1), PADDING)
+
+    def targets(self, samples: Samples, indices: np.ndarray | None = None) -> Tensor:
+        """Classification: (n,) int64. Regression: (n, outputs) float32, standardised by the training rows."""
+        return self.target_scaling.apply(samples, indices)
+
+    def finish(self, batch: Tensor) -> Tensor:
+        return batch
+
+    def restore_targets(self, outputs: Tensor) -> Tensor:
+        """Regression outputs (n, outputs) in the user's units; class scores unchanged."""
+        return self.target_scaling.restore(outputs)
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "format": FORMAT,
+            "kind": self.kind,
+            "input_shape": list(self.input_shape),
+            "columns": [column.to_dict() for column in self.columns.values()],
+            "vocabulary": self.vocabulary.to_dict(),
+            "longest": self.longest,
+            "task": self.task.to_dict(),
+            "target": self.target_scaling.to_dict(),
+            "header": self.header,
+            "width": self.width,
+            "content": list(self.content),
+            "unseen": [column.to_dict() for column in self.unseen.values()],
+        }
+
+    @staticmethod
+    def from_dict(stored: Mapping[str, Any]) -> TextPreprocessing:
+        return TextPreprocessing(
+            columns={column.name: column for column in map(Column.from_dict, stored["columns"])},
+            vocabulary=Vocabulary.from_dict(stored["vocabulary"]),
+            longest=int(stored["longest"]),
+            task=Task.from_dict(stored["task"]),
+            target_scaling=TargetScaling.from_dict(stored["target"]),
+            header=bool(stored["header"]),
+            width=int(stored["width"]),
+            content=tuple(stored["content"]),
+            unseen={column.name: column for column in map(Column.from_dict, stored["unseen"])},
+        )
+
+
+@preprocessing_kind
+class TextPreprocessingKind(PreprocessingKind):
+    kind = "text"
+
+    def fit(self, samples: Samples, train: np.ndarray) -> TextPreprocessing:
+        from pellucid.data.tables.preprocessing import TablePreprocessing
+
+        fitted = TablePreprocessing.fit(samples, train)
+        assert isinstance(fitted, TextPreprocessing)
+        return fitted
+
+    def restore(self, stored: Mapping[str, Any]) -> TextPreprocessing:
+        return TextPreprocessing.from_dict(stored)
+
+    def part(self, samples: Samples, indices: np.ndarray, preprocessing: Any) -> Any:
+        return part_of(preprocessing, samples, indices)
