@@ -1,6 +1,6 @@
 """The networks Pellucid offers, by name; `registry` is where others join. Importing this package registers ours."""
 
-from pellucid.networks import convolutional, dense, embedding, recurrent, temporal, whitened
+from pellucid.networks import convolutional, dense, embedding, recurrent, temporal, text_cnn, whitened
 from pellucid.networks.registry import build, check_custom, default_for, names, network, own_network, resolved_options
 
 __all__ = [
@@ -16,5 +16,6 @@ __all__ = [
     "recurrent",
     "resolved_options",
     "temporal",
+    "text_cnn",
     "whitened",
 ]

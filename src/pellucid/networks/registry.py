@@ -253,7 +253,7 @@ def default_for(input_shape: tuple[int, ...], task_kind: str, samples: int, fact
         return "cnn", {"filters": tuple(min(32 * 2**block, 128) for block in range(halvings + (halvings == 1))), "hidden": (128,)}
     facts = facts or {}
     if facts.get("vocabulary"):
-        return "cnn1d", {"filters": (128,), "kernel_size": (3,), "pooling": "max", "batch_norm": False, "embedding_size": 128}
+        return "text_cnn", {}
     columns = facts.get("columns", ())
     if len(columns) > 1 and samples >= EMBEDDED_FROM and len(columns) * 8 * sum(columns) <= MOST_EMBEDDED:
         return "embedding_mlp", {"hidden": (256,)}

@@ -1,0 +1,83 @@
+"""A convolutional network for short texts: kernels of several widths side by side, and of each the place where it answers most."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from pellucid.core.errors import ModelError
+from pellucid.core.language import text
+from pellucid.core.options import Option
+from pellucid.networks.activations import build_activation, initialize
+from pellucid.networks.dense import INITIALIZATION
+from pellucid.networks.registry import IntegersOption, network
+from pellucid.networks.sequences import EMBEDDING_SIZE, VOCABULARY, Pooling, SequenceInput
+
+UNKNOWN = 1  # the token that stands for all that the vocabulary does not hold
+
+
+@network(
+    "text_cnn",
+    options=(
+        VOCABULARY,
+        EMBEDDING_SIZE,
+        Option("filters", "integer", 100, text("kernels of each width"), "network", minimum=1, maximum=65_536),
+        IntegersOption("kernel_size", "text", (3, 4, 5), text("how many tokens a kernel sees, one size for each group"), "network", minimum=1),
+        Option("token_dropout", "number", 0.2, text("share of the tokens that are unknown in a training batch"), "network", minimum=0.0, maximum=0.9),
+        INITIALIZATION,
+    ),
+)  # fmt: skip
+class TextCNN(nn.Module):
+    """c_k = max_t f(b_k + sum_{m, d} K_k[d, m] e_{t+m}[d]) over all places t of a text with embeddings e_1 ... e_T, for kernels of several
+    widths; z = W [c_1 ... c_K] + b. A kernel that has learnt "not very good" answers wherever it stands.
+
+    While training, each token is made the unknown one with probability `token_dropout`, so that no single word decides (Iyyer et al. 2015,
+    word dropout), and dropout acts on the embeddings and on c.
+
+    Source: Kim 2014, Convolutional neural networks for sentence classification, equations 2 to 4.
+
+    Raises:
+        ModelError: inputs that are no texts.
+    """
+
+    def __init__(
+        self,
+        input_shape: tuple[int, ...],
+        outputs: int,
+        *,
+        vocabulary: int = 0,
+        embedding_size: int = 128,
+        filters: int = 100,
+        kernel_size: tuple[int, ...] = (3, 4, 5),
+        token_dropout: float = 0.2,
+        initialization: str = "auto",
+        activation: Any = "relu",
+        dropout: float = 0.0,
+    ) -> None:
+        super().__init__()
+        if not vocabulary or len(input_shape) != 1:
+            raise ModelError(
+                text("network is {network} and one input has shape {shape}", network="text_cnn", shape=str(tuple(input_shape))),
+                text("texts"),
+                text("choose network cnn1d for series, or mlp"),
+            )
+        self.token_dropout = token_dropout
+        self.input = SequenceInput(0, vocabulary, embedding_size, dropout)
+        self.convolutions = nn.ModuleList(nn.Conv1d(embedding_size, filters, width, padding=width // 2) for width in kernel_size)
+        self.activation = build_activation(activation)
+        self.pooling = Pooling("max", filters)
+        self.dropout = nn.Dropout(dropout)
+        self.output = nn.Linear(filters * len(kernel_size), outputs)
+        initialize(self.convolutions, initialization, activation)
+        initialize(self.output, initialization, "identity")
+
+    def forward(self, inputs: Tensor) -> Tensor:  # (N, T)
+        if self.training and self.token_dropout:
+            dropped = (torch.rand(inputs.shape, device=inputs.device) < self.token_dropout) & (inputs > UNKNOWN)
+            inputs = inputs.masked_fill(dropped, UNKNOWN)
+        embedded, mask = self.input(inputs)  # (N, T, D), (N, T)
+        steps = (embedded * mask[..., None]).transpose(1, 2)
+        found = [self.activation(convolution(steps))[..., : steps.shape[2]].transpose(1, 2) for convolution in self.convolutions]
+        return self.output(self.dropout(torch.cat([self.pooling(maps, mask) for maps in found], 1)))  # (N, K)
