@@ -18,6 +18,8 @@ from pellucid.core.language import Text, sample_name, text
 from pellucid.data.samples import ResidentPart
 from pellucid.data.tables.preprocessing import TablePreprocessing
 from pellucid.data.tables.prose import TextEncoding
+from pellucid.data.text.preprocessing import TextPreprocessing
+from pellucid.data.text.vocabulary import pieces as cut_into_pieces
 from pellucid.explanation.checks import checked_seed
 from pellucid.explanation.drawing.page import write
 from pellucid.explanation.drawing.picture import draw
@@ -92,7 +94,7 @@ def explain_run(
         raise OptionError(text("the text is empty"), text("some words"), text('write --text "..."'))
     preprocessing = run._preprocessing()
     chosen, inputs, prepared, notes = _sample_of(run, preprocessing, source, row, words)
-    background = _background(run, prepared, notes, seed)
+    background = None if isinstance(preprocessing, TextPreprocessing) else _background(run, prepared, notes, seed)
     network = _Answering(run, preprocessing)
     outputs = _outputs(network, inputs)
     number, name = _target_of(run, target, outputs, notes)
@@ -123,7 +125,9 @@ def explain_run(
     actual = _actual(run, chosen)
     if actual is not None:
         said = text("{sentence}; the data say {actual}", sentence=said, actual=actual)
-    if labels is not None:
+    if isinstance(preprocessing, TextPreprocessing):
+        parts = [_token_part(explanation, preprocessing, chosen)]
+    elif labels is not None:
         parts = _table_parts(explanation, preprocessing, chosen, labels)
         if any(part.kind == "words" and not part.values.any() for part in parts):
             notes.append(text("none of these words decides anything here: the network knows none of them, or has learnt nothing from them"))
@@ -247,7 +251,7 @@ def _place(identifiers: Sequence[str], row: str | None) -> int:
 
 def _row_of_words(run: Run, preprocessing: Any, words: str) -> pl.DataFrame:
     """A table of one row that holds the text."""
-    columns = list(preprocessing.columns.items()) if isinstance(preprocessing, TablePreprocessing) else []
+    columns = list(preprocessing.columns.items()) if isinstance(preprocessing, (TablePreprocessing, TextPreprocessing)) else []
     prose = [name for name, column in columns if column.kind == "text"]
     if not prose:
         raise OptionError(
@@ -361,6 +365,20 @@ def _table_parts(explanation: Explanation, preprocessing: TablePreprocessing, ch
     if len(names) > 1 or not parts:
         parts.insert(0, Part("columns", *(sums[:, place] for place in range(3)), names=tuple(names), shown=shown))
     return parts
+
+
+def _token_part(explanation: Explanation, preprocessing: TextPreprocessing, chosen: Any) -> Part:
+    """The text with a number for each of its tokens; what the network does not read has none."""
+    (name,) = preprocessing.columns
+    found = cut_into_pieces(str(chosen.inputs[name][0] or ""), preprocessing.vocabulary.unit)
+    given: list[Any] = [explanation.attributions, *explanation.interval]
+    numbers = [np.asarray(item.detach().cpu().double())[0] for item in given]
+    spread, place = np.zeros((3, len(found))), 0
+    for position, (_, is_token) in enumerate(found):
+        if is_token and place < len(numbers[0]):
+            spread[:, position] = [item[place] for item in numbers]
+        place += is_token
+    return Part("words", *spread, names=tuple(piece for piece, _ in found))
 
 
 def spread_over_words(words: str, of_term: dict[str, list[float]]) -> tuple[tuple[str, ...], list[np.ndarray]]:

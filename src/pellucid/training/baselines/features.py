@@ -21,6 +21,7 @@ from torch import Tensor
 from pellucid.core.language import Text, text
 
 LARGEST_SIDE = 16  # pixels: larger images are averaged down
+MOST_TOKENS = 4096  # of a bag of words
 _VIEW_ENTRIES = 2**26  # of one matrix: 256 MB; more samples than fit are left out, and that is said
 
 Matrix = np.ndarray  # (n, features) float32
@@ -44,6 +45,8 @@ class Features:
 def features_of(part: Any, preprocessing: Any) -> Features | Text:
     """How the samples of `part` become vectors, or why they do not."""
     sample = next(iter(part.batches(2)))[0]
+    if getattr(preprocessing, "kind", "") == "text":
+        return _of_texts(part, len(preprocessing.vocabulary))
     if not sample.is_floating_point():
         return text(
             "the inputs are whole numbers of type {dtype}, which may be codes such as words", dtype=str(sample.dtype).split(".")[-1]
@@ -86,6 +89,30 @@ def _of_images(shape: tuple[int, ...], preprocessing: Any) -> Features:
     )  # fmt: skip
     own = getattr(preprocessing, "kind", "") not in ("images", "array")  # ours are standardised per channel already
     return Features({"linear": pixels, "distances": pixels, "trees": pixels}, (), description, own, channels * size[0] * size[1])
+
+
+def _of_texts(part: Any, vocabulary: int) -> Features:
+    """Bag of words: tf-idf of the commonest tokens, each text divided by its Euclidean norm; see data.tables.prose for the formula."""
+    width = min(vocabulary, MOST_TOKENS)
+
+    def counts(batch: Tensor) -> Tensor:  # (n, width); padding is no token
+        known = batch.clamp(max=width)  # rarer ones into a column that is left out
+        counted = torch.zeros(len(batch), width + 1).scatter_add_(1, known, torch.ones(known.shape))
+        return torch.cat([torch.zeros(len(batch), 1), counted[:, 1:width]], 1)
+
+    documents, texts = torch.zeros(width), 0
+    for batch, _ in part.batches(1024):
+        documents += (counts(batch) > 0).sum(0)
+        texts += len(batch)
+    rarity = torch.log((1 + texts) / (1 + documents)) + 1
+
+    def bag(batch: Tensor) -> Tensor:
+        counted = counts(batch.long())
+        weights = torch.where(counted > 0, (1 + counted.clamp(min=1).log()) * rarity, 0.0)
+        return weights / weights.norm(dim=1, keepdim=True).clamp(min=1e-12) * math.sqrt(width) / 4
+
+    description = text("a bag of words: which of the {count} commonest tokens a text holds, weighted by their rarity (tf-idf)", count=width)
+    return Features({"linear": bag, "distances": bag, "trees": bag}, (), description, False, width)
 
 
 def _of_table(preprocessing: Any) -> Features:
