@@ -12,7 +12,7 @@ from torch import nn
 import pellucid
 from pellucid.core.options import resolve
 from pellucid.core.records import Task
-from pellucid.training import settings as chosen_settings
+from pellucid.training import recipes
 from pellucid.training.construction import IMAGES_SHOWN, build_network, initialize_from_data, memory_format
 from pellucid.training.cost import bfloat16_is_fast
 from pellucid.training.settings import choose_settings
@@ -69,7 +69,7 @@ def test_other_networks_keep_their_defaults():
 
 @pytest.mark.parametrize(("fast", "precision"), [(True, "bfloat16"), (False, "float32")])
 def test_bfloat16_only_where_the_processor_computes_in_it(fast, precision, monkeypatch):
-    monkeypatch.setattr(chosen_settings, "bfloat16_is_fast", lambda device: fast)
+    monkeypatch.setattr(recipes, "bfloat16_is_fast", lambda device: fast)
     assert chosen().precision == precision
     assert chosen(precision="float32").precision == "float32"
 

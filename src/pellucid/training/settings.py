@@ -16,7 +16,7 @@ from pellucid.core.language import text
 from pellucid.core.records import Task
 from pellucid.networks import registry
 from pellucid.training.augmentation import automatic_augmentation
-from pellucid.training.cost import bfloat16_is_fast
+from pellucid.training.recipes import Situation, recipe_of
 
 # The customary learning rate of each optimiser: the middle of the range test, and the rate where the test has nothing to say.
 CUSTOMARY_RATE = {
@@ -113,11 +113,7 @@ def choose_settings(
     auto = (name for name, value in options.items() if isinstance(value, str) and value == "auto")  # an array compares with no text
     chosen = tuple(name for name in auto if name in Settings.__dataclass_fields__)
 
-    recipe: dict[str, Any] = {}
-    if network_name == "whitened_cnn":
-        recipe = whitened_recipe(options, task, train_samples, input_shape, mirrorable, device)
-    elif network_name == "text_cnn":
-        recipe = text_recipe(train_samples)
+    recipe = recipe_of(network_name, Situation(options, task, train_samples, input_shape, mirrorable, device))
 
     def decide(name: str, value: Any) -> Any:
         """The user's value, else that of the network's recipe, else `value`."""
@@ -158,47 +154,6 @@ def choose_settings(
     )
     _check(settings, task)
     return settings
-
-
-def whitened_recipe(
-    options: Mapping[str, Any], task: Task, samples: int, input_shape: tuple[int, ...], mirrorable: bool, device: torch.device | None
-) -> dict[str, Any]:
-    """What the network whitened_cnn is trained with where the user says nothing: no range test, a known rate.
-
-    Source: Jordan 2024, airbench94_muon: Muon with momentum 0.6, a straight way down, label smoothing, shifts by 2 of 32 pixels,
-    alternating flips. The more images, the fewer passes over them and the larger the batches: about 1800 / sqrt(N) epochs of batches of
-    4 sqrt(N), at most 512, which is 450 updates or more. The rate grows with the square root of the batch.
-    """
-    root = math.sqrt(max(samples, 1))
-    size = options["batch_size"] if options["batch_size"] != "auto" else 2 ** min(9, max(5, round(math.log2(4 * root))))
-    recipe: dict[str, Any] = {
-        "batch_size": size,
-        "activation": "gelu",
-        "augment": automatic_augmentation(input_shape, mirrorable).replace("shift", f"shift:{max(1, round(min(input_shape[1:]) / 16))}"),
-        "epochs": int(min(100, max(6, round(1800 / root)))),
-    }
-    if device is not None and bfloat16_is_fast(device):
-        recipe["precision"] = "bfloat16"
-    if options["optimizer"] not in ("auto", "muon"):
-        return recipe
-    recipe |= {
-        "optimizer": "muon",
-        "momentum": 0.6,
-        "schedule": "linear",
-        "weight_decay": 0.0,
-        "learning_rate": 0.12 * math.sqrt(size / 512),
-    }
-    if task.kind == "classification" and options["loss"] in ("auto", "cross_entropy", "binary_cross_entropy"):
-        recipe["label_smoothing"] = 0.2
-    return recipe
-
-
-def text_recipe(samples: int) -> dict[str, Any]:
-    """What the network text_cnn is trained with where the user says nothing. The words of a text are soon learnt by heart: few passes, much
-    dropout, a known rate; the range test's, which looks at the training loss alone, is several times too high. Source: Kim 2014, section
-    3.1, for batches of 50 and dropout of 0.5; the rest was chosen on validation parts (benchmarks/LOG.md).
-    """
-    return {"batch_size": 64, "epochs": int(min(40, max(5, round(64_000 / max(samples, 1))))), "learning_rate": 0.001, "dropout": 0.5}
 
 
 def automatic_batch_size(samples: int) -> int:

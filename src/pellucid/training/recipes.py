@@ -1,0 +1,90 @@
+"""What a network is best trained with where the user says nothing: a function for each network that has habits of its own.
+
+A recipe gives values for some of the settings; what it leaves out, and every network without a recipe, gets the defaults of `settings`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from pellucid.core.records import Task
+from pellucid.training.augmentation import automatic_augmentation
+from pellucid.training.cost import bfloat16_is_fast
+
+
+@dataclass(frozen=True)
+class Situation:
+    """What a recipe may look at."""
+
+    options: Mapping[str, Any]  # the user's, "auto" where nothing was said
+    task: Task
+    samples: int  # for training
+    input_shape: tuple[int, ...]  # of one sample
+    mirrorable: bool  # images mirrored left to right are as good
+    device: torch.device | None
+
+
+Recipe = Callable[[Situation], dict[str, Any]]
+_recipes: dict[str, Recipe] = {}
+
+
+def recipe(*networks: str) -> Callable[[Recipe], Recipe]:
+    """Register the recipe of the networks of these names."""
+
+    def register(function: Recipe) -> Recipe:
+        _recipes.update(dict.fromkeys(networks, function))
+        return function
+
+    return register
+
+
+def recipe_of(network: str, situation: Situation) -> dict[str, Any]:
+    """Setting -> value; nothing where the network has no recipe."""
+    return _recipes[network](situation) if network in _recipes else {}
+
+
+@recipe("whitened_cnn")
+def whitened_cnn(at: Situation) -> dict[str, Any]:
+    """What the network is trained with where the user says nothing: no range test, a known rate.
+
+    Source: Jordan 2024, airbench94_muon: Muon with momentum 0.6, a straight way down, label smoothing, shifts by 2 of 32 pixels,
+    alternating flips. The more images, the fewer passes over them and the larger the batches: about 1800 / sqrt(N) epochs of batches of
+    4 sqrt(N), at most 512, which is 450 updates or more. The rate grows with the square root of the batch.
+    """
+    root = math.sqrt(max(at.samples, 1))
+    size = at.options["batch_size"] if at.options["batch_size"] != "auto" else 2 ** min(9, max(5, round(math.log2(4 * root))))
+    moved = f"shift:{max(1, round(min(at.input_shape[1:]) / 16))}"
+    made: dict[str, Any] = {
+        "batch_size": size,
+        "activation": "gelu",
+        "augment": automatic_augmentation(at.input_shape, at.mirrorable).replace("shift", moved),
+        "epochs": int(min(100, max(6, round(1800 / root)))),
+    }
+    if at.device is not None and bfloat16_is_fast(at.device):
+        made["precision"] = "bfloat16"
+    if at.options["optimizer"] not in ("auto", "muon"):
+        return made
+    made |= {
+        "optimizer": "muon",
+        "momentum": 0.6,
+        "schedule": "linear",
+        "weight_decay": 0.0,
+        "learning_rate": 0.12 * math.sqrt(size / 512),
+    }
+    if at.task.kind == "classification" and at.options["loss"] in ("auto", "cross_entropy", "binary_cross_entropy"):
+        made["label_smoothing"] = 0.2
+    return made
+
+
+@recipe("text_cnn")
+def text_cnn(at: Situation) -> dict[str, Any]:
+    """What the network is trained with where the user says nothing. The words of a text are soon learnt by heart: few passes, much
+    dropout, a known rate; the range test's, which looks at the training loss alone, is several times too high. Source: Kim 2014, section
+    3.1, for batches of 50 and dropout of 0.5; the rest was chosen on validation parts (benchmarks/LOG.md).
+    """
+    return {"batch_size": 64, "epochs": int(min(40, max(5, round(64_000 / max(at.samples, 1))))), "learning_rate": 0.001, "dropout": 0.5}
