@@ -31,6 +31,9 @@ CASES = [
     (torch.optim.AdamW, {"lr": 0.01}),
     (torch.optim.AdamW, {"lr": 0.01, "weight_decay": 0.4, "amsgrad": True}),
     (torch.optim.AdamW, {"lr": torch.tensor(0.01), "weight_decay": 0.4}),
+    (torch.optim.RAdam, {"lr": 0.01}),
+    (torch.optim.RAdam, {"lr": 0.01, "betas": (0.8, 0.7), "weight_decay": 0.3}),
+    (torch.optim.RAdam, {"lr": 0.01, "betas": (0.8, 0.95), "weight_decay": 0.3, "decoupled_weight_decay": True, "maximize": True}),
 ]
 
 

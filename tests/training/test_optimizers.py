@@ -64,6 +64,19 @@ def adam(w, gradients, eta, mu, decay, decoupled=False):
     return w
 
 
+def radam(w, gradients, eta, mu, decay):
+    m = s = 0
+    for t, g in enumerate(gradients, 1):
+        g = g + decay * w
+        m, s = mu * m + (1 - mu) * g, 0.999 * s + 0.001 * g**2
+        step, rho = m / (1 - mu**t), 1999 - 2 * t * 0.999**t / (1 - 0.999**t)
+        if rho > 5:
+            r = np.sqrt((rho - 4) * (rho - 2) * 1999 / (1995 * 1997 * rho))
+            step = step * r * np.sqrt(1 - 0.999**t) / (np.sqrt(s) + 1e-8)
+        w = w - eta * step
+    return w
+
+
 def orthogonal(matrix, iterations=5):
     """The polynomial on the singular values, where Muon has it on the matrix."""
     U, S, V = np.linalg.svd(matrix, full_matrices=False)
@@ -88,7 +101,7 @@ def muon(w, gradients, eta, mu, decay):
 
 UPDATES = {
     "sgd": sgd, "momentum": momentum, "nesterov": functools.partial(momentum, nesterov=True), "adagrad": adagrad, "rmsprop": rmsprop,
-    "adam": adam, "adamw": functools.partial(adam, decoupled=True), "muon": muon,
+    "adam": adam, "adamw": functools.partial(adam, decoupled=True), "radam": radam, "muon": muon,
 }  # fmt: skip
 
 
@@ -102,7 +115,7 @@ def test_updates_against_the_equation(name, decay):
     generator = np.random.default_rng(0)
     network = nn.Linear(4, 3, dtype=torch.float64)
     weight, bias = network.weight.detach().numpy().copy(), network.bias.detach().numpy().copy()
-    gradients = generator.normal(size=(5, 3, 4))
+    gradients = generator.normal(size=(8, 3, 4))  # RAdam begins to scale its steps at the sixth
     optimizer = build_optimizer(name, network, learning_rate=0.03, weight_decay=decay)
     for gradient in gradients:
         network.weight.grad, network.bias.grad = torch.tensor(gradient), torch.tensor(gradient[:, 0].copy())

@@ -230,9 +230,10 @@ _CHECKS = {
 # The order is the order of fit's signature.
 OPTIONS: tuple[Option, ...] = (
     Option(
-        "task", "choice", "auto", text("what to learn; auto looks at the target"), "task", choices=("classification", "regression")
+        "task", "choice", "auto", text("what to learn; auto looks at the target; time_series: each row, or each group of rows, is a series of numbers"), "task",
+        choices=("classification", "regression", "time_series"),
     ),
-    Option("network", "text", "auto", text("the network: perceptron, logistic, mlp, cnn, whitened_cnn; from Python also a module or a factory of one"), "network", objects=True, value_name="NAME"),
+    Option("network", "text", "auto", text("the network's name, for example mlp, cnn, lstm, transformer; from Python also a module or a factory of one"), "network", objects=True, value_name="NAME"),
     Option("activation", "text", "auto", text("the activation function's name, for example relu, tanh, gelu"), "network", objects=True, value_name="NAME"),
     Option(
         "loss", "choice", "auto", text("the loss function"), "optimisation",
@@ -240,7 +241,7 @@ OPTIONS: tuple[Option, ...] = (
     ),
     Option(
         "optimizer", "choice", "auto", text("the optimiser"), "optimisation",
-        choices=("sgd", "momentum", "nesterov", "adagrad", "rmsprop", "adam", "adamw", "muon"), objects=True,
+        choices=("sgd", "momentum", "nesterov", "adagrad", "rmsprop", "adam", "adamw", "radam", "muon"), objects=True,
     ),
     Option("learning_rate", "number", "auto", text("the step size; auto runs a range test"), "optimisation", above=0.0, maximum=1000.0),
     Option(

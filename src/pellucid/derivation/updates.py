@@ -153,12 +153,41 @@ def _adamw(sheet: _Sheet) -> np.ndarray:
     return _adam(sheet, decoupled=True)
 
 
+def _radam(sheet: _Sheet) -> np.ndarray:
+    """Liu et al. 2020, algorithm 2, as torch.optim.RAdam has it: epsilon is added before the bias of s is taken out."""
+    settings, w, eta, t = sheet.settings, sheet.w, float(sheet.settings["lr"]), sheet.t
+    beta1, beta2 = (float(beta) for beta in settings["betas"])
+    if settings.get("decoupled_weight_decay"):
+        g = sheet.write(r"g \leftarrow -g", -sheet.g) if settings.get("maximize") else sheet.g
+        if settings["weight_decay"]:
+            w = sheet.write(r"w \leftarrow w - \eta \lambda w", w * (1 - eta * settings["weight_decay"]))
+    else:
+        g = sheet.decayed()
+    m = sheet.write(r"m \leftarrow \beta_1 m + (1 - \beta_1) g", beta1 * sheet.get("exp_avg") + (1 - beta1) * g)
+    s = sheet.write(r"s \leftarrow \beta_2 s + (1 - \beta_2) g^2", beta2 * sheet.get("exp_avg_sq") + (1 - beta2) * g * g)
+    m_hat = sheet.write(r"\hat{m} = m / (1 - \beta_1^{t})", m / (1 - beta1**t))
+    longest = 2 / (1 - beta2) - 1
+    sheet.write(r"\rho_\infty = 2 / (1 - \beta_2) - 1", np.asarray(longest))
+    length = longest - 2 * t * beta2**t / (1 - beta2**t)
+    sheet.write(r"\rho = \rho_\infty - 2 t \beta_2^{t} / (1 - \beta_2^{t})", np.asarray(length))
+    if length <= 5:  # the variance of 1 / sqrt(s) is not yet finite: as momentum without a scale
+        return sheet.write(r"w \leftarrow w - \eta \hat{m}", w - eta * m_hat)
+    r = sheet.write(
+        r"r = \sqrt{(\rho - 4) (\rho - 2) \rho_\infty / ((\rho_\infty - 4) (\rho_\infty - 2) \rho)}",
+        np.sqrt((length - 4) * (length - 2) * longest / ((longest - 4) * (longest - 2) * length)),
+    )
+    scale = np.sqrt(1 - beta2**t) / (np.sqrt(s) + settings["eps"])
+    sheet.write(r"l = \sqrt{1 - \beta_2^{t}} / (\sqrt{s} + \epsilon)", scale)
+    return sheet.write(r"w \leftarrow w - \eta r l \hat{m}", w - eta * r * scale * m_hat)
+
+
 METHODS: dict[type, Callable[[_Sheet], np.ndarray]] = {
     torch.optim.SGD: _sgd,
     torch.optim.Adagrad: _adagrad,
     torch.optim.RMSprop: _rmsprop,
     torch.optim.Adam: _adam,
     torch.optim.AdamW: _adamw,
+    torch.optim.RAdam: _radam,
 }
 SYMBOLS = {  # setting of torch's optimisers -> its letter in the equations
     "lr": r"\eta", "momentum": r"\mu", "dampening": r"\tau", "weight_decay": r"\lambda", "alpha": r"\alpha", "eps": r"\epsilon",

@@ -23,6 +23,7 @@ OPTIMIZER_NAMES = {
     "rmsprop": "RMSProp",
     "adam": "Adam",
     "adamw": "AdamW",
+    "radam": "RAdam",
     "muon": "Muon",
 }
 AUGMENTATION_NAMES = {

@@ -348,7 +348,7 @@ class NetworkEstimator(BaseEstimator):
 def _customary_rate(optimizer: Any, updates: int) -> float:
     """The optimiser's customary rate; where steps do not depend on the gradient's scale, fewer updates than customary are longer."""
     name = optimizer if isinstance(optimizer, str) else "adamw"
-    longer = min(max(CUSTOMARY_UPDATES / updates, 1.0), LARGEST_FACTOR) if name in ("adam", "adamw", "rmsprop") else 1.0
+    longer = min(max(CUSTOMARY_UPDATES / updates, 1.0), LARGEST_FACTOR) if name in ("adam", "adamw", "radam", "rmsprop") else 1.0
     return CUSTOMARY_RATE[name] * longer
 
 

@@ -75,6 +75,17 @@ OPTIMIZERS: dict[str, OptimizerEntry] = {
         0.9,
         "betas",
     ),
+    "radam": OptimizerEntry(
+        torch.optim.RAdam,
+        r"m, s \text{ as Adam}; \rho = \rho_\infty - 2 t \cdot 0.999^t / (1 - 0.999^t), \; \rho_\infty = 1999; \; "
+        r"w \leftarrow w - \eta \hat{m} r / \sqrt{\hat{s}} \text{ with } "
+        r"r = \sqrt{(\rho - 4) (\rho - 2) \rho_\infty / ((\rho_\infty - 4) (\rho_\infty - 2) \rho)} \text{ if } \rho > 5, "
+        r"\text{ else } w \leftarrow w - \eta \hat{m}",
+        "Liu et al. 2020, algorithm 2",
+        0.9,
+        "betas",
+        fused=False,
+    ),
     "muon": OptimizerEntry(
         Muon,
         r"v \leftarrow \mu v + g, \; U S V^T = g + \mu v, \; w \leftarrow w - \eta \lambda w - \eta U V^T \text{ (hidden layers)}",

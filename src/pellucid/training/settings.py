@@ -20,10 +20,12 @@ from pellucid.training.recipes import Situation, recipe_of
 
 # The customary learning rate of each optimiser: the middle of the range test, and the rate where the test has nothing to say.
 CUSTOMARY_RATE = {
-    "sgd": 0.1, "momentum": 0.05, "nesterov": 0.05, "adagrad": 0.02, "rmsprop": 0.001, "adam": 0.002, "adamw": 0.002, "muon": 0.02,
+    "sgd": 0.1, "momentum": 0.05, "nesterov": 0.05, "adagrad": 0.02, "rmsprop": 0.001, "adam": 0.002, "adamw": 0.002, "radam": 0.002,
+    "muon": 0.02,
 }  # fmt: skip
 CUSTOMARY_MOMENTUM = {
-    "sgd": 0.0, "momentum": 0.9, "nesterov": 0.9, "adagrad": 0.0, "rmsprop": 0.0, "adam": 0.9, "adamw": 0.9, "muon": 0.95,
+    "sgd": 0.0, "momentum": 0.9, "nesterov": 0.9, "adagrad": 0.0, "rmsprop": 0.0, "adam": 0.9, "adamw": 0.9, "radam": 0.9,
+    "muon": 0.95,
 }  # fmt: skip
 
 
