@@ -34,6 +34,7 @@ import numpy as np
 
 from pellucid.core.errors import DataError
 from pellucid.core.language import Text, text
+from pellucid.core.records import Task
 from pellucid.data.samples import Preprocessing, ResidentPart, Samples
 
 ENTRY_POINT_GROUP = "pellucid.data_kinds"
@@ -44,6 +45,7 @@ class DataKind(ABC):
 
     name: str
     accepts: Text | str = ""  # the sources it reads, in words, for the message about a source nobody recognises
+    task: str | None = None  # the value of the option `task` without which this kind is not asked: a table of numbers can mean many things
 
     @abstractmethod
     def recognises(self, source: Any) -> bool:
@@ -105,6 +107,13 @@ class PreprocessingKind(ABC):
         """Why nothing can be taken from the training samples for validation or test; None where it can."""
         return None
 
+    def read_new(
+        self, source: Any, target: Any, preprocessing: Preprocessing, *, header: bool, task: Task | None, targets: str
+    ) -> Samples | None:
+        """New data for a trained network, `target` from beside them where it was given so; None where this kind has no reader of its own.
+        `targets` as in `sources.read_new`."""
+        return None
+
     def part(self, samples: Samples, indices: np.ndarray, preprocessing: Preprocessing) -> Any:
         """The samples at `indices` as a Part."""
         return ResidentPart(preprocessing.inputs(samples, indices), preprocessing.targets(samples, indices), indices, preprocessing)
@@ -161,9 +170,11 @@ def data_kinds() -> Iterator[Any]:
     yield from list(_data_kinds.values())[::-1]
 
 
-def data_kind_of(source: Any) -> Any | None:
-    """The kind that reads `source`, None where nobody recognises it."""
-    return next((kind for kind in data_kinds() if kind.recognises(source)), None)
+def data_kind_of(source: Any, task: str = "auto") -> Any | None:
+    """The kind that reads `source` for `task`, None where nobody recognises it. A kind made for this very task goes before the others."""
+    asked = [kind for kind in data_kinds() if getattr(kind, "task", None) == task]
+    others = [kind for kind in data_kinds() if getattr(kind, "task", None) is None]
+    return next((kind for kind in (*asked, *others) if kind.recognises(source)), None)
 
 
 def failures() -> Mapping[str, str]:

@@ -14,6 +14,7 @@ from pellucid.core.language import text
 from pellucid.core.records import Notice, Task
 from pellucid.data.arrays.targets import target_hashes
 from pellucid.data.embedded import EMBEDDED, embedded_frame, embedded_images, load_embedded
+from pellucid.data.kinds import preprocessing_kind_of
 from pellucid.data.names import image_set_name, set_name, unknown_name
 from pellucid.data.recognition import exists, is_array_like, is_frame, place_of
 from pellucid.data.samples import Samples
@@ -46,6 +47,10 @@ def read_new_data(
         if not exists(source):
             raise unknown_name(str(source))
         source = Path(place_of(source))
+    known = task if task is not None else getattr(preprocessing, "task", None)
+    own = preprocessing_kind_of(preprocessing.kind).read_new(source, target, preprocessing, header=header, task=known, targets=targets)
+    if own is not None:
+        return own
     if preprocessing.kind in ("table", "text"):
         return _new_table(source, target, preprocessing, header, targets)
     reader = {"images": _new_images, "array": _new_arrays, "torch": _new_torch}.get(preprocessing.kind)
@@ -55,7 +60,7 @@ def read_new_data(
             text("a source that the data kind {kind} recognises", kind=preprocessing.kind),
             text("give data of that kind, and import the package that registers it"),
         )
-    samples = reader(source, target, preprocessing, header, task if task is not None else getattr(preprocessing, "task", None))
+    samples = reader(source, target, preprocessing, header, known)
     if targets == "required" and not any(samples.hashes):
         _hash(samples)
     if identifiers is not None:

@@ -11,6 +11,7 @@ import numpy as np
 
 from pellucid.core.errors import DataError, did_you_mean
 from pellucid.core.language import text
+from pellucid.core.options import BY_NAME
 from pellucid.core.records import Notice, Task
 from pellucid.data.built_in_kinds import ArrayKind, BuiltInKind, FrameKind, TabularKind
 from pellucid.data.joining import join_parts
@@ -44,7 +45,7 @@ def read(
             known data set; (X, y); a polars or pandas frame; a torch Dataset or DataLoader; or (train, test), (train, validation,
             test) of any of these.
         target: the name or index of the column to learn, or y where `source` is X.
-        task: "classification", "regression", or "auto": by the target's values.
+        task: "classification", "regression", or "auto": by the target's values; "time_series" where each sample is a series of numbers.
         header: whether a table's first line holds the column names.
         group, time: the column (for arrays: the values, one per sample) that keeps samples on one side, or that orders them.
         data_dir: the folder in which a published image set such as cifar10 is looked for first, and into which it is downloaded.
@@ -67,7 +68,7 @@ def read(
     if parts is not None:
         return _read_parts(parts, task=task, header=header, group=group, time=time)
     source, target = _separated(source, target)
-    kind = _kind_of(source)
+    kind = _kind_of(source, task)
     samples: Samples = kind.read(source, target, task=task, header=header, group=group, time=time, **own)
     return _with_reference(samples, source, target, {"task": task, "header": header, "group": group, "time": time})
 
@@ -88,7 +89,7 @@ def read_reference(reference: Mapping[str, Any]) -> Samples:
         parts = {part: (_path(item["source"]), item.get("target")) for part, item in cast("Mapping[str, Any]", reference["parts"]).items()}
         return _read_parts(parts, own=own, **arguments)
     source, target = _path(reference["source"]), reference.get("target")
-    kind = _kind_of(source)
+    kind = _kind_of(source, arguments["task"])
     samples: Samples = kind.read(source, target, **arguments, **own)
     return _with_reference(samples, source, target, arguments)
 
@@ -127,19 +128,18 @@ def restore(stored: Mapping[str, Any]) -> Any:
 
 
 def _check_task(task: str) -> None:
-    if task not in ("auto", "classification", "regression"):
+    choices = ("auto", *BY_NAME["task"].choices)
+    if task not in choices:
         raise DataError(
-            text("task is {task!r}", task=task),
-            text("classification, regression or auto"),
-            did_you_mean(str(task), ("auto", "classification", "regression")),
+            text("task is {task!r}", task=task), text("one of: {choices}", choices=list(choices)), did_you_mean(str(task), choices)
         )
 
 
-def _kind_of(source: Any) -> Any:
-    """The data kind that reads `source`. Raises DataError that says what we got and what is accepted."""
+def _kind_of(source: Any, task: str = "auto") -> Any:
+    """The data kind that reads `source` for `task`. Raises DataError that says what we got and what is accepted."""
     if source is None:
         raise DataError(text("no data"), _accepted(), text("give a path, a name, arrays or a data set"))
-    kind = data_kind_of(source)
+    kind = data_kind_of(source, task)
     if kind is not None:
         return kind
     if isinstance(source, str):
@@ -238,7 +238,7 @@ def _read_parts(
     parts: Mapping[str, tuple[Any, Any]], *, task: str, header: bool, group: Any, time: Any, own: Mapping[str, Any] | None = None
 ) -> Samples:
     arguments = {"task": task, "header": header, "group": group, "time": time}
-    kinds = {part: _kind_of(source) for part, (source, _) in parts.items()}
+    kinds = {part: _kind_of(source, task) for part, (source, _) in parts.items()}
     first = kinds["train"]
     samples: Samples
     if all(kind is first for kind in kinds.values()) and hasattr(first, "read_parts"):
