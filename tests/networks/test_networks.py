@@ -25,9 +25,11 @@ SHAPES = {
     "gru": [(1, 9), (3, 20), (2, 1), (1, 8, 8)],
     "cnn1d": [(1, 9), (3, 20), (2, 1)],
     "transformer": [(1, 9), (3, 20), (2, 1)],
+    "text_cnn": [(1,), (12,)],
     "cnn": [(1, 1, 1), (1, 8, 8), (3, 32, 32), (4, 5, 17), (1, 1, 40), (2, 3, 3)],
     "whitened_cnn": [(3, 32, 32), (1, 28, 28), (1, 8, 8), (3, 16, 40), (2, 2, 2), (4, 2, 9)],
 }
+TOKENS_ALONE = {"text_cnn": {"vocabulary": 7}}  # networks that read nothing else
 OF_TOKENS = ({"vocabulary": 9}, {"vocabulary": 9, "embedding_size": 3})
 RECURRENT = [*OF_TOKENS, {"hidden_size": 5}, {"layers": 2}, {"bidirectional": "false"}, {"pooling": "last"}, {"pooling": "attention"}]
 # Options away from their defaults: each must change the network.
@@ -46,6 +48,10 @@ VARIANTS = {
         {"initialization": "orthogonal"},
     ],
     "transformer": [{"vocabulary": 9}, {"size": 8}, {"heads": 2}, {"layers": 1}, {"pooling": "max"}],
+    "text_cnn": [
+        {"vocabulary": 9}, {"vocabulary": 7, "embedding_size": 3}, {"vocabulary": 7, "filters": 5}, {"vocabulary": 7, "kernel_size": "2"},
+        {"vocabulary": 7, "initialization": "orthogonal"},
+    ],
     "cnn": [
         {"kernel_size": "5"}, {"kernel_size": 2}, {"filters": "4,8,16"}, {"stride": 2}, {"pooling": "average"}, {"pool_size": 3},
         {"pool_stride": 1}, {"hidden": ""}, {"batch_norm": False}, {"initialization": "lecun_normal"},
@@ -63,11 +69,11 @@ def test_every_network_is_in_the_tables():
 def test_shapes_gradients_and_seed(name, shape, samples):
     def make() -> nn.Module:
         torch.manual_seed(1)
-        return build(name, input_shape=shape, outputs=4)
+        return build(name, input_shape=shape, outputs=4, options=TOKENS_ALONE.get(name))
 
     model, again = make(), make()
     assert all(torch.equal(a, b) for a, b in zip(model.parameters(), again.parameters(), strict=True))
-    inputs = torch.randn(samples, *shape)
+    inputs = torch.randint(1, 7, (samples, *shape)) if name in TOKENS_ALONE else torch.randn(samples, *shape)
     output = model(inputs)
     assert output.shape == (samples, 4)
     output.square().sum().backward()
@@ -102,10 +108,12 @@ def test_every_option_is_varied():
 def test_options_survive_json_and_rebuild_the_same_network(name):
     import json
 
-    stored = json.loads(json.dumps(resolved_options(name)))
-    assert resolved_options(name, stored) == resolved_options(name)
-    shapes = [tuple(p.shape) for p in build(name, input_shape=(1, 8, 8), outputs=2, options=stored).parameters()]
-    assert shapes == [tuple(p.shape) for p in build(name, input_shape=(1, 8, 8), outputs=2).parameters()]
+    given = TOKENS_ALONE.get(name, {})
+    shape = (8,) if given else (1, 8, 8)
+    stored = json.loads(json.dumps(resolved_options(name, given)))
+    assert resolved_options(name, stored) == resolved_options(name, given)
+    shapes = [tuple(p.shape) for p in build(name, input_shape=shape, outputs=2, options=stored).parameters()]
+    assert shapes == [tuple(p.shape) for p in build(name, input_shape=shape, outputs=2, options=given).parameters()]
 
 
 @pytest.mark.parametrize(
@@ -270,7 +278,14 @@ def test_defaults_build(shape, samples, name):
     [((33, 9, 1), 30_000, "embedding_mlp"), ((33, 9, 1), 500, "mlp"), ((43,), 30_000, "mlp"), ((1,) * 20_000, 3000, "mlp")],
 )  # one column has nobody to meet; a table of genes would take a matrix of billions
 def test_long_tables_get_embedded_columns(columns, samples, name):
-    assert default_for((sum(columns),), "regression", samples, columns)[0] == name
+    assert default_for((sum(columns),), "regression", samples, {"columns": columns})[0] == name
+
+
+def test_texts_get_a_network_that_reads_them():
+    name, options = default_for((30,), "classification", 5000, {"vocabulary": 100})
+    model = build(name, input_shape=(30,), outputs=2, options={**options, "vocabulary": 100})
+    assert name == "text_cnn"
+    assert model(torch.randint(0, 100, (3, 30))).shape == (3, 2)
 
 
 def test_others_can_register(monkeypatch):

@@ -8,9 +8,9 @@ A network is a class (or function) called as `constructor(input_shape, outputs, 
         def __init__(self, input_shape, outputs, *, width=2, activation="relu"): ...
 
 A network with a method `initialize_from(images)` is shown training images (N, C, H, W), standardised, before its first step, and keeps what
-it computes of them in its weights. One with the option `mirrored` gets it set where training mirrors the images; those with
-the options `columns` or `vocabulary` get how many inputs each column of a table has, or how many tokens there are. One with a method `scale_scores(factor)` gets its probabilities
-corrected after a training with smoothed labels.
+it computes of them in its weights. One with the option `mirrored` gets it set where training mirrors the images; those with the options
+`columns` or `vocabulary` get how many inputs each column of a table has, or how many tokens there are. One with a method
+`scale_scores(factor)` gets its probabilities corrected after a training with smoothed labels.
 
 Or name it in the entry point group "pellucid.networks" of your own package. An option without a row in `options` is typed by its default.
 """
@@ -238,7 +238,9 @@ def image_shape(name: str, input_shape: tuple[int, ...]) -> tuple[int, int, int]
     )
 
 
-def default_for(input_shape: tuple[int, ...], task_kind: str, samples: int, facts: Mapping[str, Any] | None = None) -> tuple[str, dict[str, Any]]:
+def default_for(
+    input_shape: tuple[int, ...], task_kind: str, samples: int, facts: Mapping[str, Any] | None = None
+) -> tuple[str, dict[str, Any]]:
     """(name, options) of the network for this kind of data: a convolutional one for images (C, H, W), else mlp; with embedded
     columns for a table long enough for the pieces of its numbers (data.tables.preprocessing); a convolution along texts. `facts`: of the
     inputs, for networks with an option of that name.

@@ -15,8 +15,6 @@ from pellucid.networks.dense import INITIALIZATION
 from pellucid.networks.registry import IntegersOption, network
 from pellucid.networks.sequences import EMBEDDING_SIZE, VOCABULARY, Pooling, SequenceInput
 
-UNKNOWN = 1  # the token that stands for all that the vocabulary does not hold
-
 
 @network(
     "text_cnn",
@@ -24,8 +22,7 @@ UNKNOWN = 1  # the token that stands for all that the vocabulary does not hold
         VOCABULARY,
         EMBEDDING_SIZE,
         Option("filters", "integer", 100, text("kernels of each width"), "network", minimum=1, maximum=65_536),
-        IntegersOption("kernel_size", "text", (3, 4, 5), text("how many tokens a kernel sees, one size for each group"), "network", minimum=1),
-        Option("token_dropout", "number", 0.2, text("share of the tokens that are unknown in a training batch"), "network", minimum=0.0, maximum=0.9),
+        IntegersOption("kernel_size", "text", (3, 4, 5), text("tokens that a kernel sees, one size for each group"), "network", minimum=1),
         INITIALIZATION,
     ),
 )  # fmt: skip
@@ -33,8 +30,7 @@ class TextCNN(nn.Module):
     """c_k = max_t f(b_k + sum_{m, d} K_k[d, m] e_{t+m}[d]) over all places t of a text with embeddings e_1 ... e_T, for kernels of several
     widths; z = W [c_1 ... c_K] + b. A kernel that has learnt "not very good" answers wherever it stands.
 
-    While training, each token is made the unknown one with probability `token_dropout`, so that no single word decides (Iyyer et al. 2015,
-    word dropout), and dropout acts on the embeddings and on c.
+    Dropout acts on the embeddings and on c.
 
     Source: Kim 2014, Convolutional neural networks for sentence classification, equations 2 to 4.
 
@@ -51,7 +47,6 @@ class TextCNN(nn.Module):
         embedding_size: int = 128,
         filters: int = 100,
         kernel_size: tuple[int, ...] = (3, 4, 5),
-        token_dropout: float = 0.2,
         initialization: str = "auto",
         activation: Any = "relu",
         dropout: float = 0.0,
@@ -63,7 +58,6 @@ class TextCNN(nn.Module):
                 text("texts"),
                 text("choose network cnn1d for series, or mlp"),
             )
-        self.token_dropout = token_dropout
         self.input = SequenceInput(0, vocabulary, embedding_size, dropout)
         self.convolutions = nn.ModuleList(nn.Conv1d(embedding_size, filters, width, padding=width // 2) for width in kernel_size)
         self.activation = build_activation(activation)
@@ -74,9 +68,6 @@ class TextCNN(nn.Module):
         initialize(self.output, initialization, "identity")
 
     def forward(self, inputs: Tensor) -> Tensor:  # (N, T)
-        if self.training and self.token_dropout:
-            dropped = (torch.rand(inputs.shape, device=inputs.device) < self.token_dropout) & (inputs > UNKNOWN)
-            inputs = inputs.masked_fill(dropped, UNKNOWN)
         embedded, mask = self.input(inputs)  # (N, T, D), (N, T)
         steps = (embedded * mask[..., None]).transpose(1, 2)
         found = [self.activation(convolution(steps))[..., : steps.shape[2]].transpose(1, 2) for convolution in self.convolutions]

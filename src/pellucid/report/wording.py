@@ -33,6 +33,7 @@ AUGMENTATION_NAMES = {
     "shift_zero": text("shifted, black at the border"),
     "cutout": text("squares cut out"),
     "mixup": text("pairs mixed (mixup)"),
+    "token_dropout": text("single tokens unknown"),
 }
 SCHEDULE_NAMES = {
     "constant": text("a constant rate"),
@@ -73,6 +74,7 @@ _AMOUNTS: dict[str, Callable[[str], Text]] = {  # of an augmentation, after its 
     "shift_zero": lambda amount: text("shifted by up to {amount} pixels, black at the border", amount=amount),
     "cutout": lambda amount: text("squares of {amount} pixels a side cut out", amount=amount),
     "mixup": lambda amount: text("pairs mixed (mixup, alpha {amount})", amount=amount),
+    "token_dropout": lambda amount: text("each token unknown with probability {amount}", amount=amount),
 }
 
 

@@ -6,6 +6,7 @@
     shift_zero[:s]    the same, with black (uint8: zeros) moved in       He et al. 2016, section 4.2
     cutout[:s]        a square of s x s pixels set to the mean           DeVries & Taylor 2017, arXiv:1708.04552
     mixup[:a]         l x + (1 - l) x', targets alike, l ~ Beta(a, a)    Zhang et al. 2018, arXiv:1710.09412, section 1
+    token_dropout[:p] each token of a text unknown with probability p    Iyyer et al. 2015, ACL, section 3.2, "word dropout"
 
 Several are joined with commas: "alternating_flip,shift:4,cutout:8". Flips and shifts only move pixels and are made on the stored bytes,
 before they are cast and standardised; cutout and mixup need the finished numbers, whose mean is zero.
@@ -26,13 +27,15 @@ from torch import Tensor
 
 from pellucid.core.errors import OptionError, did_you_mean
 from pellucid.core.language import text
+from pellucid.data.sequences import PADDING, UNKNOWN
 
-AUGMENTATIONS = ("none", "flip", "alternating_flip", "shift", "shift_zero", "cutout", "mixup")
+AUGMENTATIONS = ("none", "flip", "alternating_flip", "shift", "shift_zero", "cutout", "mixup", "token_dropout")
 _OLDER_NAMES = {"shift_flip": ("flip", "shift")}
-_AMOUNTS = ("shift", "shift_zero", "cutout", "mixup")  # those that take one after a colon
+_AMOUNTS = ("shift", "shift_zero", "cutout", "mixup", "token_dropout")  # those that take one after a colon
 SHIFT_FRACTION = 1 / 8  # of the shorter side: 4 of 32 pixels (He et al. 2016, section 4.2), 1 of 8
 CUTOUT_FRACTION = 1 / 4  # of the shorter side: 8 of 32 pixels, DeVries & Taylor's choice for CIFAR-100
 MIXUP_ALPHA = 0.2  # Zhang et al. 2018, section 3.1: 0.1 to 0.4 improve on none; larger values underfit short trainings
+TOKEN_DROPOUT = 0.2  # Iyyer et al. drop 0.3 of the words; 0.1 to 0.3 did alike on validation parts (benchmarks/LOG.md)
 _SMALLEST_SIDE = 16  # pixels; smaller pictures, such as the digits of 8 x 8, lose what they show when they are moved
 
 
@@ -46,6 +49,7 @@ class Augmentation:
     reflect: bool = True  # what is moved in from outside: the image's own mirror image, or zeros
     cutout: int = 0  # pixels of the square's side
     mixup: float = 0.0  # a of Beta(a, a)
+    token_dropout: float = 0.0  # probability of each token to be made the unknown one
     seed: int = 0  # which half of the images the alternating flip begins with
 
     def __call__(self, batch: Tensor, generator: torch.Generator | None = None, chosen: Tensor | None = None, epoch: int = 0) -> Tensor:
@@ -80,11 +84,19 @@ class Augmentation:
         return moved if outside is None else moved.masked_fill_(outside[:, None].to(batch.device), 0)
 
     def finish(self, inputs: Tensor, targets: Any, generator: torch.Generator | None = None) -> tuple[Tensor, Any]:
-        """Standardised inputs (N, ...) and their targets, squares cut out, samples mixed: a regression's targets too, others as `Mixed`.
+        """Standardised inputs (N, ...) and their targets, squares cut out, tokens (N, T) dropped, samples mixed: a regression's
+        targets too, others as `Mixed`.
 
         Raises:
-            OptionError: mixup of whole numbers, such as words' indices, which nothing lies between.
+            OptionError: mixup of whole numbers, such as words' indices, which nothing lies between; dropping tokens of what is no text.
         """
+        if self.token_dropout:
+            if inputs.is_floating_point() or inputs.ndim != 2:
+                raise OptionError(
+                    text("augment has token_dropout and the inputs are no texts"), text("texts"), text("leave token_dropout out")
+                )
+            dropped = (torch.rand(inputs.shape, generator=generator) < self.token_dropout).to(inputs.device)
+            inputs = inputs.masked_fill(dropped & (inputs != PADDING), UNKNOWN)
         if self.cutout:
             samples, _, height, width = inputs.shape
             centres = torch.stack([torch.randint(0, size, (samples,), generator=generator) for size in (height, width)])
@@ -196,7 +208,7 @@ def build_augmentation(name: str, input_shape: tuple[int, ...], seed: int = 0) -
     steps = _steps(name)
     if steps == [("none", None)]:
         return None
-    if len(input_shape) != 3 and any(step != "mixup" for step, _ in steps):
+    if len(input_shape) != 3 and any(step not in ("mixup", "token_dropout") for step, _ in steps):
         raise OptionError(
             text("augment is {augment} and the inputs have shape {shape}", augment=name, shape=list(input_shape)),
             text("images of shape (channels, height, width)"),
@@ -206,6 +218,8 @@ def build_augmentation(name: str, input_shape: tuple[int, ...], seed: int = 0) -
     for step, amount in steps:
         if step == "mixup":
             built = replace(built, mixup=_amount(name, step, amount, MIXUP_ALPHA, 0.001, 100.0))
+        elif step == "token_dropout":
+            built = replace(built, token_dropout=_amount(name, step, amount, TOKEN_DROPOUT, 0.0, 0.9))
         elif step == "cutout":
             default = max(1, round(CUTOUT_FRACTION * shortest))
             built = replace(built, cutout=int(_amount(name, step, amount, default, 1, shortest)))
@@ -224,11 +238,11 @@ def _amount(name: str, step: str, amount: str | None, default: float, least: flo
         value = float(amount)
     except ValueError:
         value = float("nan")
-    if not least <= value <= most or (step != "mixup" and value != int(value)):
+    if not least <= value <= most or (step not in ("mixup", "token_dropout") and value != int(value)):
         raise OptionError(
             text("augment is {name!r}", name=name),
             text("{step} with a number from {least:g} to {most:g}", step=step, least=least, most=most)
-            if step == "mixup"
+            if step in ("mixup", "token_dropout")
             else text("{step} with a whole number of pixels from {least:g} to {most:g}", step=step, least=least, most=most),
             text("leave {amount!r} out to get the default", amount=f":{amount}"),
         )

@@ -87,4 +87,10 @@ def text_cnn(at: Situation) -> dict[str, Any]:
     dropout, a known rate; the range test's, which looks at the training loss alone, is several times too high. Source: Kim 2014, section
     3.1, for batches of 50 and dropout of 0.5; the rest was chosen on validation parts (benchmarks/LOG.md).
     """
-    return {"batch_size": 64, "epochs": int(min(40, max(5, round(64_000 / max(at.samples, 1))))), "learning_rate": 0.001, "dropout": 0.5}
+    return {
+        "batch_size": 64,
+        "epochs": int(min(40, max(5, round(64_000 / max(at.samples, 1))))),
+        "learning_rate": 0.001,
+        "dropout": 0.5,
+        "augment": "token_dropout",
+    }

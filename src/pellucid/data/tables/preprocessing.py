@@ -21,7 +21,6 @@ from pellucid.data.samples import Samples
 from pellucid.data.tables.columns import Column, content_columns, infer_columns, used_columns
 from pellucid.data.tables.encoding import ColumnEncoding, fit_encoding, restore_encoding
 from pellucid.data.tables.reading import TableSamples
-from pellucid.data.text.part import part_of
 from pellucid.data.text.preprocessing import TextPreprocessing
 
 FORMAT = 1
@@ -48,7 +47,7 @@ class TablePreprocessing:
 
     @staticmethod
     def fit(samples: Samples, train: np.ndarray) -> TablePreprocessing | TextPreprocessing:
-        """Look at the rows `train` of `samples.inputs` and `samples.targets`, at no other. A column of texts that stands alone becomes tokens.
+        """Look at the rows `train` of `samples.inputs` and `samples.targets`, at no other. A column of texts that stands alone: tokens.
 
         Raises:
             DataError: the training rows hold nothing that could be learnt from.
@@ -173,5 +172,5 @@ class TablePreprocessingKind(PreprocessingKind):
 
     def part(self, samples: Samples, indices: np.ndarray, preprocessing: Any) -> Any:
         if isinstance(preprocessing, TextPreprocessing):
-            return part_of(preprocessing, samples, indices)
+            return preprocessing.part(samples, indices)
         return super().part(samples, indices, preprocessing)

@@ -11,15 +11,15 @@ import polars as pl
 import torch
 from torch import Tensor
 
-from pellucid.core.memory import require_memory
 from pellucid.core.language import text
+from pellucid.core.memory import require_memory
 from pellucid.core.records import Task
 from pellucid.data.arrays.preprocessing import TargetScaling
 from pellucid.data.kinds import PreprocessingKind, preprocessing_kind
 from pellucid.data.samples import Samples
+from pellucid.data.sequences import PADDING, SequencePart
 from pellucid.data.tables.columns import Column
-from pellucid.data.text.part import SequencePart, part_of
-from pellucid.data.text.vocabulary import PADDING, Vocabulary
+from pellucid.data.text.vocabulary import Vocabulary
 
 FORMAT = 1
 LONGEST = 512  # tokens of a text that are read at most
@@ -88,6 +88,11 @@ class TextPreprocessing:
         """Classification: (n,) int64. Regression: (n, outputs) float32, standardised by the training rows."""
         return self.target_scaling.apply(samples, indices)
 
+    def part(self, samples: Samples, indices: np.ndarray) -> SequencePart:
+        """The samples at `indices`, as tokens of unequal length."""
+        tokens, begins = self.tokens(samples, indices)
+        return SequencePart(tokens, begins, self.targets(samples, indices), indices, self.longest)
+
     def finish(self, batch: Tensor) -> Tensor:
         return batch
 
@@ -141,4 +146,4 @@ class TextPreprocessingKind(PreprocessingKind):
         return TextPreprocessing.from_dict(stored)
 
     def part(self, samples: Samples, indices: np.ndarray, preprocessing: Any) -> Any:
-        return part_of(preprocessing, samples, indices)
+        return preprocessing.part(samples, indices)

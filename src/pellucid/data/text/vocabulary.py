@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-PADDING, UNKNOWN = 0, 1
+from pellucid.data.sequences import UNKNOWN
+
 _FIRST = 2  # number of the commonest token
 MOST_TOKENS = 30_000
 _UNBROKEN = r"[\p{Han}\p{Hiragana}\p{Katakana}]"
@@ -45,8 +46,8 @@ class Vocabulary:
         return len(self.tokens) + _FIRST
 
     def numbers(self, texts: pl.Series) -> tuple[np.ndarray, np.ndarray]:
-        """The tokens of all texts as numbers, one text after the other, int32; and (n + 1,) where each begins. No text is without a token: one
-        of which nothing is left holds the unknown."""
+        """The tokens of all texts as numbers, one text after the other, int32; and (n + 1,) where each begins. No text is without a token:
+        one of which nothing is left holds the unknown."""
         lists = cut(texts, self.unit)
         index = {token: place + _FIRST for place, token in enumerate(self.tokens)}
         exploded = lists.explode()
