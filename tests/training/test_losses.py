@@ -24,6 +24,21 @@ ZR, YR = generator.normal(size=(N, 2)), generator.normal(scale=2, size=(N, 2))
 W3, W2 = np.array([0.5, 1.0, 3.0]), np.array([0.4, 2.0])
 
 
+AHEAD = Task(kind="forecasting", horizon=2, quantiles=(0.1, 0.5, 0.9))
+ZQ = np.random.default_rng(1).normal(size=(N, 2 * 3))
+
+
+def pinball(z, y, levels):
+    """Koenker and Bassett's check function, written as cases."""
+    total = 0.0
+    for i in range(len(y)):
+        for h in range(y.shape[1]):
+            for q, level in enumerate(levels):
+                e = y[i, h] - z[i, h * len(levels) + q]
+                total += level * e if e > 0 else (level - 1) * e
+    return total / (y.size * len(levels))
+
+
 def softmax(z):
     return np.exp(z) / np.exp(z).sum(1, keepdims=True)
 
@@ -64,6 +79,7 @@ CASES = [
     *[("binary_cross_entropy", TWO, Z1, Y2, w, e, binary_cross_entropy(Z1, Y2, w, e)) for w in (None, W2) for e in (0.0, 0.1)],
     *[("binary_cross_entropy", TWO, Z2, Y2, w, e, binary_cross_entropy(Z2, Y2, w, e)) for w in (None, W2) for e in (0.0, 0.1)],
     *[("binary_cross_entropy", THREE, Z3, Y3, w, e, binary_cross_entropy(Z3, Y3, w, e)) for w in (None, W3) for e in (0.0, 0.1)],
+    ("quantile", AHEAD, ZQ, YR, None, 0.0, pinball(ZQ, YR, AHEAD.quantiles)),
 ]
 
 
@@ -112,6 +128,7 @@ def test_half_precision_outputs_are_summed_in_single():
     ("name", "task", "columns"),
     [
         ("cross_entropy", TWO, 2), ("cross_entropy", THREE, 3), ("binary_cross_entropy", TWO, 1), ("binary_cross_entropy", THREE, 3),
+        ("quantile", AHEAD, 6), ("mae", AHEAD, 2),
         ("mse", TWO, 2), ("mse", REGRESSION, 2), ("huber", Task(kind="regression"), 1), (nn.CrossEntropyLoss(), TWO, 2),
     ],
 )  # fmt: skip
@@ -125,6 +142,7 @@ def test_outputs_needed(name, task, columns):
         ("cross_entropi", THREE, {}, OptionError, "did you mean 'cross_entropy'"),
         ("cross_entropy", REGRESSION, {}, OptionError, "a loss for regression: mse, mae, huber"),
         ("mse", REGRESSION, {"label_smoothing": 0.1}, OptionError, "label_smoothing is set and the loss is mse"),
+        ("quantile", REGRESSION, {}, OptionError, "set --task forecasting"),
         ("mae", THREE, {"label_smoothing": 0.1}, OptionError, "label_smoothing is set"),
         ("huber", THREE, {"class_weight": torch.ones(3)}, OptionError, "class_weight is set"),
         ("cross_entropy", THREE, {"output_columns": 4}, ModelError, "4 output columns(.|\n)*expects 3"),

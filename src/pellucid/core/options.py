@@ -230,14 +230,14 @@ _CHECKS = {
 # The order is the order of fit's signature.
 OPTIONS: tuple[Option, ...] = (
     Option(
-        "task", "choice", "auto", text("what to learn; auto looks at the target; time_series: each row, or each group of rows, is a series of numbers"), "task",
-        choices=("classification", "regression", "time_series"),
+        "task", "choice", "auto", text("what to learn; auto looks at the target; time_series: each row, or each group of rows, is a series of numbers; forecasting: the next steps of a series"), "task",
+        choices=("classification", "regression", "time_series", "forecasting"),
     ),
     Option("network", "text", "auto", text("the network's name, for example mlp, cnn, lstm, transformer; from Python also a module or a factory of one"), "network", objects=True, value_name="NAME"),
     Option("activation", "text", "auto", text("the activation function's name, for example relu, tanh, gelu"), "network", objects=True, value_name="NAME"),
     Option(
         "loss", "choice", "auto", text("the loss function"), "optimisation",
-        choices=("mse", "mae", "huber", "cross_entropy", "binary_cross_entropy"), objects=True,
+        choices=("mse", "mae", "huber", "quantile", "cross_entropy", "binary_cross_entropy"), objects=True,
     ),
     Option(
         "optimizer", "choice", "auto", text("the optimiser"), "optimisation",
@@ -264,6 +264,8 @@ OPTIONS: tuple[Option, ...] = (
     Option("test", "fraction", "auto", text("the part held out for the final score: a fraction, a number of samples, or 0 for none"), "data", minimum=0.0, maximum=1e12),
     Option("group", "text", None, text("the column whose equal values stay on one side of the split"), "data", objects=True, value_name="COLUMN"),
     Option("time", "text", None, text("the column by which the split is made: the latest samples are the test part"), "data", objects=True, value_name="COLUMN"),
+    Option("horizon", "integer", "auto", text("forecasting: how many steps ahead"), "task", minimum=1, maximum=100_000),
+    Option("lags", "integer", "auto", text("forecasting: how many past steps a forecast is made from"), "task", minimum=1, maximum=1_000_000),
     Option("header", "flag", True, text("the table's first line holds the column names"), "data"),
     Option("data_dir", "path", None, text("the folder in which cifar10, mnist or fashion-mnist is looked for first, and into which it is downloaded"), "data", value_name="FOLDER"),
     Option("seed", "integer", 0, text("the seed of every random draw"), "run", minimum=0, maximum=2**63 - 1),

@@ -270,11 +270,22 @@ class Expectation(Record):
 class Task(Record):
     """What is learnt: the target, and how an answer is written."""
 
-    kind: str  # "classification" or "regression"
+    kind: str  # "classification", "regression" or "forecasting"
     targets: tuple[str, ...] = ("target",)  # the target's name; several for several regression targets
     classes: tuple[str, ...] = ()  # the class names, in the order of the network's outputs
+    horizon: int = 1  # forecasting: steps ahead, each of which is an output
+    season: int = 1  # forecasting: steps after which the series repeats itself about; 1 where none was found
+    scale: float | None = None  # forecasting: mean |y_t - y_(t - season)| of the training part, which MASE divides by
+    quantiles: tuple[float, ...] = ()  # forecasting: levels of the outputs of each step, rising; () where only one value is forecast
+
+    @property
+    def numeric(self) -> bool:
+        """Whether the targets are numbers in a unit of their own."""
+        return self.kind in ("regression", "forecasting")
 
     @property
     def outputs(self) -> int:
-        """K classes, or the number of regression targets."""
+        """K classes, the number of regression targets, or of steps ahead."""
+        if self.kind == "forecasting":
+            return self.horizon
         return len(self.classes) if self.kind == "classification" else len(self.targets)

@@ -6,7 +6,7 @@ import math
 
 from pellucid.core.language import Text, text
 
-TASK_NAMES = {"classification": text("classification"), "regression": text("regression")}
+TASK_NAMES = {"classification": text("classification"), "regression": text("regression"), "forecasting": text("forecasting")}
 COLUMN_KINDS = {  # the kinds of a table's columns, in the order in which they are counted
     "numeric": text("numeric"),
     "boolean": text("boolean"),
@@ -24,6 +24,9 @@ BASELINE_NAMES = {
     "random_forest": text("a random forest"),
     "gradient_boosting": text("gradient boosting"),
     "svm": text("a support vector machine"),
+    "naive": text("the naive forecast"),
+    "seasonal_naive": text("the seasonal naive forecast"),
+    "ridge": text("ridge regression on the lags"),
 }
 
 

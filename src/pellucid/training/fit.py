@@ -70,6 +70,8 @@ def fit(
     test: float | str = "auto",
     group: Any = None,
     time: Any = None,
+    horizon: int | str = "auto",
+    lags: int | str = "auto",
     header: bool = True,
     data_dir: Any = None,
     seed: int = 0,

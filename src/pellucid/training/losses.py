@@ -4,10 +4,14 @@
     mse                   regression (N, d)            1 / (N d) sum (z - y)^2
     mae                   regression (N, d)            1 / (N d) sum |z - y|
     huber                 regression (N, d)            1 / (N d) sum h(z - y), h(e) = e^2 / 2 where |e| <= 1, else |e| - 1/2 (Huber 1964)
+    quantile              forecasting (N, h Q)         1 / (N h Q) sum max(t e, (t - 1) e), e = y - z, for the Q levels t of each of h steps
     cross_entropy         logits (N, K)                - 1 / N sum_i ln p_i[y_i], p = softmax(z)
     binary_cross_entropy  logits (N, 1), two classes   - 1 / N sum_i y_i ln p_i + (1 - y_i) ln(1 - p_i), p = sigmoid(z)
                           logits (N, K)                the same of each column against the one-hot target, mean over N K
     mse, mae, huber       logits, classification       the same of the probabilities (softmax, or sigmoid of one column) against one-hot
+
+The quantile loss is also called pinball loss; at the level 1/2 it is half the absolute error. Source: Koenker and Bassett 1978,
+equation 2.1.
 
 The logarithm is natural: cross-entropies are in nats. Textbooks write the squared error with other constant factors (1 / 2 sum, 1 / N sum
 over samples of ||z - y||^2); they scale the gradient, so that the learning rate means something else by that factor.
@@ -34,7 +38,7 @@ from pellucid.core.records import Task
 LossFunction = Callable[[Tensor, Tensor], Tensor]
 REGRESSION_LOSSES = ("mse", "mae", "huber")
 CLASSIFICATION_LOSSES = ("cross_entropy", "binary_cross_entropy")
-LOSSES = (*REGRESSION_LOSSES, *CLASSIFICATION_LOSSES)
+LOSSES = (*REGRESSION_LOSSES, "quantile", *CLASSIFICATION_LOSSES)
 _HALF = (torch.bfloat16, torch.float16)
 _DISTANCES: dict[str, Callable[..., Tensor]] = {"mse": F.mse_loss, "mae": F.l1_loss, "huber": F.huber_loss}
 
@@ -75,7 +79,7 @@ class Loss:
                 else text("give the last layer {columns} output units", columns=self.columns),
             )
         classes = self.task.kind == "classification"
-        wanted = (n,) if classes else (n, self.columns)
+        wanted = (n,) if classes else (n, self.task.outputs)
         if tuple(targets.shape) != wanted:
             kind = text("class indices of shape {shape}", shape=_shape(wanted)) if classes else text("shape {shape}", shape=_shape(wanted))
             raise DataError(
@@ -98,7 +102,10 @@ class Loss:
 
 
 def outputs_needed(loss: Any, task: Task) -> int:
-    """How many output units a network needs: one for binary cross-entropy of two classes, else one per class or regression target."""
+    """How many output units a network needs: one for binary cross-entropy of two classes, one per quantile of each step of a forecast, else
+    one per class, regression target or step."""
+    if loss == "quantile":
+        return task.outputs * max(1, len(task.quantiles))
     return 1 if loss == "binary_cross_entropy" and task.kind == "classification" and task.outputs == 2 else task.outputs
 
 
@@ -130,19 +137,28 @@ def build_loss(
             text("a loss for {task}: {losses}", task=task.kind, losses=list(REGRESSION_LOSSES)),
             text("leave --loss out, or set --task"),
         )
-    if loss in REGRESSION_LOSSES and (class_weight is not None or label_smoothing):
+    if loss == "quantile" and not task.quantiles:
+        raise OptionError(
+            text("loss is {loss} and the task is {task}", loss=loss, task=task.kind),
+            text("a loss for {task}: {losses}", task=task.kind, losses=list(LOSSES if classes else REGRESSION_LOSSES)),
+            text("leave --loss out, or set --task forecasting"),
+        )
+    if loss not in CLASSIFICATION_LOSSES and (class_weight is not None or label_smoothing):
         raise OptionError(
             text("{option} is set and the loss is {loss}", option="label_smoothing" if label_smoothing else "class_weight", loss=loss),
             text("it works with: {losses}", losses=list(CLASSIFICATION_LOSSES)),
             text("leave it out, or choose one of these losses"),
         )
     one_column = columns == 1 and classes == 2 and loss != "cross_entropy"
-    if columns != task.outputs and not one_column:
+    needed = outputs_needed(loss, task) if loss == "quantile" else task.outputs
+    if columns != needed and not one_column:
         raise ModelError(
             text("the network has {columns} output columns", columns=columns),
-            text("{loss} expects {expected} for this task", loss=loss, expected=task.outputs),
-            text("give the last layer {columns} output units", columns=task.outputs),
+            text("{loss} expects {expected} for this task", loss=loss, expected=needed),
+            text("give the last layer {columns} output units", columns=needed),
         )
+    if loss == "quantile":
+        return Loss(loss, task, columns, *_quantile(task.quantiles))
     if loss == "cross_entropy":
         return Loss(loss, task, columns, *_cross_entropy(class_weight, label_smoothing))
     if loss == "binary_cross_entropy":
@@ -201,6 +217,23 @@ def _distance(distance: Callable[..., Tensor], classes: int, columns: int) -> tu
 
     def samples(output: Tensor, targets: Tensor) -> Tensor:
         return distance(*pair(output, targets), reduction="none").mean(1)
+
+    return mean, samples
+
+
+def _quantile(levels: tuple[float, ...]) -> tuple[LossFunction, LossFunction]:
+    placed = _Placed(torch.tensor(levels, dtype=torch.float64))
+
+    def entries(output: Tensor, targets: Tensor) -> Tensor:  # (N, h Q), (N, h) -> (N, h, Q)
+        level = placed.on(output)
+        error = targets[..., None] - output.reshape(*targets.shape, len(levels))
+        return torch.maximum(level * error, (level - 1) * error)
+
+    def mean(output: Tensor, targets: Tensor) -> Tensor:
+        return entries(output, targets).mean()
+
+    def samples(output: Tensor, targets: Tensor) -> Tensor:
+        return entries(output, targets).flatten(1).mean(1)
 
     return mean, samples
 
