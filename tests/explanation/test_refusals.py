@@ -10,6 +10,8 @@ from functools import cache
 from typing import Any
 
 import numpy as np
+import pandas
+import polars
 import pytest
 import torch
 from torch import Tensor, nn
@@ -224,7 +226,7 @@ def test_features_run_on_a_copy(given: Callable[[Tensor], Any]) -> None:
     torch.testing.assert_close(found.maps, model.first(2 * before).detach())
 
 
-@pytest.mark.parametrize("inputs", [torch.zeros(4, 6), torch.zeros(4, 5, dtype=torch.long), {"y": torch.zeros(4, 5)}])
+@pytest.mark.parametrize("inputs", [torch.zeros(4, 6), torch.zeros(4, 5, dtype=torch.uint8), {"y": torch.zeros(4, 5)}])
 def test_features_of_inputs_that_do_not_fit(inputs: Any) -> None:
     with pytest.raises(DataError, match="the network does not take inputs of shape"):
         pellucid.features(Scored(), inputs, "scores")
@@ -235,7 +237,7 @@ _UNUSABLE: dict[str, tuple[nn.Module, Tensor, type[Exception], str]] = {
     "truth values": (Scored(lambda y: y > 0), tabular(), ModelError, "dtype torch.bool"),
     "complex": (Scored(lambda y: y.to(torch.complex64)), tabular(), ModelError, "dtype torch.complex64"),
     "nothing": (Scored(lambda y: y[:, :0]), tabular(), ModelError, r"output has shape \(1, 0\)"),
-    "one axis": (Logarithm(), torch.ones(5), DataError, r"shape \(5,\)(?s:.)*unsqueeze"),
+    "one axis": (Scored(), torch.ones(5), DataError, r"shape \(5,\)(?s:.)*unsqueeze"),
     "no entries": (Logarithm(), torch.ones(5, 0), DataError, r"shape \(5, 0\)"),
     "sparse": (Scored(), tabular().to_sparse(), DataError, "layout torch.sparse_coo"),
     "meta inputs": (Scored(), torch.zeros(4, 5, device="meta"), DataError, "an input is on the meta device"),
@@ -290,3 +292,88 @@ def test_tokens_of_another_type_or_vocabulary(tokens: Tensor, words: str):
     model = nn.Sequential(nn.Embedding(9, 4), nn.Flatten(), nn.Linear(24, 2))
     with pytest.raises(DataError, match=words):
         pellucid.explain(model, tokens)
+
+
+class OneNumber(nn.Module):
+    """Takes one number per sample, (N,)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(nn.Linear(1, 4), nn.Tanh(), nn.Linear(4, 2))
+
+    def forward(self, x: Tensor) -> Tensor:
+        assert x.dim() == 1
+        return self.layers(x[:, None])
+
+
+class Pairs(nn.Module):
+    """Two indices per sample, (N,) each, as recommenders take them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.users, self.items = nn.Embedding(9, 3), nn.Embedding(7, 3)
+
+    def forward(self, user: Tensor, item: Tensor) -> Tensor:
+        return (self.users(user) * self.items(item)).sum(1)
+
+
+def test_one_number_per_sample() -> None:
+    model, x, background = seeded(OneNumber), torch.tensor([-1.0, 0.5, 2.0]), torch.linspace(-2, 2, 9)
+    found = pellucid.explain(model, x, 0, data=background)
+    outputs = model(x)[:, 0] - model(background)[:, 0].mean()
+    torch.testing.assert_close(found.attributions, outputs.detach())
+    assert found.interval[0].shape == x.shape
+    assert pellucid.certify(model, x, found.attributions, 0).trust in ("limited", "none")  # one feature: nothing to compare it with
+    with pytest.raises(DataError, match=r"shape \(3, 2\)(?s:.)*\(3, 1\)"):
+        pellucid.certify(model, x, torch.zeros(3, 2), 0)
+
+
+def test_one_index_per_sample() -> None:
+    model, pair = seeded(Pairs), (torch.tensor([3, 1]), torch.tensor([6, 2]))
+    user, item = pellucid.explain(model, pair, method="input_x_gradient").attributions
+    torch.testing.assert_close(user, model(*pair).detach())  # linear in each of its factors
+    torch.testing.assert_close(item, model(*pair).detach())
+
+
+@pytest.mark.parametrize("kind", ["array", "pandas", "polars"])
+def test_tables_in_the_types_in_which_people_have_them(kind: str) -> None:
+    rows = tabular(6).double().numpy()
+    names = ["a", "b", "c", "d", "e"]
+    frames = {
+        "array": lambda: rows,
+        "pandas": lambda: pandas.DataFrame(rows, columns=names),
+        "polars": lambda: polars.DataFrame(rows, names),
+    }
+    given = frames[kind]()
+    model = seeded(ReusedReLU)
+    found = pellucid.explain(model, given[:2], 0, data=given)
+    expected = pellucid.explain(model, tabular(6)[:2], 0, data=tabular(6))
+    torch.testing.assert_close(found.attributions, expected.attributions)
+    assert "torch.float64" in " ".join(map(str, found.notes))
+    assert found.evidence.players.names == (None if kind == "array" else tuple(names))
+    assert pellucid.features(model, given, "first").maps.dtype == torch.float32
+    whole = (9 * rows).astype(int)
+    one, two = (pellucid.explain(model, table, 0, data=table).attributions for table in (whole, whole.astype("float32")))
+    torch.testing.assert_close(one, two)
+
+
+def test_columns_that_are_no_numbers_are_named() -> None:
+    frame = pandas.DataFrame({"age": [1.0, 2.0], "city": ["Ulm", "Bern"], "debt": [True, None], "old": [True, False], "height": [1, 2]})
+    with pytest.raises(DataError, match=r"have gaps: city, debt\n"):
+        pellucid.explain(Scored(), frame)
+    assert pellucid.explain(seeded(lambda: nn.Linear(3, 2)), frame[["age", "old", "height"]]).attributions.shape == (2, 3)
+
+
+def test_a_type_that_is_taken_stays() -> None:
+    class Precise(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.last = nn.Linear(5, 2)
+
+        def forward(self, x: Tensor) -> Tensor:
+            assert x.dtype == torch.float64
+            return self.last((x * (1 + 1e-12)).float())
+
+    found = pellucid.explain(Precise(), tabular().double(), method="saliency")
+    assert found.attributions.dtype == torch.float64
+    assert "float64" not in " ".join(map(str, found.notes))

@@ -78,6 +78,8 @@ def _fitting(subject: Subject, attributions: Any) -> tuple[Tensor, ...]:
 def _shaped(part: Tensor, like: Tensor) -> Tensor:
     got = tuple(part.shape)
     part = part.detach().to(like.device)
+    if part.dim() == 1 and like.shape == (len(part), 1):
+        part = part[:, None]  # of one number per sample
     if part.dim() == like.dim() - 1 and like.dim() > 2 and part.shape == (like.shape[0], *like.shape[2:]):
         part = part[:, None]  # one map for all channels
     if part.dim() == like.dim() + 1 and part.shape[:-1] == like.shape and not like.is_floating_point():

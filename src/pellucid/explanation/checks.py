@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
+from numbers import Real
 from typing import Any, cast
 
 import numpy as np
@@ -14,6 +16,8 @@ from torch import Tensor, nn
 from pellucid.core.errors import DataError, MemoryShortage, ModelError, OptionError
 from pellucid.core.language import Text, text
 from pellucid.core.trace.records import tensors
+
+_WHOLE = (torch.int8, torch.int16, torch.int32, torch.int64)
 
 
 @contextmanager
@@ -62,11 +66,11 @@ def named(given: Mapping[Any, Any], keywords: tuple[str, ...] | None, what: Text
 def check_shapes(inputs: Sequence[Tensor]) -> None:
     """Raise a DataError where a sample has no entries, or they no values."""
     for tensor in inputs:
-        if tensor.dim() < 2 or not tensor.numel():
+        if not tensor.numel():
             raise DataError(
                 text("an input has shape {shape}", shape=str(tuple(tensor.shape))),
-                text("(N, ...) with at least one axis after the samples, of one entry or more"),
-                text("give one number per sample as (N, 1): inputs.unsqueeze(1), squeezed again in a small torch.nn.Module around it"),
+                text("(N, ...): one entry or more for each sample"),
+                text("leave out what is empty"),
             )
         if tensor.device.type == "meta":
             raise DataError(
@@ -99,12 +103,64 @@ def check_attributions(parts: Sequence[Tensor], gap: float | None, method: str) 
         )  # fmt: skip
 
 
+def read(given: Any) -> Any:
+    """A tensor of an array of numbers, or of a frame (pandas, polars) all of whose columns are numbers; anything else as it is.
+
+    Raises:
+        DataError: a frame with columns that are no numbers: how to encode them only their owner knows.
+    """
+    to_numpy = None if isinstance(given, (Tensor, np.ndarray)) else getattr(given, "to_numpy", None)
+    frame = callable(to_numpy)
+    array: Any = to_numpy() if callable(to_numpy) else given
+    if frame and isinstance(array, np.ndarray) and array.dtype.kind not in "fiub":
+        columns = [list(column) for column in array.T.reshape(-1, len(array))]
+        named = columns_of(given) or ["0"] * len(columns)
+        wrong = [name for name, column in zip(named, columns, strict=True) if not all(isinstance(value, Real) for value in column)]
+        if wrong:
+            raise DataError(
+                text("columns that are no numbers, or have gaps: {names}", names=wrong[:20]),
+                text("the numbers that the network gets, in its order"),
+                text("encode them as in training; what pellucid fit has trained is explained from its own columns by pellucid explain RUN"),
+            )
+        array = array.astype(np.float64)
+    if isinstance(array, np.ndarray) and array.dtype.kind in "fiub":
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # that a frame's memory may not be written to: it is copied before anything is
+            return torch.from_numpy(np.ascontiguousarray(array))
+    return given
+
+
+def columns_of(inputs: Any) -> tuple[str, ...] | None:
+    """The names of a frame's columns."""
+    names = getattr(inputs, "columns", None)
+    return None if names is None or isinstance(inputs, (Tensor, np.ndarray)) else tuple(str(name) for name in names)
+
+
+def in_the_networks_type(model: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    """Floating-point inputs in the one type of the weights; whole numbers of a table too where no embedding could be waiting for them."""
+    types = {tensor.dtype for tensor in (*model.parameters(), *model.buffers()) if tensor.is_floating_point()}
+    if len(types) != 1:
+        return inputs
+    (dtype,) = types
+    tokens = any(isinstance(module, (nn.Embedding, nn.EmbeddingBag)) for module in model.modules())
+    return tuple(
+        x.to(dtype) if x.is_floating_point() or (x.dim() <= 2 and x.dtype in _WHOLE and not tokens) else x for x in inputs
+    )  # fmt: skip
+
+
+def converted(came: Sequence[Tensor], inputs: Sequence[Tensor]) -> Text:
+    """What is said of inputs that came in another type."""
+    pairs = [(str(one.dtype), str(two.dtype)) for one, two in zip(came, inputs, strict=True) if one.dtype != two.dtype]
+    return text("the inputs came as {types} and are taken as {dtype}, the type of the network's weights",
+                types=sorted({one for one, _ in pairs}), dtype=pairs[0][1])  # fmt: skip
+
+
 def tensors_of(inputs: Any) -> tuple[tuple[Tensor, ...], tuple[str, ...] | None]:
     """The inputs as tensors, and their names where they came by name."""
     keywords = tuple(str(name) for name in cast("Mapping[str, Any]", inputs)) if isinstance(inputs, Mapping) else None
     items = list(cast("Mapping[str, Any]", inputs).values()) if isinstance(inputs, Mapping) else inputs
     parts: list[Any] = list(cast("list[Any]", items)) if isinstance(items, (tuple, list)) else [items]
-    parts = [torch.from_numpy(part) if isinstance(part, np.ndarray) and part.dtype.kind in "fiub" else part for part in parts]
+    parts = [read(part) for part in parts]
     for part in parts:
         if not isinstance(part, Tensor):
             raise DataError(

@@ -16,7 +16,7 @@ from torch import Tensor
 from pellucid.core.errors import ModelError, PellucidError
 from pellucid.core.language import Text, text
 from pellucid.core.memory import available_memory_bytes
-from pellucid.explanation.checks import check_output, close, out_of_memory, output_of, refused, shortage
+from pellucid.explanation.checks import check_output, close, out_of_memory, output_of, shortage
 from pellucid.explanation.passes import Place
 
 if TYPE_CHECKING:
@@ -112,7 +112,7 @@ def _taken(subject: Subject, run: Callable[[], DryRun], first: tuple[Tensor, ...
         try:
             _outputs(subject, _crowd(subject, first))
         except Exception:  # three samples fail as one does: the inputs do not fit
-            raise refused(error, subject.model, subject.inputs, subject.keywords) from error
+            raise subject.refused(error) from error
         raise _not_alone() from error
 
 
@@ -183,7 +183,7 @@ def _check_alone(subject: Subject, first: tuple[Tensor, ...], alone: Tensor) -> 
     except Exception as error:  # whatever the user's network raises
         if out_of_memory(error):
             return
-        raise refused(error, subject.model, subject.inputs, subject.keywords) from error
+        raise subject.refused(error) from error
     if result.dim() == 0 or len(result) != len(rows[0]):
         raise not_by_rows(len(rows[0]), result)
     if not close(result[1:2].reshape(1, -1), alone, _tolerance(alone, 1e-3)):

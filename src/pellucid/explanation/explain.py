@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Any, cast
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from pellucid.core.errors import ModelError, OptionError
 from pellucid.core.language import Text, text
@@ -46,9 +46,10 @@ def explain(
 ) -> Explanation:
     """What each entry of the inputs contributed to the chosen output of any torch.nn.Module.
 
-    `inputs`: a tensor (N, ...) with the sample axis first, a tuple of tensors in the order of forward's parameters, or a dict by their
-    names. `target`: the index of the output to explain, or one per sample; None: each sample's largest. `method`: a name, or "auto", which
-    chooses by the kind of data and says why in the notes. `baseline`: what "absent" means (see `reference`); `data`: background inputs.
+    `inputs`: a tensor, array or frame of numbers (N, ...) with the sample axis first, a tuple of these in the order of forward's
+    parameters, or a dict by their names. `target`: the index of the output to explain, or one per sample; None: each sample's largest.
+    `method`: a name, or "auto", which chooses by the kind of data and says why in the notes. `baseline`: what "absent" means (see
+    `reference`); `data`: background inputs.
     `features`: which entries are one feature (see `players`). `samples`: how many draws a sampling method may make, else it stops when its
     intervals are fixed by a pilot. `layer`: of Grad-CAM. `progress` is called with a sentence about once a second.
 
@@ -96,9 +97,7 @@ def explain(
 
     check_attributions(attributed.attributions, attributed.gap, chosen.name)
 
-    def given(parts: tuple[Tensor, ...]) -> Any:
-        return parts[0] if subject.single else parts
-
+    given = subject.as_given
     exact = attributed.exact if isinstance(attributed.exact, bool) else given(attributed.exact)
     return Explanation(
         attributions=given(attributed.attributions),

@@ -98,7 +98,8 @@ class Players:
             own = _entries(shape) if features == "entries" or not continuous else _grouped(subject, shape, edge)
             index.append((own + count).to(tensor.device))
             count += int(own.max()) + 1 if own.numel() else 0
-        return cls(count, tuple(index), _stated(subject, features, index))
+        names = subject.columns if len(index) == 1 and subject.columns is not None and len(subject.columns) == count else None
+        return cls(count, tuple(index), _stated(subject, features, index), names)
 
 
 def _entries(shape: tuple[int, ...]) -> Tensor:

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from pellucid.core.errors import DataError, OptionError, did_you_mean
 from pellucid.core.language import Text, text
-from pellucid.explanation.checks import named
+from pellucid.explanation.checks import named, read
 from pellucid.explanation.players import time_axis
 from pellucid.explanation.subject import Subject
 
@@ -190,7 +190,7 @@ def _given(subject: Subject, baseline: Any) -> Reference:
 
 def _tensor(given: Any, what: Text) -> Tensor:
     try:
-        value = torch.as_tensor(given)
+        value = torch.as_tensor(read(given))
     except (TypeError, ValueError, RuntimeError):
         value = None
     if value is None or value.is_complex() or value.layout != torch.strided or value.device.type == "meta":
@@ -216,8 +216,9 @@ def like_inputs(subject: Subject, given: Any, what: Text) -> tuple[Tensor, ...]:
             text("give one for each input, in the same order"),
         )
     found: list[Tensor] = []
-    for part, like in zip(parts, subject.inputs, strict=True):
+    for part, like, flat, came in zip(parts, subject.inputs, subject.flat, subject.types, strict=True):
         value = _tensor(part, what).detach()
+        value = value[:, None] if flat and value.dim() == 1 else value
         if value.is_inference():
             with torch.inference_mode(False):
                 value = value.clone()
@@ -229,7 +230,7 @@ def like_inputs(subject: Subject, given: Any, what: Text) -> tuple[Tensor, ...]:
                 text("{shape}: samples like the inputs", shape="(R, " + ", ".join(map(str, like.shape[1:])) + ")"),
                 text("prepare it in the same way as the inputs"),
             )
-        if value.is_floating_point() != like.is_floating_point():
+        if value.is_floating_point() != like.is_floating_point() and value.dtype != came:
             raise DataError(
                 text("{what} has dtype {dtype}", what=what, dtype=str(value.dtype)),
                 text("{dtype}, as the inputs have", dtype=str(like.dtype)),

@@ -16,12 +16,11 @@ from __future__ import annotations
 import gc
 import math
 import time
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any, cast
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -32,6 +31,9 @@ from pellucid.core.trace.model import answer_of, random_state_kept, run_eagerly
 from pellucid.explanation.checks import (
     check_predictions,
     check_shapes,
+    columns_of,
+    converted,
+    in_the_networks_type,
     out_of_memory,
     output_of,
     plainly,
@@ -62,7 +64,9 @@ class Subject:
 
     model: nn.Module  # the copy on which passes run
     isolation: Isolation  # keeps passes from the user's
-    inputs: tuple[Tensor, ...]  # sample axis first
+    inputs: tuple[Tensor, ...]  # sample axis first; one number per sample (N,) is held as (N, 1)
+    flat: tuple[bool, ...]  # inputs that came as (N,), and go to the network so
+    types: tuple[torch.dtype, ...]  # in which the inputs came
     single: bool  # the user gave one tensor
     keywords: tuple[str, ...] | None  # names of the inputs, where the user gave a dict
     target: Tensor | None  # (N,) index of the chosen output; None where there is one
@@ -78,6 +82,7 @@ class Subject:
     notes: list[Text] = field(default_factory=list)
     tell: Tell = field(default=lambda done, total: None)
     original: nn.Module | None = None
+    columns: tuple[str, ...] | None = None  # their names, where a frame was given
     _predictions: Tensor | None = None
     _alone: tuple[Tensor, int] | None = None  # the output of a sample by itself, (1, K), and which sample
     _weights: tuple[Tensor, ...] = ()
@@ -93,8 +98,9 @@ class Subject:
     ) -> Subject:  # fmt: skip
         """Check a network, its inputs and the target, and look at one pass. Without `predict` the samples' outputs wait until asked for.
 
-        `inputs`: a tensor (N, ...), a tuple or list of tensors in the order of `forward`, or a dict by its parameters' names. `target`: the
-        index of an output, one per sample, or a tuple that points into an output of several axes; None: each sample's largest output.
+        `inputs`: a tensor (N, ...), array or frame of numbers, a tuple or list of these in the order of `forward`, or a dict by its
+        parameters' names. What the network refuses is tried again in the type of its weights, and a note says so. `target`: the index of
+        an output, one per sample, or a tuple that points into an output of several axes; None: each sample's largest output.
 
         Raises:
             ModelError: no network, one that cannot be copied, or whose output is unusable.
@@ -110,7 +116,9 @@ class Subject:
         given, keywords = tensors_of(inputs)
         notes: list[Text] = []
         check_shapes(given)
-        given = tuple(tensor.detach().clone() for tensor in given)  # the certificate comes later: the user's may be other values by then
+        flat = tuple(tensor.dim() == 1 for tensor in given)
+        given = tuple(x.detach().clone() for x in given)  # the certificate comes later: the user's may be other values by then
+        given = tuple(x[:, None] if one else x for x, one in zip(given, flat, strict=True))
         if any(nn.parameter.is_lazy(tensor) for tensor in (*model.parameters(), *model.buffers())):
             raise ModelError(
                 text("the network has a lazy layer whose shape is not known yet"),
@@ -130,7 +138,9 @@ class Subject:
             model=isolation.model,
             isolation=isolation,
             inputs=given,
-            single=isinstance(inputs, (Tensor, np.ndarray)),
+            flat=flat,
+            types=tuple(tensor.dtype for tensor in given),
+            single=not isinstance(inputs, (tuple, list, Mapping)),
             keywords=keywords,
             target=None,
             classes=1,
@@ -144,11 +154,20 @@ class Subject:
             batch_size=1,
             notes=notes,
             original=model,
+            columns=columns_of(inputs),
             _weights=_fingerprint(model),
         )
         if tell is not None:
             made.tell = tell
-        seen = dry_run(made)
+        try:
+            seen = dry_run(made)
+        except DataError:
+            made.inputs = in_the_networks_type(model, given)
+            if tuple(tensor.dtype for tensor in made.inputs) == made.types:
+                raise
+            made.continuous = tuple(tensor.is_floating_point() for tensor in made.inputs)
+            seen = dry_run(made)
+            notes.append(converted(given, made.inputs))
         made.output_shape = tuple(seen.output.shape[1:])
         made.classes = math.prod(made.output_shape)
         made.differentiable, made.random = seen.differentiable, seen.random
@@ -162,6 +181,11 @@ class Subject:
         made.target = target_of(target, known, made.output_shape)
         made._forward = made._backward = 0  # looking is not explaining
         return made
+
+    def as_given(self, parts: Sequence[Tensor]) -> Tensor | tuple[Tensor, ...]:
+        """One tensor per input in the shapes in which they came; a single one where one came."""
+        shaped = tuple(part.reshape(len(part)) if one else part for part, one in zip(parts, self.flat, strict=True))
+        return shaped[0] if self.single else shaped
 
     # -- what a sample is ------------------------------------------------------------------------------------------------------------
 
@@ -315,6 +339,11 @@ class Subject:
                 found[index] = total.reshape(n, *tensor.shape[1:])
         return tuple(cast("list[Tensor]", found))
 
+    def refused(self, error: Exception) -> DataError:
+        """What is said where the network does not take the inputs."""
+        parts = self.as_given(self.inputs)
+        return refused(error, self.model, parts if isinstance(parts, tuple) else (parts,), self.keywords)
+
     # -- checks ----------------------------------------------------------------------------------------------------------------------
 
     def require_gradients(self) -> None:
@@ -376,6 +405,7 @@ class Subject:
         return any(isinstance(module, nn.RNNBase) for module in self.model.modules())
 
     def call(self, inputs: Sequence[Tensor]) -> Any:
+        inputs = tuple(x.squeeze(1) if one else x for x, one in zip(inputs, self.flat, strict=True))
         return self.model(*inputs) if self.keywords is None else answer_of(self.model, dict(zip(self.keywords, inputs, strict=True)))
 
     def run(self, inputs: tuple[Tensor, ...]) -> Tensor:
@@ -419,7 +449,7 @@ class Subject:
                 raise
             except Exception as error:
                 if not out_of_memory(error):
-                    raise refused(error, self.model, self.inputs, self.keywords) from error
+                    raise self.refused(error) from error
                 failed = shortage(error)  # the error itself would hold the pass's memory
             if failed is None:
                 start = rows.stop

@@ -51,7 +51,7 @@ class Sample:
 def sums_of(explanation: Explanation) -> list[Text | None]:
     """One line of arithmetic for each sample; None where the output at the reference is not known any more."""
     parts = explanation.attributions if isinstance(explanation.attributions, tuple) else (explanation.attributions,)
-    total = torch.stack([part.detach().double().flatten(1).sum(1).cpu() for part in parts]).sum(0).tolist()
+    total = torch.stack([part.detach().double().reshape(len(part), -1).sum(1).cpu() for part in parts]).sum(0).tolist()
     if explanation.value_absent is None:
         return [None] * len(total)
     said: list[Text | None] = []
@@ -145,7 +145,8 @@ def _part(
         return Part("words", *flat, names=_words(names, given, row))
     if given.ndim <= 1:
         flat = [item.reshape(-1) for item in numbers]
-        labels = _listed(names, flat[0].size, text("columns"), [f"x{number}" for number in range(flat[0].size)])
+        known = made.players.names or [f"x{number}" for number in range(flat[0].size)]
+        labels = _listed(names, flat[0].size, text("columns"), known)
         shown = tuple(str(item) for item in values) if values is not None else tuple(f"{value:.4g}" for value in given.reshape(-1).tolist())
         if len(shown) != len(labels):
             raise OptionError(

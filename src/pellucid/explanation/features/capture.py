@@ -11,10 +11,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence, pad_packed_sequence
 
-from pellucid.core.errors import ModelError, OptionError, PellucidError, did_you_mean
+from pellucid.core.errors import DataError, ModelError, OptionError, PellucidError, did_you_mean
 from pellucid.core.language import Text, text
 from pellucid.core.trace.model import random_state_kept, run_eagerly
-from pellucid.explanation.checks import plainly, refused, tensors_of
+from pellucid.explanation.checks import converted, in_the_networks_type, plainly, refused, tensors_of
 from pellucid.explanation.isolation import Isolation
 
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
@@ -109,7 +109,14 @@ def prepared(model: Any, inputs: Any) -> tuple[Network, Inputs, list[Text]]:
         with network.quiet(), torch.no_grad():
             network.passed([tensor[:2] for tensor in given])
 
-    network.isolation.first_pass(first)
+    try:
+        network.isolation.first_pass(first)
+    except DataError:
+        came, given = given, in_the_networks_type(model, given)
+        if all(one.dtype == two.dtype for one, two in zip(came, given, strict=True)):
+            raise
+        network.isolation.first_pass(first)
+        notes.append(converted(came, given))
     return network, given, notes
 
 
