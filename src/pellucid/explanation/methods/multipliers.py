@@ -59,7 +59,7 @@ class Untreated(PellucidError):  # noqa: N818 (a signal between two files, not a
         self.name = name
 
 
-class _Replaced(torch.autograd.Function):
+class Replaced(torch.autograd.Function):
     """The value of the second argument with the derivative of the first."""
 
     @staticmethod
@@ -175,7 +175,7 @@ class Rules:
         value = function(point * 1)  # a result, because an in-place spelling writes into it
         before = self._note(name, [point], value)
         if before is None or before.result is None:
-            return _Replaced.apply(torch.zeros_like(value) + 0 * _broadcast(x, value), value.detach())  # any derivative: nobody asks
+            return Replaced.apply(torch.zeros_like(value) + 0 * _broadcast(x, value), value.detach())  # any derivative: nobody asks
         (slope,) = torch.autograd.grad(value.sum(), point)
         old = before.operands[0]
         entry, reference = _broadcast(point.detach(), value), _broadcast(old, value)
@@ -184,7 +184,7 @@ class Rules:
         share = 1 if value.shape == x.shape else x.numel() / value.numel()  # a sum over broadcast entries
         local = _broadcast(slope * share, value)
         multiplier = torch.where(close, local, (value.detach() - before.result) / torch.where(close, torch.ones_like(apart), apart))
-        return _Replaced.apply(multiplier * _broadcast(x, value), value.detach())
+        return Replaced.apply(multiplier * _broadcast(x, value), value.detach())
 
     def _along_a_line(self, name: str, function: Callable[[Tensor], Any], x: Tensor) -> Tensor:
         with torch.no_grad():
@@ -200,7 +200,7 @@ class Rules:
             value = function(a, b)
         before = self._note(name, [a, b], value)
         old_a, old_b = (a.detach(), b.detach()) if before is None else before.operands
-        return _Replaced.apply(function(a, (b.detach() + old_b) / 2) + function((a.detach() + old_a) / 2, b), value)
+        return Replaced.apply(function(a, (b.detach() + old_b) / 2) + function((a.detach() + old_a) / 2, b), value)
 
     def _quotient(self, a: Any, b: Tensor) -> Tensor:
         """a times 1 / b, whose multiplier is -1 / (b b')."""
@@ -215,7 +215,7 @@ class Rules:
             value, place = pool(x.detach())
         before = self._note(name, [x, place], value)
         if before is None or before.result is None:
-            return _Replaced.apply(0 * x.sum() + torch.zeros_like(value), value)
+            return Replaced.apply(0 * x.sum() + torch.zeros_like(value), value)
         old, old_place = before.operands
         flat, old_flat = x.flatten(-spatial), old.flatten(-spatial)
 
@@ -230,7 +230,7 @@ class Rules:
         multiplier = torch.where(
             close, torch.zeros_like(apart), (value - before.result) / torch.where(close, torch.ones_like(apart), apart)
         )
-        return _Replaced.apply(multiplier * entry, value)
+        return Replaced.apply(multiplier * entry, value)
 
     def _reduced(self, name: str, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], x: Tensor) -> Any:
         """max(x, dim) and amax(x, dim) as pooling over one axis; min is -max(-x)."""
