@@ -185,6 +185,66 @@ class ArrayFileKind(BuiltInKind):
         return read_arrays(X, y, task=task, group=group, time=time, name=path.stem)
 
 
+class SeriesKind(BuiltInKind):
+    """Time series: each sample is a series of numbers, of any length."""
+
+    def read(
+        self, source: Any, target: Any = None, *, task: str = "auto", header: bool = True, group: Any = None, time: Any = None
+    ) -> Samples:
+        from pellucid.data.series.reading import read_series
+
+        source, target = _with_target_column(source, target) if self.name == "table of series" else (source, target)
+        return read_series(source, target, task=task, header=header, group=group, time=time)
+
+    def read_parts(
+        self, parts: Mapping[str, tuple[Any, Any]], *, task: str = "auto", header: bool = True, group: Any = None, time: Any = None
+    ) -> Samples:
+        from pellucid.data.series.reading import read_series_parts
+
+        if self.name == "table of series":
+            parts = {part: _with_target_column(source, target) for part, (source, target) in parts.items()}
+        return read_series_parts(parts, task=task, header=header, group=group, time=time)
+
+
+@data_kind
+class SeriesFileKind(SeriesKind):
+    name = "series file"
+    accepts = text("the path of time series (.ts)")
+
+    def recognises(self, source: Any) -> bool:
+        return isinstance(source, (str, Path)) and Path(source).suffix.lower() == ".ts" and is_file(source)
+
+
+@data_kind
+class SeriesTableKind(SeriesKind):
+    name = "table of series"
+    accepts = text("with task time_series: the path of a table or a frame with a row per series, or per step")
+    task = "time_series"
+
+    def recognises(self, source: Any) -> bool:
+        return FrameKind().recognises(source) or (not ArrayFileKind().recognises(source) and TableFileKind().recognises(source))
+
+
+@data_kind
+class SeriesArrayKind(SeriesKind):
+    name = "array of series"
+    accepts = text("with task time_series: arrays (X, y), X of shape (samples, channels, steps)")
+    task = "time_series"
+
+    def recognises(self, source: Any) -> bool:
+        return ArrayKind().recognises(source) or ArrayFileKind().recognises(source)
+
+    def read(
+        self, source: Any, target: Any = None, *, task: str = "auto", header: bool = True, group: Any = None, time: Any = None
+    ) -> Samples:
+        if isinstance(source, (str, Path)):
+            from pellucid.data.arrays.reading import load_array_file
+
+            source, found = load_array_file(Path(source).expanduser())
+            target = found if target is None else target
+        return super().read(source, _array_target(target), task=task, header=header, group=group, time=time)
+
+
 @data_kind
 class ImageFolderKind(BuiltInKind):
     name = "image folder"

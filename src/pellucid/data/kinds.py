@@ -125,6 +125,7 @@ _preprocessing_kinds: dict[str, PreprocessingKind] = {}
 _MODULES = {  # the built-in ones register themselves when they are first needed
     "array": "pellucid.data.arrays.preprocessing",
     "images": "pellucid.data.images.reading",
+    "series": "pellucid.data.series.preprocessing",
     "table": "pellucid.data.tables.preprocessing",
     "text": "pellucid.data.text.preprocessing",
     "torch": "pellucid.data.torch_data.parts",

@@ -76,8 +76,8 @@ def read_table_parts(
             continue
         table = load(source, header=train.header)
         if part_target is not None and part_target != target and target is not None:
-            named = _target_names(table, part_target)
-            table = replace(table, frame=table.frame.rename(dict(zip(named, _target_names(train, target), strict=True))))
+            named = target_names(table, part_target)
+            table = replace(table, frame=table.frame.rename(dict(zip(named, target_names(train, target), strict=True))))
         tables[part] = _like(table, train, part)
     names = {part: table.shown for part, table in tables.items()}
     distinct = len({str(name) for name in names.values()}) == len(names)
@@ -143,9 +143,9 @@ def _samples(
     from pellucid.data.ledger import NumberedNames
 
     raw, kept = without_empty_rows(raw)
-    targets = _target_names(raw, target)
-    group_name = None if group is None else _column_name(raw, group, "group")
-    time_name = None if time is None else _column_name(raw, time, "time")
+    targets = target_names(raw, target)
+    group_name = None if group is None else column_name(raw, group, "group")
+    time_name = None if time is None else column_name(raw, time, "time")
     for option, name in (("group", group_name), ("time", time_name)):
         if name in targets:
             raise DataError(
@@ -296,7 +296,7 @@ def check_quarantine(
 # -- columns by name -----------------------------------------------------------------------------------------------------------------
 
 
-def _target_names(raw: RawTable, target: Any) -> list[str]:
+def target_names(raw: RawTable, target: Any) -> list[str]:
     """The target columns' names: `target` is a name, an index, a list of these, texts divided by commas, or None."""
     if target is None:
         return []
@@ -307,7 +307,7 @@ def _target_names(raw: RawTable, target: Any) -> list[str]:
         wanted = list(cast("Sequence[Any]", target))
     else:
         wanted = [target]
-    names = [_column_name(raw, name, "target") for name in wanted]
+    names = [column_name(raw, name, "target") for name in wanted]
     repeated = next((name for name in names if names.count(name) > 1), None)
     if repeated is not None or not names:
         raise DataError(
@@ -318,7 +318,7 @@ def _target_names(raw: RawTable, target: Any) -> list[str]:
     return names
 
 
-def _column_name(raw: RawTable, wanted: Any, option: str) -> str:
+def column_name(raw: RawTable, wanted: Any, option: str) -> str:
     columns = raw.frame.columns
     if isinstance(wanted, str) and (wanted in columns or wanted.strip() in columns):
         return wanted if wanted in columns else wanted.strip()
