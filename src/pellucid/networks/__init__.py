@@ -1,6 +1,6 @@
 """The networks Pellucid offers, by name; `registry` is where others join. Importing this package registers ours."""
 
-from pellucid.networks import convolutional, dense, embedding, recurrent, temporal, text_cnn, whitened
+from pellucid.networks import convolutional, dense, embedding, fully_convolutional, recurrent, temporal, text_cnn, unet, whitened
 from pellucid.networks.registry import build, check_custom, default_for, names, network, own_network, resolved_options
 
 __all__ = [
@@ -10,6 +10,7 @@ __all__ = [
     "default_for",
     "dense",
     "embedding",
+    "fully_convolutional",
     "names",
     "network",
     "own_network",
@@ -17,5 +18,6 @@ __all__ = [
     "resolved_options",
     "temporal",
     "text_cnn",
+    "unet",
     "whitened",
 ]

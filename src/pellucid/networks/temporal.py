@@ -100,6 +100,90 @@ class TemporalConvolution(nn.Module):
         return self.output(self.dropout(self.pooling(*self.steps(inputs))))  # (N, K)
 
 
+class ResidualBlock(nn.Module):
+    """y = f(N_k K_k * ... f(N_1 K_1 * x) + s(x)): convolutions K with batch normalisation N, and beside them s, which is x itself or, where
+    the number of channels changes, N K_s * x with a kernel of one step. (N, C, T) -> (N, O, T), zero where nothing stands."""
+
+    def __init__(self, channels: int, filters: int, kernel_size: tuple[int, ...], activation: Any) -> None:
+        super().__init__()
+        sizes = [channels, *[filters] * len(kernel_size)]
+        self.convolutions = nn.ModuleList(
+            nn.Conv1d(before, after, kernel, bias=False, padding="same")
+            for before, after, kernel in zip(sizes, sizes[1:], kernel_size, strict=False)
+        )
+        self.norms = nn.ModuleList(MaskedBatchNorm(filters) for _ in kernel_size)
+        self.shortcut = nn.Conv1d(channels, filters, 1, bias=False) if channels != filters else nn.Identity()
+        self.shortcut_norm = MaskedBatchNorm(filters) if channels != filters else None
+        self.activations = nn.ModuleList(build_activation(activation) for _ in kernel_size)
+
+    def forward(self, maps: Tensor, stands: Tensor) -> Tensor:  # (N, C, T), (N, 1, T)
+        beside = self.shortcut(maps)
+        if self.shortcut_norm is not None:
+            beside = self.shortcut_norm(beside, stands)
+        last = len(self.convolutions) - 1
+        for place, (convolution, norm, activation) in enumerate(zip(self.convolutions, self.norms, self.activations, strict=True)):
+            maps = norm(convolution(maps), stands)
+            maps = activation(maps + beside if place == last else maps) * stands
+        return maps
+
+
+@network(
+    "resnet1d",
+    options=(
+        VOCABULARY,
+        EMBEDDING_SIZE,
+        IntegersOption("filters", "text", (64, 64, 64), text("kernels of each layer of a block, one number for each block"), "network",
+                       minimum=1, maximum=65_536),
+        IntegersOption("kernel_size", "text", (7, 5, 3), text("steps that the kernels of a block's layers see"), "network", minimum=1),
+        POOLING,
+        INITIALIZATION,
+    ),
+)  # fmt: skip
+class ResidualTemporalConvolution(nn.Module):
+    """Blocks of convolutions along time with a connection past each (see ResidualBlock), a pooling over all steps, z = W pool(y) + b.
+
+    Source: Wang, Yan and Oates, Time series classification from scratch, 2017, section II-C (three blocks, kernels 8, 5, 3).
+    """
+
+    def __init__(
+        self,
+        input_shape: tuple[int, ...],
+        outputs: int,
+        *,
+        vocabulary: int = 0,
+        embedding_size: int = 64,
+        filters: tuple[int, ...] = (64, 64, 64),
+        kernel_size: tuple[int, ...] = (7, 5, 3),
+        pooling: str = "mean",
+        initialization: str = "auto",
+        activation: Any = "relu",
+        dropout: float = 0.0,
+    ) -> None:
+        super().__init__()
+        self.input = SequenceInput(channels_of("resnet1d", input_shape, vocabulary), vocabulary, embedding_size, dropout)
+        sizes = [self.input.features, *filters]
+        self.blocks = nn.ModuleList(
+            ResidualBlock(before, after, tuple(kernel_size) or (3,), activation) for before, after in zip(sizes, sizes[1:], strict=False)
+        )
+        self.pooling = Pooling(pooling, sizes[-1])
+        self.dropout = nn.Dropout(dropout)
+        self.output = nn.Linear(sizes[-1], outputs)
+        initialize(self.blocks, initialization, activation)
+        initialize(self.output, initialization, "identity")
+
+    def steps(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
+        """Tokens (N, T) or series (N, C, T) -> feature maps (N, T, filters[-1]), mask (N, T)."""
+        x, mask = self.input(inputs)
+        stands = mask[:, None]
+        maps = x.transpose(1, 2) * stands
+        for block in self.blocks:
+            maps = block(maps, stands)
+        return maps.transpose(1, 2), mask
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return self.output(self.dropout(self.pooling(*self.steps(inputs))))  # (N, K)
+
+
 def positions(steps: int, features: int, like: Tensor) -> Tensor:
     """(T, D): sin(t / 10000^(2i / D)) in the even features, cos in the odd ones. Source: Vaswani et al. 2017, section 3.5."""
     rates = torch.exp(-math.log(10_000.0) * torch.arange(0, features, 2, device=like.device) / features)
