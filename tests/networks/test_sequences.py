@@ -15,7 +15,7 @@ from pellucid.networks.registry import build
 from pellucid.networks.sequences import POOLINGS
 from pellucid.networks.temporal import MaskedBatchNorm, positions
 
-NAMES = ("rnn", "lstm", "gru", "cnn1d", "transformer")
+NAMES = ("rnn", "lstm", "gru", "cnn1d", "resnet1d", "transformer")
 
 
 def batch(kind: str) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, dict, tuple[int, ...]]:

@@ -254,6 +254,8 @@ def default_for(
         halvings = max(1, min(4, int(math.log2(min(input_shape[1:]) / 4)) + 1))  # until 2 to 7 pixels are left of the shorter side
         return "cnn", {"filters": tuple(min(32 * 2**block, 128) for block in range(halvings + (halvings == 1))), "hidden": (128,)}
     facts = facts or {}
+    if facts.get("series"):
+        return "resnet1d", {}
     if facts.get("vocabulary"):
         return "text_cnn", {}
     columns = facts.get("columns", ())

@@ -8,6 +8,8 @@
     mixup[:a]         l x + (1 - l) x', targets alike, l ~ Beta(a, a)    Zhang et al. 2018, arXiv:1710.09412, section 1
     token_dropout[:p] each token of a text unknown with probability p    Iyyer et al. 2015, ACL, section 3.2, "word dropout"
 
+For series there are jitter, scaling, time_warp and window_slice: see `series_augmentation`.
+
 Several are joined with commas: "alternating_flip,shift:4,cutout:8". Flips and shifts only move pixels and are made on the stored bytes,
 before they are cast and standardised; cutout and mixup need the finished numbers, whose mean is zero.
 
@@ -28,10 +30,13 @@ from torch import Tensor
 from pellucid.core.errors import OptionError, did_you_mean
 from pellucid.core.language import text
 from pellucid.data.sequences import PADDING, UNKNOWN
+from pellucid.training.series_augmentation import AMOUNTS as SERIES_AMOUNTS
+from pellucid.training.series_augmentation import SeriesChanges
 
-AUGMENTATIONS = ("none", "flip", "alternating_flip", "shift", "shift_zero", "cutout", "mixup", "token_dropout")
+AUGMENTATIONS = ("none", "flip", "alternating_flip", "shift", "shift_zero", "cutout", "mixup", "token_dropout", *SERIES_AMOUNTS)
 _OLDER_NAMES = {"shift_flip": ("flip", "shift")}
-_AMOUNTS = ("shift", "shift_zero", "cutout", "mixup", "token_dropout")  # those that take one after a colon
+_AMOUNTS = ("shift", "shift_zero", "cutout", "mixup", "token_dropout", *SERIES_AMOUNTS)  # those that take one after a colon
+_FRACTIONS = ("mixup", "token_dropout", *SERIES_AMOUNTS)  # amounts that need not be whole
 SHIFT_FRACTION = 1 / 8  # of the shorter side: 4 of 32 pixels (He et al. 2016, section 4.2), 1 of 8
 CUTOUT_FRACTION = 1 / 4  # of the shorter side: 8 of 32 pixels, DeVries & Taylor's choice for CIFAR-100
 MIXUP_ALPHA = 0.2  # Zhang et al. 2018, section 3.1: 0.1 to 0.4 improve on none; larger values underfit short trainings
@@ -50,6 +55,7 @@ class Augmentation:
     cutout: int = 0  # pixels of the square's side
     mixup: float = 0.0  # a of Beta(a, a)
     token_dropout: float = 0.0  # probability of each token to be made the unknown one
+    series: SeriesChanges = SeriesChanges()
     seed: int = 0  # which half of the images the alternating flip begins with
 
     def __call__(self, batch: Tensor, generator: torch.Generator | None = None, chosen: Tensor | None = None, epoch: int = 0) -> Tensor:
@@ -90,6 +96,14 @@ class Augmentation:
         Raises:
             OptionError: mixup of whole numbers, such as words' indices, which nothing lies between; dropping tokens of what is no text.
         """
+        if self.series != SeriesChanges():
+            if not inputs.is_floating_point() or inputs.ndim != 3:
+                raise OptionError(
+                    text("augment has changes for series and the inputs are of shape {shape}", shape=str(tuple(inputs.shape[1:]))),
+                    text("series of shape (channels, steps)"),
+                    text("leave them out"),
+                )
+            inputs = self.series(inputs, generator)
         if self.token_dropout:
             if inputs.is_floating_point() or inputs.ndim != 2:
                 raise OptionError(
@@ -208,7 +222,7 @@ def build_augmentation(name: str, input_shape: tuple[int, ...], seed: int = 0) -
     steps = _steps(name)
     if steps == [("none", None)]:
         return None
-    if len(input_shape) != 3 and any(step not in ("mixup", "token_dropout") for step, _ in steps):
+    if len(input_shape) != 3 and any(step not in ("mixup", "token_dropout", *SERIES_AMOUNTS) for step, _ in steps):
         raise OptionError(
             text("augment is {augment} and the inputs have shape {shape}", augment=name, shape=list(input_shape)),
             text("images of shape (channels, height, width)"),
@@ -220,6 +234,9 @@ def build_augmentation(name: str, input_shape: tuple[int, ...], seed: int = 0) -
             built = replace(built, mixup=_amount(name, step, amount, MIXUP_ALPHA, 0.001, 100.0))
         elif step == "token_dropout":
             built = replace(built, token_dropout=_amount(name, step, amount, TOKEN_DROPOUT, 0.0, 0.9))
+        elif step in SERIES_AMOUNTS:
+            default, least, most = SERIES_AMOUNTS[step]
+            built = replace(built, series=replace(built.series, **{step: _amount(name, step, amount, default, least, most)}))
         elif step == "cutout":
             default = max(1, round(CUTOUT_FRACTION * shortest))
             built = replace(built, cutout=int(_amount(name, step, amount, default, 1, shortest)))
@@ -238,11 +255,11 @@ def _amount(name: str, step: str, amount: str | None, default: float, least: flo
         value = float(amount)
     except ValueError:
         value = float("nan")
-    if not least <= value <= most or (step not in ("mixup", "token_dropout") and value != int(value)):
+    if not least <= value <= most or (step not in _FRACTIONS and value != int(value)):
         raise OptionError(
             text("augment is {name!r}", name=name),
             text("{step} with a number from {least:g} to {most:g}", step=step, least=least, most=most)
-            if step in ("mixup", "token_dropout")
+            if step in _FRACTIONS
             else text("{step} with a whole number of pixels from {least:g} to {most:g}", step=step, least=least, most=most),
             text("leave {amount!r} out to get the default", amount=f":{amount}"),
         )

@@ -94,3 +94,23 @@ def text_cnn(at: Situation) -> dict[str, Any]:
         "dropout": 0.5,
         "augment": "token_dropout",
     }
+
+
+@recipe("cnn1d", "resnet1d")
+def convolution_along_time(at: Situation) -> dict[str, Any]:
+    """What convolutions along time are trained with where the user says nothing: a known rate and many passes over few series; the range
+    test's rate, which looks at the training loss alone, is several times too high here too (benchmarks/series_defaults.py).
+    """
+    size = 16 if at.samples < 1000 else 64
+    return {
+        "batch_size": size,
+        "epochs": _passes(at.samples, size, 3000, 300),
+        "learning_rate": 0.002,
+        "dropout": 0.0,
+        "weight_decay": 0.01,
+    }
+
+
+def _passes(samples: int, batch_size: int, updates: int, most: int) -> int:
+    """Passes over the samples that come to about so many updates; from 20 to `most`."""
+    return int(min(most, max(20, round(updates * batch_size / max(samples, 1)))))
