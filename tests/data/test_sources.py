@@ -337,7 +337,7 @@ def test_every_built_in_kind_is_registered_like_any_other():
 
 
 def test_restoring_what_nobody_knows():
-    with pytest.raises(DataError, match=r"one of: array, images, .*table, text, torch"):
+    with pytest.raises(DataError, match=r"one of: array, forecasting, images, .*table, text, torch"):
         data.restore({"kind": "hologram"})
 
 

@@ -16,7 +16,7 @@ from pellucid.core.language import text
 from pellucid.data.embedded import EMBEDDED, embedded_name, read_embedded
 from pellucid.data.kinds import DataKind, data_kind
 from pellucid.data.names import IMAGE_SETS, image_set_name
-from pellucid.data.recognition import exists, is_array_like, is_file, is_folder, is_frame, is_pair_of_frames
+from pellucid.data.recognition import exists, is_array_like, is_file, is_folder, is_frame, is_pair_of_frames, place_of
 from pellucid.data.samples import Samples
 
 _TABLE_SUFFIXES = (".csv", ".tsv", ".parquet", ".jsonl", ".ndjson", ".gz", ".xz", ".bz2")
@@ -160,6 +160,43 @@ class TableFileKind(TabularKind):
 
 
 @data_kind
+class ForecastingKind(BuiltInKind):
+    """Tables, from files or in memory, whose rows are the steps of one or several series."""
+
+    name = "forecasting"
+    accepts = text("with task forecasting: the path of a table or a frame with a row for every time")
+    task = "forecasting"
+
+    def recognises(self, source: Any) -> bool:
+        return not isinstance(source, tuple) and (FrameKind().recognises(source) or TableFileKind().recognises(source))
+
+    def read(
+        self,
+        source: Any,
+        target: Any = None,
+        *,
+        task: str = "auto",
+        header: bool = True,
+        group: Any = None,
+        time: Any = None,
+        horizon: int | str = "auto",
+        lags: int | str = "auto",
+    ) -> Samples:
+        from pellucid.data.forecasting.reading import read_series
+
+        return read_series(source, target, header=header, group=group, time=time, horizon=horizon, lags=lags)
+
+    def read_parts(
+        self, parts: Mapping[str, tuple[Any, Any]], *, task: str = "auto", header: bool = True, group: Any = None, time: Any = None
+    ) -> Samples:
+        raise DataError(
+            text("several tables, for a forecast"),
+            text("one table: its latest rows are the test part"),
+            text("put the rows into one table; --test and --validation say how many of the latest are held out"),
+        )
+
+
+@data_kind
 class ArrayFileKind(BuiltInKind):
     name = "array file"
     accepts = text("the path of an .npz file with X and y")
@@ -300,6 +337,63 @@ def _no_target_for_images(target: Any, task: str) -> None:
             text("task=regression for a folder of images"),
             text("a classification: the classes are the names of the subfolders"),
             text("leave task out; for images with numbers to predict give arrays (X, y) or a torch Dataset"),
+        )
+
+
+@data_kind
+class MaskFolderKind(BuiltInKind):
+    name = "folder of masks"
+    accepts = text("the path of a folder with the folders images and masks")
+
+    def recognises(self, source: Any) -> bool:
+        if not isinstance(source, (str, Path)) or not is_folder(source):
+            return False
+        from pellucid.data.masks.folders import folders_of
+
+        return bool(folders_of(Path(place_of(source))))
+
+    def read(
+        self,
+        source: Any,
+        target: Any = None,
+        *,
+        task: str = "auto",
+        header: bool = True,
+        group: Any = None,
+        time: Any = None,
+        scale: float | None = None,
+        channels: int | None = None,
+    ) -> Samples:
+        from pellucid.data.masks.reading import read_mask_folder
+
+        _only_segmentation(task)
+        return read_mask_folder(source, target, group=group, time=time, scale=scale, channels=channels)
+
+    def read_parts(
+        self,
+        parts: Mapping[str, tuple[Any, Any]],
+        *,
+        task: str = "auto",
+        header: bool = True,
+        group: Any = None,
+        time: Any = None,
+        scale: float | None = None,
+        channels: int | None = None,
+    ) -> Samples:
+        from pellucid.data.masks.reading import read_mask_parts
+
+        _only_segmentation(task)
+        folders = {part: source for part, (source, _) in parts.items()}
+        target = next((target for _, target in parts.values() if target is not None), None)
+        return read_mask_parts(folders, target, group=group, time=time, scale=scale, channels=channels)
+
+
+def _only_segmentation(task: str) -> None:
+    if task not in ("auto", "segmentation"):
+        raise DataError(
+            text("task={task} for a folder of images and masks", task=task),
+            text("segmentation: a class for every pixel"),
+            text("leave task out; for classes of whole images give a folder with one subfolder per class"),
         )
 
 

@@ -1,6 +1,7 @@
 """Data kinds: what `read` can read. A kind recognises its sources and turns them into Samples; the built-in ones register as anyone's do.
 
     import numpy as np
+import torch
     import pellucid.data
 
     @pellucid.data.data_kind
@@ -118,13 +119,20 @@ class PreprocessingKind(ABC):
         """The samples at `indices` as a Part."""
         return ResidentPart(preprocessing.inputs(samples, indices), preprocessing.targets(samples, indices), indices, preprocessing)
 
+    def new_part(self, samples: Samples, preprocessing: Preprocessing) -> Any:
+        """New samples, of which nothing need be known but the inputs, as a Part."""
+        inputs = preprocessing.inputs(samples)
+        return ResidentPart(inputs, torch.zeros(len(inputs)), np.arange(len(inputs)), preprocessing)
+
 
 _Kind = TypeVar("_Kind", bound=type)
 _data_kinds: dict[str, Any] = {}
 _preprocessing_kinds: dict[str, PreprocessingKind] = {}
 _MODULES = {  # the built-in ones register themselves when they are first needed
     "array": "pellucid.data.arrays.preprocessing",
+    "forecasting": "pellucid.data.forecasting.preprocessing",
     "images": "pellucid.data.images.reading",
+    "masks": "pellucid.data.masks.preprocessing",
     "series": "pellucid.data.series.preprocessing",
     "table": "pellucid.data.tables.preprocessing",
     "text": "pellucid.data.text.preprocessing",

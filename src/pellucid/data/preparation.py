@@ -51,6 +51,8 @@ def prepare(
     notices += [*divided.notices, *_duplicate_notices(ledger), *_quarantine_notices(samples)]
     train = divided.indices(TRAIN)
     fitted = kind.fit(samples, train) if preprocessing is None else preprocessing
+    task = getattr(fitted, "task", task)  # with what only the training part could tell, such as a series' season
+    notices += getattr(fitted, "notices", ())
     parts = {part: kind.part(samples, divided.indices(part), fitted) for part in (TRAIN, VALIDATION, TEST)}
     return Prepared(
         task=task,
@@ -142,7 +144,7 @@ def _divided_again(samples: Samples, ledger: Ledger, notices: list[Notice]) -> S
 
 
 def _check_targets(samples: Samples, task: Task) -> None:
-    if samples.targets is None:
+    if samples.targets is None or task.kind == "forecasting":  # series are checked where they are read
         return
     if task.kind == "regression":
         values = np.asarray(samples.targets).reshape(len(samples), -1)

@@ -36,6 +36,8 @@ def read(
     group: Any = None,
     time: Any = None,
     data_dir: Any = None,
+    horizon: int | str = "auto",
+    lags: int | str = "auto",
     tell: Tell | None = None,
 ) -> Samples:
     """The samples in `source`: nothing scaled, nothing split, nothing left out in silence.
@@ -49,6 +51,7 @@ def read(
         header: whether a table's first line holds the column names.
         group, time: the column (for arrays: the values, one per sample) that keeps samples on one side, or that orders them.
         data_dir: the folder in which a published image set such as cifar10 is looked for first, and into which it is downloaded.
+        horizon, lags: of task="forecasting": how many steps ahead, and from how many past ones.
         tell: gets a sentence now and then while something is downloaded.
 
     Raises:
@@ -69,6 +72,14 @@ def read(
         return _read_parts(parts, task=task, header=header, group=group, time=time)
     source, target = _separated(source, target)
     kind = _kind_of(source, task)
+    ahead = {name: value for name, value in (("horizon", horizon), ("lags", lags)) if value != "auto"}
+    if ahead and kind.task != "forecasting":
+        raise DataError(
+            text("{options} and the task {task}", options=list(ahead), task=task),
+            text("a forecast: {options} belong to it", options=list(ahead)),
+            text("set --task forecasting, or leave them out"),
+        )
+    own |= ahead
     samples: Samples = kind.read(source, target, task=task, header=header, group=group, time=time, **own)
     return _with_reference(samples, source, target, {"task": task, "header": header, "group": group, "time": time})
 

@@ -82,6 +82,8 @@ def fit(
     baselines: bool = True,
     report: bool = True,
     watch: bool = False,
+    learning_curve: bool = False,
+    remedy: bool = False,
     directory: Any = "runs",
     network_options: Mapping[str, Any] | None = None,
     **misspelled: Any,
@@ -148,7 +150,7 @@ def train(source: Any, target: Any, options: Mapping[str, Any], progress: Progre
     device = choose_device(resolved["device"])
     samples = data.read(
         source, target, tell=progress.waiting,
-        **{name: resolved[name] for name in ("task", "header", "group", "time", "data_dir")},
+        **{name: resolved[name] for name in ("task", "header", "group", "time", "data_dir", "horizon", "lags")},
     )  # fmt: skip
     if samples.task is None:
         raise DataError(
@@ -164,7 +166,13 @@ def train(source: Any, target: Any, options: Mapping[str, Any], progress: Progre
     settings, chosen = plan(prepared, resolved, device)
     if budget is not None:
         settings, chosen = narrowed(budget, prepared, resolved, settings, chosen, device)
-    return train_prepared(samples, prepared, resolved, settings, chosen, device, progress, started)
+    run = train_prepared(samples, prepared, resolved, settings, chosen, device, progress, started)
+    if resolved["learning_curve"] or resolved["remedy"]:
+        from pellucid.training.studies.study import study  # which trains by this module's plan
+
+        study(run, samples, prepared, resolved, settings, chosen.description, progress)
+        progress.close()
+    return run
 
 
 def plan(prepared: Any, resolved: Mapping[str, Any], device: torch.device) -> tuple[Settings, Chosen]:
