@@ -29,7 +29,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -83,8 +83,10 @@ def scrambled(model: nn.Module, seed: int) -> nn.Module:
     return twin
 
 
-def attributions(model: nn.Module, inputs: Tensor, target: Tensor | None, method: str, data: Tensor | None) -> Tensor:
-    return explain(model, inputs, target, method=method, data=data, samples=16).attributions
+def attributions(
+    model: nn.Module, inputs: Tensor, target: Tensor | None, method: str, data: Tensor | None, samples: int | None = 16
+) -> Tensor:
+    return cast("Tensor", explain(model, inputs, target, method=method, data=data, samples=samples).attributions)
 
 
 def wrong_maps(case: Case, x: Tensor, target: Tensor | None, right: Tensor, data: Tensor | None, seed: int) -> Iterator[tuple[str, Tensor]]:
@@ -170,7 +172,7 @@ def certificates(name: str, case: Case, rows: Tensor, seed: int) -> Iterator[tup
     tests = Tests(subject, reference, Players.of(subject), data=data)
     methods = ["integrated_gradients", *(["shapley"] if x[0].numel() <= MOST_LARGE else [])]
     draws: dict[str, int | None] = {"integrated_gradients": None, "shapley": None if reference.count > 1 else 16}
-    right = {method: explain(case.model, x, target, method=method, data=data, samples=draws[method]).attributions for method in methods}
+    right = {method: attributions(case.model, x, target, method, data, draws[method]) for method in methods}
     for method, maps in right.items():
         yield method, tests.certificate((maps,), method=method, family=find_method(method).family)
     if isinstance(case.model, nn.Linear):
@@ -193,9 +195,9 @@ def measured(name: str, case: Case, sizes: dict[int, int]) -> tuple[dict[int, di
             rows = torch.randperm(len(case.inputs), generator=generator)[:size]
             for kind, certificate in certificates(name, case, rows, seed=batch + 1):
                 counted[kind][certificate.trust] += 1
-                values = {score.name: score.value for score in certificate.scores}
-                failed = [score.name for score in certificate.scores if score.passed is False]
-                details.append({"case": name, "size": size, "kind": kind, "trust": certificate.trust, "failed": failed, "scores": values})
+                scores = {score.name: (score.value, score.p_value, score.passed) for score in certificate.scores}
+                details.append({"case": name, "size": size, "kind": kind, "trust": certificate.trust, "scores": scores,
+                                "reasons": [str(reason) for reason in certificate.reasons]})  # fmt: skip
         found[size] = dict(counted)
     return found, details
 
@@ -251,7 +253,6 @@ def main() -> int:
     options.add_argument("--quick", action="store_true", help="two batches, no single samples, one model")
     options.add_argument("--threads", type=int, default=2)
     options.add_argument("--data-dir", type=Path, default=Path(__file__).resolve().parents[2] / "shared" / "data")
-    options.add_argument("--models", type=Path, help="a folder in which trained models are kept, for another look at the same ones")
     given = options.parse_args()
     torch.set_num_threads(given.threads)
     known = dict(DEVELOPMENT if given.development else HELD_OUT)
@@ -264,7 +265,8 @@ def main() -> int:
     timing: list[dict[str, Any]] = []
     for name in chosen:
         started = time.perf_counter()
-        case = _case(name, known[name], given.models)
+        torch.manual_seed(3)
+        case = known[name]()
         every[name], more = measured(name, case, sizes)
         details += more
         if name == "cifar10":
@@ -277,18 +279,6 @@ def main() -> int:
            {"models": {name: {size: {kind: dict(c) for kind, c in counted.items()} for size, counted in by.items()}
                        for name, by in every.items()}, "certificates": details})  # fmt: skip
     return verdict(rows)
-
-
-def _case(name: str, make: Callable[[], Case], folder: Path | None) -> Case:
-    kept = None if folder is None else folder / f"{name}.pt"
-    if kept is not None and kept.exists():
-        return torch.load(kept, weights_only=False)
-    torch.manual_seed(3)
-    case = make()
-    if kept is not None:
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        torch.save(case, kept)
-    return case
 
 
 if __name__ == "__main__":

@@ -25,12 +25,11 @@ from pellucid.explanation.faithfulness.scale import scale_score, squared_error, 
 from pellucid.explanation.faithfulness.score import FaithfulnessScore
 from pellucid.explanation.faithfulness.sensitivity import sensitivity_score
 from pellucid.explanation.faithfulness.specificity import ALONE, MAPS, class_specificity, input_specificity
-from pellucid.explanation.judgement import CORRECTED, Circumstances, corrected, judged
+from pellucid.explanation.judgement import Circumstances, judged
 from pellucid.explanation.players import Players
 from pellucid.explanation.reference import KINDS, Reference
 from pellucid.explanation.registry import Attributed, find_method
 from pellucid.explanation.subject import Spent, Subject
-from pellucid.explanation.terms import score_name
 
 SAMPLES = 64  # at most, are tested
 RERUN = 8  # samples for which the method itself, or another one, is run again
@@ -119,22 +118,21 @@ class Tests:
                 "give baseline=, an input that the network can take", reference=self.reference.stated,
             ))  # fmt: skip
         magnitude = all(bool((part >= 0).all()) for part in attributions)
-        found = [
+        scores = (
             *self._measured(maps, own, magnitude),
             *self._sized(maps, method),
             self._resolution(attributions),
             self._complete(maps, method),
             *self._rerun(maps, method, family),
             *self._references(maps),
-        ]
-        scores = corrected(found)
+        )
         around = Circumstances(maps=maps, table=self.table, features=self.tested.stated, networks=self._why_no_networks(magnitude))
         trust, reasons = judged(scores, around)
         return Certificate(
-            trust=trust, reasons=reasons, scores=tuple(scores), samples=self.subject.samples, compute=self.relatives.spent(),
-            correction=text("beating every kind of map that cannot know the network is asked first, at 5 %, and decides whether there is "
-                            "trust at all; then the p-values of {names} are corrected together by Holm's method, 5 % for all of them "
-                            "(Westfall and Krishen 2001: tests behind a gate)", names=[score_name(name) for name in CORRECTED]),
+            trust=trust, reasons=reasons, scores=scores, samples=self.subject.samples, compute=self.relatives.spent(),
+            correction=text("none is needed for high trust: every test must pass, each at 5 %, so that a map which in truth fails one of "
+                            "them is called high with a chance of at most 5 % (Berger 1982). Whoever picks one test out of several "
+                            "needs one: by chance, one in twenty passes"),
         )  # fmt: skip
 
     def _untested(self, trust: str, reason: Text) -> Certificate:

@@ -4,27 +4,25 @@
            four fifths of what an additive map can explain; or less than a sixteenth: it says nothing that could be relied on
 "high"     it predicts them better than chance, explains three fifths of what can be explained (of a single sample nine tenths), also
            inside the tested features where it says anything there, is specific to this input and this class, says more than the input by
-           itself, has the size of the changes where its sums say so, and no other test fails; infidelity is asked first, at 5 %, then
-           deletion, insertion and inputs, corrected together (Holm). Also a map that predicts
-           every change but for rounding: no other test is needed then
+           itself, has the size of the changes where its sums say so, and no other test fails. Each test is asked at 5 %: as all of them
+           must pass, the chance of a wrong "high" is at most 5 % without a correction (Berger 1982, intersection-union). Also a map
+           that predicts every change but for rounding: no other test is needed then
 "limited"  in between; the reasons say what failed or could not be tested
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from torch import Tensor
 
 from pellucid.core.language import Text, text
 from pellucid.explanation.faithfulness.infidelity import LOW, NEARLY, exact
-from pellucid.explanation.faithfulness.multiplicity import holm
 from pellucid.explanation.faithfulness.removals import FEW, Removals
 from pellucid.explanation.faithfulness.scale import LEAST, MOST
 from pellucid.explanation.faithfulness.score import FaithfulnessScore
 
-CORRECTED = ("deletion", "insertion", "input_specificity")
 UNSIGNED = 0.005  # of what can be explained is lost without signs: where nothing has a negative contribution, rounding is
 _ROUNDING = 1e-6  # of the largest output, or of the largest change
 _EVEN = 1e-3  # of a map's largest value: less is no difference between features
@@ -108,9 +106,9 @@ def _failed(score: FaithfulnessScore, around: Circumstances) -> Text | None:
     """Why this score keeps trust from being high; None where it does not."""
     if score.name == "input_specificity" and score.value is None:
         return text("whether it is specific to this input was not tested: give data=, inputs of the same kind, or more samples")
-    p_value = score.p_value if score.adjusted_p_value is None else score.adjusted_p_value
     if score.passed is not False or score.name == "infidelity":  # which is said first
         return None
+    p_value = score.p_value
     if score.name == "input_specificity" and (score.value or 0.0) >= 1:
         return text("its own map explains this sample better than the map of any other input, but these are too few to tell "
                     "(p = {p:.2g}): give data=, more inputs of the same kind", p=p_value)  # fmt: skip
@@ -133,15 +131,6 @@ def _failed(score: FaithfulnessScore, around: Circumstances) -> Text | None:
         "sensitivity": text("tiny changes of the input change it by {change:.1f} times its size", change=score.value),
         "parameter_randomisation": text("it hardly changes when the network forgets all: rank correlation {value:.2f}", value=score.value),
     }.get(score.name)  # fmt: skip
-
-
-def corrected(scores: Sequence[FaithfulnessScore]) -> list[FaithfulnessScore]:
-    """The same scores with corrected p-values where they take part."""
-    chosen = [i for i, score in enumerate(scores) if score.name in CORRECTED and score.p_value is not None]
-    found = list(scores)
-    for i, adjusted in zip(chosen, holm([float(scores[i].p_value or 0.0) for i in chosen]), strict=True):
-        found[i] = replace(scores[i], adjusted_p_value=adjusted, passed=adjusted <= 0.05)
-    return found
 
 
 def _scale(score: FaithfulnessScore) -> Text:

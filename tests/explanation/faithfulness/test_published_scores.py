@@ -14,7 +14,6 @@ from pellucid.explanation.faithfulness.beyond_the_input import beyond_the_input,
 from pellucid.explanation.faithfulness.completeness import completeness, completeness_score
 from pellucid.explanation.faithfulness.deletion_insertion import deletion_insertion, descending, own_sets
 from pellucid.explanation.faithfulness.infidelity import exact, infidelity, infidelity_score, share_explained
-from pellucid.explanation.faithfulness.multiplicity import holm
 from pellucid.explanation.faithfulness.removals import Removals, beginnings, random_orders, steps
 from pellucid.explanation.faithfulness.scale import scale_score, squared_error
 from pellucid.explanation.faithfulness.score import mean_of, rank_correlation, tail
@@ -51,12 +50,6 @@ def test_infidelity_is_the_least_over_scales():
     predicted = maps.double() @ absent
     tried = ((scales[:, None, None] * predicted - changes) ** 2).mean(2) / (changes.double() ** 2).mean(1)
     assert infidelity(maps, changes, absent).tolist() == pytest.approx(tried.amin(0).tolist(), abs=1e-5)
-
-
-def test_holm_by_hand():
-    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
-    assert holm([0.9, 0.8]) == [1.0, 1.0]
-    assert holm([]) == []
 
 
 def test_completeness_by_hand():
@@ -107,10 +100,47 @@ def test_deletion_and_insertion_by_hand():
     assert own.tolist() == [[3.0, 1.0, 3.0, 5.0]]
     deletion, insertion = deletion_insertion(own, table)
     assert deletion.value == pytest.approx(1 / 0.7746, abs=1e-3)
+    assert deletion.p_value == pytest.approx(1 / 6)  # no other of the six orders lowers the output as fast
     assert insertion.value == pytest.approx(1 / 0.7746, abs=1e-3)
     upside_down, _ = deletion_insertion(6 - own[:, [1, 0, 3, 2]], table)
     assert upside_down.value == pytest.approx(-1 / 0.7746, abs=1e-3)
+    assert upside_down.p_value == 1.0
     assert not upside_down.passed
+
+
+@pytest.mark.parametrize("count", [2, 3, 4, 5])
+def test_of_few_features_all_orders_are_tried_equally_often(count: int):
+    orders = random_orders(count, drawn())
+    found, times = orders.unique(dim=0, return_counts=True)
+    assert found.tolist() == [list(order) for order in itertools.permutations(range(count))]
+    assert len(times.unique()) == 1
+    assert torch.equal(orders[: len(orders) // 2], orders[len(orders) // 2 :].flip(1))
+
+
+def test_one_dominant_feature_of_many_is_no_chance():
+    """Its order beats all random ones, though it is 1.7 of their standard deviations away: no more is possible (Student's p: 0.05)."""
+    contributions = torch.full((1, 1, 64), 0.01)
+    contributions[0, 0, 7] = 5.0
+    table = table_of(contributions, random_orders(64, drawn(), samples=1))
+    maps = contributions[:, 0]
+    own = table.full[:, :1] - own_sets(maps, drawn()).double() @ maps[0].double()
+    deletion, insertion = deletion_insertion(own, table)
+    assert 1.2 < (deletion.value or 0) < 2.0
+    assert (deletion.p_value or 1) < 0.04
+    assert insertion.passed
+
+
+def test_random_orders_pass_deletion_no_more_often_than_said():
+    """Of 400 random maps of single samples 5 % and chance (99.9 %: 35): orders and their reverses are not independent draws."""
+    contributions, passed = torch.randn(1, 1, 12, generator=drawn()).exp(), 0
+    for seed in range(400):
+        table = table_of(contributions, random_orders(12, drawn(seed), samples=1))
+        own = (
+            table.full[:, :1]
+            - own_sets(torch.randn(1, 12, generator=drawn(1000 + seed)), drawn(seed)).double() @ contributions[0, 0].double()
+        )
+        passed += bool(deletion_insertion(own, table)[0].passed)
+    assert 4 <= passed <= 35
 
 
 def test_order_of_equal_attributions_is_drawn():

@@ -309,20 +309,12 @@ def _score(score: FaithfulnessScore, names: Sequence[str]) -> str:
     note = "" if score.note is None else f'<br><span class="soft">{both(_with_names(score.note, names))}</span>'
     value = "–" if score.value is None else number(score.value)
     if score.value is not None and score.p_value is not None:
-        value += f'<br><span class="soft">{both(_chance(score))}</span>'
+        value += f'<br><span class="soft">{both(text("p = {p}", p=f"{score.p_value:.2g}"))}</span>'
     return (
         f'<tr><td class="wrap">{both(score_name(score.name))}{note}</td><td class=n>{value}</td><td class=n>{between}</td>'
         f'<td class="wrap">{both(score.expected)}</td><td class="{kind}-mark">{passed}</td>'
         f'<td class="soft wrap">{escape(score.source)}</td></tr>'
     )
-
-
-def _chance(score: FaithfulnessScore) -> Text:
-    """The p-value that decides."""
-    p = f"{score.p_value:.2g}"
-    if score.adjusted_p_value is None:
-        return text("p = {p}", p=p)
-    return text("p = {adjusted} after the correction ({p} by itself)", p=p, adjusted=f"{score.adjusted_p_value:.2g}")
 
 
 def facts_of(explanation: Explanation) -> Iterator[Text]:

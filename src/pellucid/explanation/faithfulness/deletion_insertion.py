@@ -2,25 +2,17 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
-from scipy.special import stdtr
 from torch import Tensor
 
 from pellucid.core.language import Text, text
-from pellucid.explanation.faithfulness.removals import Removals, beginnings
-from pellucid.explanation.faithfulness.score import FaithfulnessScore, mean_of
+from pellucid.explanation.faithfulness.removals import FEW, Removals, beginnings
+from pellucid.explanation.faithfulness.score import FaithfulnessScore, mean_of, tail
 
 ALPHA = 0.05
-_LOWERS = text(
-    "above 0, p at most {alpha} after the correction: taking the most important features first lowers the output faster than chance",
-    alpha=ALPHA,
-)
-_RAISES = text(
-    "above 0, p at most {alpha} after the correction: giving the most important features first raises the output faster than chance",
-    alpha=ALPHA,
-)
+_LOWERS = text("above 0, p at most {alpha}: taking the most important features first lowers the output faster than chance", alpha=ALPHA)
+_RAISES = text("above 0, p at most {alpha}: giving the most important features first raises the output faster than chance", alpha=ALPHA)
+_ROUNDING = 1e-4  # of a standard deviation: no difference between two orders
 
 
 def descending(maps: Tensor, generator: torch.Generator) -> Tensor:
@@ -39,7 +31,7 @@ def deletion_insertion(own: Tensor, table: Removals) -> tuple[FaithfulnessScore,
     """own (N, 2 S): the chosen output where the sets of `own_sets` are absent.
 
     A score is how far the mean output along the map's order lies below (deletion) or above (insertion) that along random orders, in
-    standard deviations of random orders; its p-value is Student's: one more random order, with the table's R of them as the sample.
+    standard deviations of random orders; its p-value: the map's order is one of the random ones, of few features one of all there are.
     Source: Petsiuk, Das and Saenko 2018, section 3.3 (the curves); Samek et al. 2017, section III (random orders).
     """
     n, steps = own.shape[0], own.shape[1] // 2
@@ -49,13 +41,15 @@ def deletion_insertion(own: Tensor, table: Removals) -> tuple[FaithfulnessScore,
     random = ((drawn - centre[:, None]) / scale[:, None]).mean(0)  # (R,)
     going = (centre - own[:, :steps].mean(1)) / scale
     coming = (own[:, steps:].mean(1) - centre) / scale
-    return _score("deletion", going, random, _LOWERS), _score("insertion", coming, random, _RAISES)
+    every = table.count < FEW
+    return _score("deletion", going, -random, _LOWERS, every=every), _score("insertion", coming, random, _RAISES, every=every)
 
 
-def _score(name: str, standardised: Tensor, random: Tensor, expected: Text) -> FaithfulnessScore:
+def _score(name: str, standardised: Tensor, random: Tensor, expected: Text, *, every: bool) -> FaithfulnessScore:
     value, interval, samples = mean_of(standardised)
-    spread = float(random.std()) * math.sqrt(1 + 1 / len(random))
-    p_value = float(stdtr(len(random) - 1, -value / spread)) if spread > 0 else 1.0
+    p_value = tail(random, value - _ROUNDING)
+    if every:
+        p_value = max(1 / len(random), float((random >= value - _ROUNDING).double().mean()))
     return FaithfulnessScore(
         name=name, value=value, interval=interval, samples=samples, p_value=p_value, passed=p_value <= ALPHA, expected=expected,
         source="Petsiuk et al. 2018, section 3.3; Samek et al. 2017, section III",

@@ -14,7 +14,7 @@ from pellucid.explanation.players import Players
 from pellucid.explanation.reference import KINDS, Reference
 from pellucid.explanation.subject import Subject
 
-PAIRS = 3  # of orders: an order and its reverse
+PAIRS, ALL = 3, 24  # of orders, an order and its reverse: of a sample at most, of all samples together
 REFERENCES = 2
 
 
@@ -25,8 +25,8 @@ def reference_scores(
 
     Source: Sturmfels, Lundberg and Lee 2020, section "comparing baselines".
     """
-    per, half = len(table.removed) // len(table.orders), len(table.orders) // 2
-    orders = torch.tensor([*range(PAIRS), *range(half, half + PAIRS)])
+    per, half, pairs = len(table.removed) // len(table.orders), len(table.orders) // 2, min(PAIRS, max(1, ALL // subject.samples))
+    orders = torch.tensor([*range(pairs), *range(half, half + pairs)])
     sets = (orders[:, None] * per + torch.arange(per)).reshape(-1)
     removed = table.removed[sets]
     own = Removals(removed, table.outputs[:, sets], table.full, table.orders[orders]).explained(maps)

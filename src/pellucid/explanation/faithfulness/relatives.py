@@ -16,7 +16,7 @@ from pellucid.explanation.reference import Reference
 from pellucid.explanation.subject import Spent, Subject
 
 NETWORKS, FEWEST = 39, 19  # with scrambled weights: better than 19 of them is p = 0.05
-_MANY_PARAMETERS = 2**24  # above, half as many networks: drawing the weights takes longer than the passes
+_MANY_PARAMETERS, _MANY_SAMPLES = 2**24, 16  # above, fewer networks: weights take longer to draw than passes; many samples say enough
 
 
 @dataclass(eq=False)
@@ -28,15 +28,15 @@ class Relatives:
 
     def with_samples(self, inputs: Sequence[Tensor], target: Tensor | None) -> Subject:
         """The same network on other samples of the same shapes."""
-        return self._kept(replace(self.subject, inputs=tuple(inputs), target=target, _alone=None, notes=[], _forward=0,
-                                  _backward=0))  # fmt: skip
+        made = replace(self.subject, inputs=tuple(inputs), target=target, _alone=None, notes=[], _forward=0, _backward=0)
+        made.predictions = made.outputs(made.inputs)  # as they are: NaN far from the samples is no error
+        self.made.append(made)
+        return made
 
     def with_network(self, model: nn.Module, base: Subject | None = None) -> Subject:
-        """Another network on the same samples."""
-        return self._kept(replace(base or self.subject, model=model, original=None, notes=[], _forward=0, _backward=0))
-
-    def _kept(self, made: Subject) -> Subject:
-        made.predictions = made.outputs(made.inputs)
+        """Another network on the same samples. Its outputs are computed when they are asked for."""
+        made = replace(base or self.subject, model=model, original=None, notes=[], _predictions=None, _alone=None, _forward=0,
+                       _backward=0)  # fmt: skip
         self.made.append(made)
         return made
 
@@ -66,21 +66,26 @@ def path_maps(subject: Subject, reference: Reference, players: Players, *, steps
 
     `magnitude`: absolute values, entry by entry, as maps without signs have them.
     """
+    return _along(subject, reference, players, steps, magnitude)[1]
+
+
+def _along(subject: Subject, reference: Reference, players: Players, steps: int, magnitude: bool) -> tuple[Tensor, Tensor]:
+    """(N,) the output at the last place, and the maps."""
     rows = torch.arange(subject.samples, device=subject.device)
     ends, count = subject.points(subject.inputs), min(reference.count, 8)
     starts = [torch.zeros_like(end) for end in ends]
     for which in range(count):
         for start, part in zip(starts, subject.points(reference.at(rows, torch.full_like(rows, which))), strict=True):
             start += part / count
-    total = [torch.zeros_like(end) for end in ends]
+    values, total = torch.zeros(0), [torch.zeros_like(end) for end in ends]
     for step in range(steps):
         along = 1.0 if steps == 1 else (step + 0.5) / steps
         at = [start + along * (end - start) for start, end in zip(starts, ends, strict=True)]
-        _, slopes = subject.gradients_at(at, subject.inputs)
+        values, slopes = subject.gradients_at(at, subject.inputs)
         for whole, slope in zip(total, slopes, strict=True):
             whole += slope / steps
     parts = subject.gathered([(end - start) * slope for start, end, slope in zip(starts, ends, total, strict=True)])
-    return players.summed([part.abs() for part in parts] if magnitude else parts).double().cpu()
+    return values, players.summed([part.abs() for part in parts] if magnitude else parts).double().cpu()
 
 
 def scrambled_maps(
@@ -95,10 +100,12 @@ def scrambled_maps(
     subject = relatives.subject
     size = sum(parameter.numel() for parameter in subject.model.parameters())
     found: list[Tensor] = []
-    for _ in range(NETWORKS if size < _MANY_PARAMETERS else FEWEST + 5):
+    few = size >= _MANY_PARAMETERS or subject.samples >= _MANY_SAMPLES
+    for _ in range(FEWEST + 5 if few else NETWORKS):
         other = relatives.with_network(scrambled(subject.model, generator))
-        if not close(other.predictions, subject.predictions, 1e-5):
-            found.append(path_maps(other, reference, players, steps=1, magnitude=magnitude))
+        values, maps = _along(other, reference, players, 1, magnitude)
+        if not close(values, subject.value, 1e-5):
+            found.append(maps)
         other.model = subject.model  # the copy's memory is given back
     usable = [maps for maps in found if bool(torch.isfinite(maps).all()) and bool(maps.any())]
     return torch.stack(usable) if len(usable) >= FEWEST else None

@@ -8,6 +8,7 @@ Source of the perturbations and the sum: Yeh et al. 2019, definition 2.1; of cor
 
 from __future__ import annotations
 
+import itertools
 import math
 from dataclasses import dataclass
 from functools import cached_property
@@ -20,12 +21,13 @@ from pellucid.explanation.players import Players
 from pellucid.explanation.reference import Reference
 from pellucid.explanation.subject import Subject
 
-ORDERS, SIZES = 32, 9
+ORDERS, FEWEST, MOST = 256, 20, 128  # of all samples together; of each at least (better than 20 is p = 0.05), at most; pairs
+SIZES = 9
 CLASSES = 16  # outputs that are looked at: the chosen one and the largest others
 REFERENCES = 8  # over which an output is averaged at least, where there are more
 PASSES = 2**20  # of small inputs and 2**17 of large ones: as many references as these allow
 SMALL = 512  # numbers of a sample
-FEW = 6  # features: with fewer, their permutations are too few to be a test, and sets of one size too much alike
+FEW = 6  # features: with fewer, their permutations are too few to be a test, and sets of one size too much alike; all orders are tried
 _COPIES_BYTES = 2**25  # of perturbed inputs made at once
 
 
@@ -133,9 +135,13 @@ def _ridge(indicators: Tensor, changes: Tensor, penalty: float) -> Tensor:
     return torch.linalg.solve(gram, indicators @ changes.T).T
 
 
-def random_orders(count: int, generator: torch.Generator) -> Tensor:
-    """(R, P): half of them at random, then the same reversed."""
-    half = torch.rand(ORDERS // 2, count, generator=generator).argsort(1)
+def random_orders(count: int, generator: torch.Generator, samples: int = 8) -> Tensor:
+    """(R, P): half of them at random, more where samples are few, then the same reversed; of few features all orders, equally often."""
+    if count < FEW:
+        half = torch.tensor([order for order in itertools.permutations(range(count)) if order[0] < order[-1]])
+        half = half.repeat(math.ceil(FEWEST / 2 / len(half)), 1)
+    else:
+        half = torch.rand(min(MOST, max(FEWEST, ORDERS // samples)) // 2, count, generator=generator).argsort(1)
     return torch.cat([half, half.flip(1)])
 
 
@@ -145,7 +151,7 @@ def steps(count: int) -> Tensor:
         return torch.arange(3)  # none and both too: one alone of two says nothing but which is larger
     if count <= SIZES + 1:
         return torch.arange(1, count)
-    lower = torch.linspace(0, count / 2, SIZES // 2 + 2)[1:-1].round().long()
+    lower = torch.linspace(1, count / 2, SIZES // 2 + 1)[:-1].round().long()  # from one: else the first features are not told apart
     middle = [count // 2] if count % 2 == 0 else []
     return torch.cat([lower, torch.tensor(middle, dtype=torch.long), (count - lower).flip(0)])
 
@@ -157,12 +163,13 @@ def beginnings(orders: Tensor) -> Tensor:
 
 
 def measured(subject: Subject, reference: Reference, players: Players, generator: torch.Generator) -> Removals:
-    """Evaluate the network on all samples and sets: N * R * S passes."""
-    orders = random_orders(players.count, generator)
+    """Evaluate the network on all samples and sets: N * R * S passes, fewer where orders of few features share their sets."""
+    n = subject.samples
+    orders = random_orders(players.count, generator, n)
     removed = beginnings(orders).flatten(0, 1)
-    n, sets = subject.samples, len(removed)
-    sample = torch.arange(n).repeat_interleave(sets)
-    outputs = without(subject, reference, players, sample, removed.repeat(n, 1)).reshape(n, sets, -1)
+    sets, which = removed.unique(dim=0, return_inverse=True)
+    sample = torch.arange(n).repeat_interleave(len(sets))
+    outputs = without(subject, reference, players, sample, sets.repeat(n, 1)).reshape(n, len(sets), -1)[:, which]
     full = subject.predictions.gather(1, columns(subject)).double().cpu()
     return Removals(removed, outputs, full, orders)
 

@@ -18,7 +18,7 @@ from pellucid.explanation.reference import Reference
 from pellucid.explanation.subject import Subject
 
 ALPHA, LEAST = 0.05, 0.6  # development models: see the log of the benchmarks
-FEWEST, MOST, ALL = 64, 256, 512  # pairs of sets: of a sample at least, at most; of all samples together
+FEWEST, MOST, ALL = 16, 256, 512  # pairs of sets: of a sample at least, at most; of all samples together
 ACTIVE = 8  # one large feature in so many is looked into at a time: near the input and its reference, where most maps come from
 GRADIENTS = 8  # pairs at which the derivative is taken, in each half
 

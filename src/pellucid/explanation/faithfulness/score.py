@@ -23,7 +23,6 @@ class FaithfulnessScore(Record):
     expected: Text  # what a faithful explanation reaches
     passed: bool | None = None  # None: not tested, or reported only
     p_value: float | None = None  # of the chance that a map which knows nothing does as well
-    adjusted_p_value: float | None = None  # after the correction for several tests, where it takes part in it
     samples: tuple[float, ...] = ()  # the score of each sample
     source: str = ""
     note: Text | None = None  # why it was not tested, or what to look at

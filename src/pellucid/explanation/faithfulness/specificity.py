@@ -11,13 +11,13 @@ from pellucid.explanation.faithfulness.score import FaithfulnessScore, mean_of, 
 
 ALPHA = 0.05
 MAPS = 39  # of other inputs: better than 38 of them is p = 0.05
-ALONE = 99  # for a single sample, where they are cheap: the least p-value, 0.01, is still one after the correction for three tests
+ALONE = 99  # for a single sample, where they are cheap: five of them may explain it better by chance
 DRAWS = 199
 
 
 def input_specificity(maps: Tensor, table: Removals, others: Tensor, generator: torch.Generator) -> FaithfulnessScore:
     """The share of other inputs' maps (N, J, P) that explain a sample worse than its own; p-value: its own map is one of them by chance."""
-    expected = text("near 1, p at most {alpha} after the correction: hardly any other input's map explains the sample as well", alpha=ALPHA)
+    expected = text("near 1, p at most {alpha}: hardly any other input's map explains the sample as well", alpha=ALPHA)
     source = "Edgington and Onghena 2007, chapter 3"
     if others.shape[1] < 3:
         return FaithfulnessScore(name="input_specificity", value=None, expected=expected, source=source,
