@@ -270,7 +270,7 @@ class Expectation(Record):
 class Task(Record):
     """What is learnt: the target, and how an answer is written."""
 
-    kind: str  # "classification", "regression" or "forecasting"
+    kind: str  # "classification", "regression", "forecasting" or "segmentation"
     targets: tuple[str, ...] = ("target",)  # the target's name; several for several regression targets
     classes: tuple[str, ...] = ()  # the class names, in the order of the network's outputs
     horizon: int = 1  # forecasting: steps ahead, each of which is an output
@@ -285,7 +285,7 @@ class Task(Record):
 
     @property
     def outputs(self) -> int:
-        """K classes, the number of regression targets, or of steps ahead."""
+        """K classes (of samples or of pixels), the number of regression targets, or of steps ahead."""
         if self.kind == "forecasting":
             return self.horizon
-        return len(self.classes) if self.kind == "classification" else len(self.targets)
+        return len(self.classes) if self.kind in ("classification", "segmentation") else len(self.targets)

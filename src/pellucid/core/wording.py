@@ -6,7 +6,12 @@ import math
 
 from pellucid.core.language import Text, text
 
-TASK_NAMES = {"classification": text("classification"), "regression": text("regression"), "forecasting": text("forecasting")}
+TASK_NAMES = {
+    "classification": text("classification"),
+    "regression": text("regression"),
+    "forecasting": text("forecasting"),
+    "segmentation": text("segmentation"),
+}
 COLUMN_KINDS = {  # the kinds of a table's columns, in the order in which they are counted
     "numeric": text("numeric"),
     "boolean": text("boolean"),

@@ -144,7 +144,7 @@ def _divided_again(samples: Samples, ledger: Ledger, notices: list[Notice]) -> S
 
 
 def _check_targets(samples: Samples, task: Task) -> None:
-    if samples.targets is None or task.kind == "forecasting":  # series are checked where they are read
+    if samples.targets is None or task.kind in ("forecasting", "segmentation"):  # series and masks are checked where they are read
         return
     if task.kind == "regression":
         values = np.asarray(samples.targets).reshape(len(samples), -1)

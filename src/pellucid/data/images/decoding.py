@@ -74,7 +74,7 @@ def is_image_name(path: Path | str) -> bool:
 def read_header(path: Path | str) -> Header | Unreadable:
     """Size and colour without decoding."""
     try:
-        with _opened(path) as image:
+        with opened(path) as image:
             width, height = image.size
             if image.getexif().get(_ORIENTATION) in _TURNED:
                 width, height = height, width
@@ -85,7 +85,7 @@ def read_header(path: Path | str) -> Header | Unreadable:
 
 
 @contextmanager
-def _opened(path: Path | str) -> Iterator[Image.Image]:
+def opened(path: Path | str) -> Iterator[Image.Image]:
     """The picture, not decoded yet. Raises _RefusedError for an empty file (a pipe is one too) and for more pixels than pictures have."""
     if os.path.getsize(path) == 0:  # noqa: PTH202
         raise _RefusedError(text("the file is empty"))
@@ -99,7 +99,7 @@ def _opened(path: Path | str) -> Iterator[Image.Image]:
 def decode(path: Path | str, channels: int, size: tuple[int, int] | None) -> np.ndarray | Unreadable:
     """(C, H, W) uint8 of the first frame, upright, resized to `size` (H, W) where it has another."""
     try:
-        with _opened(path) as image:
+        with opened(path) as image:
             if size is not None:
                 largest = 2 * max(size)
                 image.draft("L" if channels == 1 else "RGB", (largest, largest))  # JPEG: decode only as finely as needed

@@ -1,0 +1,1 @@
+"""Segmentation: what training, measuring and comparing mean where every pixel has a class."""
