@@ -58,10 +58,14 @@ def test_flops_of_a_convolution():
 
 @pytest.mark.parametrize("name", networks.names())
 def test_counting_changes_nothing(name):
-    network = networks.build(name, input_shape=(1, 8, 8), outputs=3).eval()
+    tokens = name == "text_cnn"  # which reads nothing else
+    shape, options = ((8,), {"vocabulary": 5}) if tokens else ((1, 8, 8), {})
+    network = networks.build(name, input_shape=shape, outputs=3, options=options).eval()
     before = {key: value.clone() for key, value in network.state_dict().items()}
     state = torch.get_rng_state()
-    flops = flops_per_sample(network, torch.randn(2, 1, 8, 8, generator=torch.Generator().manual_seed(0)))
+    generator = torch.Generator().manual_seed(0)
+    inputs = torch.randint(0, 5, (2, 8), generator=generator) if tokens else torch.randn(2, *shape, generator=generator)
+    flops = flops_per_sample(network, inputs)
     assert flops is not None
     assert flops > 0
     assert torch.equal(state, torch.get_rng_state())
