@@ -1,7 +1,6 @@
 """Data kinds: what `read` can read. A kind recognises its sources and turns them into Samples; the built-in ones register as anyone's do.
 
     import numpy as np
-import torch
     import pellucid.data
 
     @pellucid.data.data_kind
@@ -32,6 +31,7 @@ from importlib.metadata import entry_points
 from typing import Any, TypeVar
 
 import numpy as np
+import torch
 
 from pellucid.core.errors import DataError
 from pellucid.core.language import Text, text
