@@ -225,7 +225,9 @@ def refused(error: Exception, model: nn.Module, inputs: tuple[Tensor, ...], keyw
             if sizes:
                 expected = text("tokens from 0 to {last}: the embedding has {count} rows", last=sizes[0] - 1, count=sizes[0])
                 do = text("use the vocabulary that the network was trained with")
-        elif any(x.is_floating_point() and x.dtype != dtype for x in inputs) or ("dtype" in str(error) or "scalar type" in str(error)):
+        elif any(x.is_floating_point() and x.dtype != dtype for x in inputs) or any(
+            said in str(error) for said in ("dtype", "scalar type", " type (")
+        ):
             expected = text("inputs of the network's type, {dtype} (tokens: torch.long)", dtype=str(dtype))
             do = text("convert them: inputs.to({dtype})", dtype=str(dtype))
     if keywords is not None and isinstance(error, TypeError):

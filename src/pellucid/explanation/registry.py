@@ -81,6 +81,12 @@ def _needs_rules(subject: Subject) -> Text | None:
     return obstacle(subject)
 
 
+def _needs_relevance(subject: Subject) -> Text | None:
+    from pellucid.explanation.methods.relevance import obstacle
+
+    return obstacle(subject)
+
+
 def _needs_continuous(subject: Subject) -> Text | None:
     return None if all(subject.continuous) else text("an input consists of integers")
 
@@ -89,6 +95,7 @@ NEEDS: dict[str, Callable[[Subject], Text | None]] = {
     "gradient": _needs_gradient,
     "layer": _needs_layer,
     "rules": _needs_rules,
+    "relevance": _needs_relevance,
     "attention": _needs_attention,
     "continuous": _needs_continuous,
 }

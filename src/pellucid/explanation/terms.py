@@ -11,6 +11,8 @@ METHODS = {
     "integrated_gradients": text("integrated gradients"),
     "expected_gradients": text("expected gradients"),
     "deeplift": text("DeepLIFT"),
+    "lrp": text("layer-wise relevance propagation"),
+    "lrp_epsilon": text("layer-wise relevance propagation (epsilon rule)"),
     "grad_cam": text("Grad-CAM"),
     "occlusion": text("occlusion"),
     "feature_ablation": text("feature ablation"),

@@ -15,7 +15,18 @@ from pellucid.core.errors import ModelError, OptionError
 from pellucid.explanation.registry import methods
 from pellucid.explanation.subject import Subject
 
-OURS = ("saliency", "input_x_gradient", "smoothgrad", "integrated_gradients", "expected_gradients", "deeplift", "grad_cam", "attention")
+OURS = (
+    "saliency",
+    "input_x_gradient",
+    "smoothgrad",
+    "integrated_gradients",
+    "expected_gradients",
+    "deeplift",
+    "grad_cam",
+    "attention",
+    "lrp",
+    "lrp_epsilon",
+)
 
 
 class Product(nn.Module):
@@ -170,7 +181,7 @@ def test_every_method_on_every_network(name: str) -> None:
     target = None if "regression" in name else 0
     for method in OURS:
         if methods()[method].obstacle(Subject.of(model, given, target)) is not None:
-            assert method in ("grad_cam", "attention", "deeplift")
+            assert method in ("grad_cam", "attention", "deeplift", "lrp", "lrp_epsilon")
             with pytest.raises(ModelError, match=r"these can be applied: .*integrated_gradients"):
                 explain(model, given, target, method=method)
             continue
