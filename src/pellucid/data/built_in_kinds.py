@@ -253,16 +253,6 @@ class SeriesFileKind(SeriesKind):
 
 
 @data_kind
-class SeriesTableKind(SeriesKind):
-    name = "table of series"
-    accepts = text("with task time_series: the path of a table or a frame with a row per series, or per step")
-    task = "time_series"
-
-    def recognises(self, source: Any) -> bool:
-        return FrameKind().recognises(source) or (not ArrayFileKind().recognises(source) and TableFileKind().recognises(source))
-
-
-@data_kind
 class SeriesArrayKind(SeriesKind):
     name = "array of series"
     accepts = text("with task time_series: arrays (X, y), X of shape (samples, channels, steps)")
@@ -280,6 +270,16 @@ class SeriesArrayKind(SeriesKind):
             source, found = load_array_file(Path(source).expanduser())
             target = found if target is None else target
         return super().read(source, _array_target(target), task=task, header=header, group=group, time=time)
+
+
+@data_kind
+class SeriesTableKind(SeriesKind):
+    name = "table of series"
+    accepts = text("with task time_series: the path of a table or a frame with a row per series, or per step")
+    task = "time_series"
+
+    def recognises(self, source: Any) -> bool:
+        return FrameKind().recognises(source) or (not ArrayFileKind().recognises(source) and TableFileKind().recognises(source))
 
 
 @data_kind

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -163,7 +164,7 @@ class ResidualTemporalConvolution(nn.Module):
         self.input = SequenceInput(channels_of("resnet1d", input_shape, vocabulary), vocabulary, embedding_size, dropout)
         sizes = [self.input.features, *filters]
         self.blocks = nn.ModuleList(
-            ResidualBlock(before, after, tuple(kernel_size) or (3,), activation) for before, after in zip(sizes, sizes[1:], strict=False)
+            ResidualBlock(before, after, tuple(kernel_size) or (3,), activation) for before, after in pairwise(sizes)
         )
         self.pooling = Pooling(pooling, sizes[-1])
         self.dropout = nn.Dropout(dropout)

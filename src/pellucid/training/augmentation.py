@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -55,7 +55,7 @@ class Augmentation:
     cutout: int = 0  # pixels of the square's side
     mixup: float = 0.0  # a of Beta(a, a)
     token_dropout: float = 0.0  # probability of each token to be made the unknown one
-    series: SeriesChanges = SeriesChanges()
+    series: SeriesChanges = field(default_factory=SeriesChanges)
     seed: int = 0  # which half of the images the alternating flip begins with
 
     def __call__(self, batch: Tensor, generator: torch.Generator | None = None, chosen: Tensor | None = None, epoch: int = 0) -> Tensor:

@@ -52,7 +52,7 @@ class SeriesPreprocessing:
     task: Task
     target_scaling: TargetScaling
     layout: str = "array"
-    columns: tuple[str, ...] = ()
+    value_columns: tuple[str, ...] = ()
     group: str | None = None
     time: str | None = None
     header: bool = True
@@ -86,7 +86,7 @@ class SeriesPreprocessing:
             together=together,
             task=samples.task,
             target_scaling=TargetScaling.fit(samples, train),
-            **{name: getattr(samples, name) for name in ("layout", "columns", "group", "time", "header") if hasattr(samples, name)},
+            **{name: getattr(samples, name) for name in ("layout", "value_columns", "group", "time", "header") if hasattr(samples, name)},
         )
 
     @property
@@ -158,7 +158,7 @@ class SeriesPreprocessing:
             "task": self.task.to_dict(),
             "target": self.target_scaling.to_dict(),
             "layout": self.layout,
-            "columns": list(self.columns),
+            "value_columns": list(self.value_columns),
             "group": self.group,
             "time": self.time,
             "header": self.header,
@@ -179,7 +179,7 @@ class SeriesPreprocessing:
             task=Task.from_dict(stored["task"]),
             target_scaling=TargetScaling.from_dict(stored["target"]),
             layout=str(stored["layout"]),
-            columns=tuple(stored["columns"]),
+            value_columns=tuple(stored["value_columns"]),
             group=stored["group"],
             time=stored["time"],
             header=bool(stored["header"]),

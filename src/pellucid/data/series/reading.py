@@ -24,7 +24,7 @@ from pellucid.data.series.ts_file import is_ts_name, read_ts, test_file_of
 from pellucid.data.series.values import RawSeries, SeriesValues, check_values, joined
 from pellucid.data.splitting import part_word
 from pellucid.data.tables.files import RawTable, load
-from pellucid.data.tables.reading import QUARANTINE_LIMIT
+from pellucid.data.tables.reading import QUARANTINE_LIMIT, column_name
 from pellucid.data.targets import TargetChoice, choose_task, read_known_target
 
 
@@ -33,7 +33,7 @@ class SeriesSamples(Samples):
     """Samples of the kind "series", and how their source looked, so that new data are read alike."""
 
     layout: str = "array"
-    columns: tuple[str, ...] = ()
+    value_columns: tuple[str, ...] = ()
     group: str | None = None
     time: str | None = None
     header: bool = True
@@ -68,7 +68,7 @@ def read_series_parts(
     """
     raw: dict[str, RawSeries] = {}
     for part, (source, target) in parts.items():
-        columns = raw["train"].columns if raw else ()
+        columns = raw["train"].value_columns if raw else ()
         raw[part] = _raw(source, target, header=header, group=group, time=time, columns=columns)
     train = raw["train"]
     for part, other in raw.items():
@@ -97,9 +97,14 @@ def _raw(source: Any, target: Any, *, header: bool, group: Any, time: Any, colum
                 )
         raw = read_ts(Path(source).expanduser())
     elif isinstance(source, (str, Path)) or hasattr(source, "columns"):
-        named = (target, group, time)
-        table = selected(load(source, header=header), [*columns, *(str(name) for name in named if name is not None)]) if columns else source
-        raw = read_table_of_series(table, target, header=header, group=group, time=time)
+        if columns:
+            table = load(source, header=header)
+            target, group, time = (
+                None if name is None else column_name(table, name, option)
+                for option, name in (("target", target), ("group", group), ("time", time))
+            )
+            source = selected(table, [*columns, *(name for name in (target, group, time) if name is not None)])
+        raw = read_table_of_series(source, target, header=header, group=group, time=time)
     else:
         raw = series_of_arrays(source, target)
         raw.groups, raw.times = (per_sample(value, len(raw.values), None, option) for value, option in ((group, "group"), (time, "time")))
@@ -243,7 +248,7 @@ def _samples(parts: Mapping[str, RawSeries], task: str) -> SeriesSamples:
         notices=[*notices, *_missing_notice(values), *_quarantine_notice(quarantined, count)],
         input_hashes=input_hashes,
         layout=train.layout,
-        columns=train.columns,
+        value_columns=train.value_columns,
         group=train.group,
         time=train.time,
         header=train.header,
@@ -368,7 +373,7 @@ def read_new_series(source: Any, target: Any, preprocessing: Any, *, header: boo
         notices=[*raw.notices, *(choice.notices if choice is not None else ()), *_missing_notice(values)],
         input_hashes=input_hashes,
         layout=raw.layout,
-        columns=raw.columns,
+        value_columns=raw.value_columns,
         group=raw.group,
         time=raw.time,
         header=raw.header,
@@ -399,7 +404,7 @@ def _new_table(source: Any, preprocessing: Any, header: bool, task: Task | None,
     name = None if task is None else task.targets[0]
     present = name if name in raw.frame.columns and targets != "ignored" else None
     if preprocessing.layout in ("wide", "long"):
-        needed = [*preprocessing.columns, *(column for column in (preprocessing.group, preprocessing.time, present) if column)]
+        needed = [*preprocessing.value_columns, *(column for column in (preprocessing.group, preprocessing.time, present) if column)]
         return read_table_of_series(selected(raw, needed), present, group=preprocessing.group, time=preprocessing.time)
     if name is not None and present is None and name in raw.frame.columns:
         raw = replace(raw, frame=raw.frame.drop(name))

@@ -23,6 +23,7 @@ from pellucid.data.tables.files import RawTable, load
 from pellucid.data.tables.parsing import MISSING, MISSING_AMONG_NUMBERS, as_text, number_notation, parse_numbers, stripped, without
 from pellucid.data.tables.reading import column_name, target_names, without_empty_rows
 
+FEW_STEPS = 8  # of rows that are said to belong together: more likely the rows are the steps
 FEWEST_STEPS = 3  # columns of numbers; with fewer, a row is no series
 _NUMBERED = re.compile(r"^(?P<name>.*?)[\s_.\-\[(]*(?P<number>\d+)[\])]?$")
 _UNEVEN = 1.5  # times the usual distance of two steps
@@ -114,17 +115,28 @@ def read_wide(raw: RawTable, target: str | None, group: str | None, time: str | 
             text("one row per series, its steps in at least {fewest} columns; or one row per step", fewest=FEWEST_STEPS),
             text("for one row per step name the column of the series with --group and that of the time with --time"),
         )
+    if group is not None and len(numbers) < FEW_STEPS and raw.frame[group].n_unique() < raw.frame.height:
+        raise DataError(
+            text("rows of {name} with equal {group!r} and {count} columns of numbers, but no time", name=raw.shown, group=group,
+                 count=len(numbers)),
+            text("one row per step: the columns of the series and of the time; or one row per series, its steps in columns"),
+            text("name the column of the time with --time, or leave --group out"),
+        )  # fmt: skip
     channels = channels_of(list(numbers))
     if channels is None:
         names, table = [""], np.stack(list(numbers.values()), axis=1)[:, :, None]  # (n, T, 1)
     else:
         names = list(channels)
         table = np.stack([np.stack([numbers[column] for column in columns], axis=1) for columns in channels.values()], axis=2)
-    notices = [*raw.notices, *_left_out(others, raw)]
-    if channels is not None:
-        summary = text("the columns of {name} are read as {count} channels with {steps} steps each: {names}",
-                       name=raw.shown, count=len(names), steps=table.shape[1], names=names[:20])  # fmt: skip
-        notices.append(Notice(kind="channels_by_name", summary=summary))
+    columns = list(numbers)
+    summary = (
+        text("each row of {name} is a series of {steps} steps: the columns {first} to {last}", name=raw.shown, steps=table.shape[1],
+             first=columns[0], last=columns[-1])
+        if channels is None
+        else text("each row of {name} is a series of {steps} steps with {count} channels: {names}", name=raw.shown, steps=table.shape[1],
+                  count=len(names), names=names[:20])
+    )  # fmt: skip
+    notices = [*raw.notices, Notice(kind="wide_series", summary=summary), *_left_out(others, raw)]
     return RawSeries(
         values=SeriesValues.of(list(table), names),
         identifiers=NumberedNames(len(table), "row ", 1),
@@ -133,7 +145,7 @@ def read_wide(raw: RawTable, target: str | None, group: str | None, time: str | 
         layout="wide",
         labels=None if target is None else raw.frame[target],
         target=target or "class",
-        columns=tuple(numbers),
+        value_columns=tuple(numbers),
         groups=None if group is None else np.asarray(as_text(raw.frame[group]).fill_null("").to_list(), dtype=object),
         times=None if time is None else _moments(raw, time)[0],
         notices=notices,
@@ -194,7 +206,9 @@ def read_long(raw: RawTable, target: str | None, group: str, time: str) -> RawSe
         disordered += bool(len(rows) > 1 and (np.diff(rows) < 0).any())
         usual = float(np.median(gaps)) if len(gaps) else 0.0
         uneven += bool(len(gaps) and (gaps > _UNEVEN * usual).any())
-    notices = [*raw.notices, *_left_out(others, raw)]
+    summary = text("the rows of {name} with equal {group!r} are a series, in the order of {time!r}; its channels: {names}",
+                   name=raw.shown, group=group, time=time, names=list(numbers)[:20])  # fmt: skip
+    notices = [*raw.notices, Notice(kind="long_series", summary=summary), *_left_out(others, raw)]
     if disordered:
         summary = text("in {count} series the rows are not in the order of {time!r}; they are put in order", count=disordered, time=time)
         notices.append(Notice(kind="disordered_times", summary=summary, evidence={"series": disordered}))
@@ -213,7 +227,7 @@ def read_long(raw: RawTable, target: str | None, group: str, time: str) -> RawSe
         layout="long",
         labels=labels,
         target=target or "class",
-        columns=tuple(numbers),
+        value_columns=tuple(numbers),
         group=group,
         time=time,
         unusable=unusable,

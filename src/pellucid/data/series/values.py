@@ -76,7 +76,7 @@ class RawSeries:
     labels: pl.Series | None = None  # (n,), None where the source has no target
     target: str = "class"
     task: str = "auto"  # what the source itself says of its target
-    columns: tuple[str, ...] = ()  # of a table, that the values came from
+    value_columns: tuple[str, ...] = ()  # of a table, that the values came from
     group: str | None = None  # of a long table: the column that names the series
     time: str | None = None  # of a long table: the column that orders its steps
     groups: np.ndarray | None = None  # (n,) samples of one group stay on one side of the split
