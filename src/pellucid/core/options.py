@@ -231,13 +231,13 @@ _CHECKS = {
 OPTIONS: tuple[Option, ...] = (
     Option(
         "task", "choice", "auto", text("what to learn; auto looks at the target; time_series: each row, or each group of rows, is a series of numbers; forecasting: the next steps of a series"), "task",
-        choices=("classification", "regression", "time_series", "forecasting"),
+        choices=("classification", "regression", "time_series", "forecasting", "segmentation"),
     ),
     Option("network", "text", "auto", text("the network's name, for example mlp, cnn, lstm, transformer; from Python also a module or a factory of one"), "network", objects=True, value_name="NAME"),
     Option("activation", "text", "auto", text("the activation function's name, for example relu, tanh, gelu"), "network", objects=True, value_name="NAME"),
     Option(
         "loss", "choice", "auto", text("the loss function"), "optimisation",
-        choices=("mse", "mae", "huber", "quantile", "cross_entropy", "binary_cross_entropy"), objects=True,
+        choices=("mse", "mae", "huber", "quantile", "cross_entropy", "binary_cross_entropy", "focal", "dice", "cross_entropy+dice", "focal+dice"), objects=True,
     ),
     Option(
         "optimizer", "choice", "auto", text("the optimiser"), "optimisation",
@@ -276,6 +276,8 @@ OPTIONS: tuple[Option, ...] = (
     Option("baselines", "flag", True, text("also learn classical models from the same data, and say whether the network is better"), "run"),
     Option("report", "flag", True, text("draw report.html into the run at the end"), "run"),
     Option("watch", "flag", False, text("look into the training while it runs, and keep what was seen in records/watch.json"), "run"),
+    Option("learning_curve", "flag", False, text("also train on growing parts of the data, and say how much more data a smaller error needs"), "run"),
+    Option("remedy", "flag", False, text("also try the classical remedies against over- and underfitting, and say which of them help"), "run"),
     Option("directory", "path", "runs", text("the folder in which the run's own folder is made"), "run", value_name="FOLDER"),
     Option("network_options", "mapping", None, text("an option of the chosen network alone, for example hidden=64; may be repeated"), "network", value_name="NAME=VALUE"),
 )  # fmt: skip

@@ -8,6 +8,7 @@
     cross_entropy         logits (N, K)                - 1 / N sum_i ln p_i[y_i], p = softmax(z)
     binary_cross_entropy  logits (N, 1), two classes   - 1 / N sum_i y_i ln p_i + (1 - y_i) ln(1 - p_i), p = sigmoid(z)
                           logits (N, K)                the same of each column against the one-hot target, mean over N K
+    dice, focal, ...      scores (N, K, H, W)          of masks (N, H, W), as is cross_entropy there: see masks.losses
     mse, mae, huber       logits, classification       the same of the probabilities (softmax, or sigmoid of one column) against one-hot
 
 The quantile loss is also called pinball loss; at the level 1/2 it is half the absolute error. Source: Koenker and Bassett 1978,
@@ -34,11 +35,13 @@ from torch import Tensor
 from pellucid.core.errors import DataError, ModelError, OptionError, OptionTypeError, did_you_mean
 from pellucid.core.language import Text, text
 from pellucid.core.records import Task
+from pellucid.data.masks.classes import VOID
+from pellucid.training.masks.losses import MASK_LOSSES, median_frequency_weights, per_image, terms_of, total
 
 LossFunction = Callable[[Tensor, Tensor], Tensor]
 REGRESSION_LOSSES = ("mse", "mae", "huber")
 CLASSIFICATION_LOSSES = ("cross_entropy", "binary_cross_entropy")
-LOSSES = (*REGRESSION_LOSSES, "quantile", *CLASSIFICATION_LOSSES)
+LOSSES = (*REGRESSION_LOSSES, "quantile", *CLASSIFICATION_LOSSES, *(name for name in MASK_LOSSES if name not in CLASSIFICATION_LOSSES))
 _HALF = (torch.bfloat16, torch.float16)
 _DISTANCES: dict[str, Callable[..., Tensor]] = {"mse": F.mse_loss, "mae": F.l1_loss, "huber": F.huber_loss}
 
@@ -52,6 +55,7 @@ class Loss:
     columns: int  # how many output columns per sample it expects
     mean: LossFunction
     samples: LossFunction
+    of_terms: LossFunction | None = None  # what `terms` gives, where it is not the samples' shares
 
     def __call__(self, output: Tensor, targets: Tensor) -> Tensor:
         return self.mean(output.float() if output.dtype in _HALF else output, targets)
@@ -59,6 +63,13 @@ class Loss:
     def per_sample(self, output: Tensor, targets: Tensor) -> Tensor:
         """(N,): each sample's share, scaled so that the mean of all is the loss."""
         return self.samples(output.float() if output.dtype in _HALF else output, targets)
+
+    def terms(self, output: Tensor, targets: Tensor) -> Tensor:
+        """(N, parts, 2) of any number of samples: the loss is sum over parts of (sum over samples of the first) / (of the second)."""
+        if self.of_terms is not None:
+            return self.of_terms(output.float() if output.dtype in _HALF else output, targets)
+        shares = self.per_sample(output, targets)
+        return torch.stack([shares, torch.ones_like(shares)], dim=1)[:, None]
 
     def check(self, output: Tensor, targets: Tensor) -> None:
         """Look at one batch before training: shapes and number types that this loss can use.
@@ -69,6 +80,9 @@ class Loss:
         n = len(output) if output.ndim else 0
         if self.name not in LOSSES:
             _check_scalar(self, output, targets)
+            return
+        if self.task.kind == "segmentation":
+            _check_masks(self, output, targets)
             return
         if tuple(output.shape) != (n, self.columns):
             raise ModelError(
@@ -130,6 +144,14 @@ def build_loss(
         raise OptionError(
             text("loss is {name!r}", name=loss), text("one of the {count} losses", count=len(LOSSES)), did_you_mean(loss, LOSSES)
         )
+    if task.kind == "segmentation":
+        return _of_masks(loss, task, columns, class_weight, label_smoothing)
+    if loss in MASK_LOSSES and loss not in CLASSIFICATION_LOSSES:
+        raise OptionError(
+            text("loss is {loss} and the task is {task}", loss=loss, task=task.kind),
+            text("{loss} is a loss of masks: it belongs to segmentation", loss=loss),
+            text("leave --loss out"),
+        )
     classes = task.outputs if task.kind == "classification" else 0
     if not classes and loss in CLASSIFICATION_LOSSES:
         raise OptionError(
@@ -164,6 +186,54 @@ def build_loss(
     if loss == "binary_cross_entropy":
         return Loss(loss, task, columns, *_binary_cross_entropy(classes, columns, class_weight, label_smoothing))
     return Loss(loss, task, columns, *_distance(_DISTANCES[loss], classes, columns))
+
+
+def _of_masks(loss: str, task: Task, columns: int, weight: Tensor | None, smoothing: float) -> Loss:
+    if loss not in MASK_LOSSES:
+        raise OptionError(
+            text("loss is {loss} and the task is {task}", loss=loss, task=task.kind),
+            text("a loss for {task}: {losses}", task=task.kind, losses=list(MASK_LOSSES)),
+            text("leave --loss out"),
+        )
+    if smoothing and "cross_entropy" not in loss:
+        raise OptionError(
+            text("{option} is set and the loss is {loss}", option="label_smoothing", loss=loss),
+            text("it works with: {losses}", losses=[name for name in MASK_LOSSES if "cross_entropy" in name]),
+            text("leave it out, or choose one of these losses"),
+        )
+    if columns != task.outputs:
+        raise ModelError(
+            text("the network has {columns} output columns", columns=columns),
+            text("{loss} expects {expected} for this task", loss=loss, expected=task.outputs),
+            text("give the last layer {columns} output units", columns=task.outputs),
+        )
+    terms = terms_of(loss, weight, smoothing)
+
+    def mean(output: Tensor, targets: Tensor) -> Tensor:
+        return total(terms(output, targets))
+
+    def samples(output: Tensor, targets: Tensor) -> Tensor:
+        return per_image(terms(output, targets))
+
+    return Loss(loss, task, columns, mean, samples, terms)
+
+
+def _check_masks(loss: Loss, output: Tensor, targets: Tensor) -> None:
+    wanted = (len(targets), loss.columns, *targets.shape[1:])
+    if tuple(output.shape) != wanted:
+        raise ModelError(
+            text("the network's output has shape {shape}", shape=_shape(output)),
+            text("{loss} expects {expected}", loss=loss.name, expected=_shape(wanted)),
+            text("give a score for every class at every pixel: end with a convolution of {columns} maps, as large as the image",
+                 columns=loss.columns),
+        )  # fmt: skip
+    counting = targets[targets != VOID]
+    if len(counting) and (int(counting.min()) < 0 or int(counting.max()) >= loss.task.outputs):
+        raise DataError(
+            text("targets holds class indices from {low} to {high}", low=int(counting.min()), high=int(counting.max())),
+            text("{loss} expects class indices, whole numbers from 0 to {last}", loss=loss.name, last=loss.task.outputs - 1),
+            text("number the classes from 0"),
+        )
 
 
 def _cross_entropy(weight: Tensor | None, smoothing: float) -> tuple[LossFunction, LossFunction]:
@@ -325,7 +395,8 @@ def probabilities(output: Tensor, loss: Any, classes: int | None = None) -> Tens
 def class_weights(given: Any, task: Task, targets: Any) -> Tensor | None:
     """(K,) float32 weights from the option class_weight and the training targets (N,); None without the option.
 
-    "balanced" is N / (K N_k) for a class seen N_k times (King and Zeng 2001, as in scikit-learn). `given` may also be a weight per class in
+    "balanced" is N / (K N_k) for a class seen N_k times (King and Zeng 2001, as in scikit-learn); of masks (N, H, W) it is median-frequency
+    balancing (see masks.losses). `given` may also be a weight per class in
     the order of the classes ("1,2.5" or a list), or a mapping of class names to weights, where classes left out weigh 1.
 
     Raises:
@@ -337,6 +408,8 @@ def class_weights(given: Any, task: Task, targets: Any) -> Tensor | None:
     expected = text('"balanced", or {count} weights, one per class: {names}', count=len(names), names=names[:20])
     got = text("class_weight is {value!r}", value=given)
     if isinstance(given, str) and given.strip().lower() == "balanced":
+        if task.kind == "segmentation":
+            return torch.tensor(median_frequency_weights(targets, len(names)), dtype=torch.float32)
         counts = np.bincount(np.asarray(targets, dtype=np.int64), minlength=len(names))
         weights = [counts.sum() / (len(names) * count) if count else 1.0 for count in counts]
     else:

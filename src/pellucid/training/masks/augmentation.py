@@ -1,11 +1,12 @@
 """Changes of images together with their masks: every pixel keeps its class.
 
     flip           mirrored left to right with probability 1/2                    Ronneberger et al. 2015 deform; mirroring as in images
-    scale[:s]      seen larger or smaller by a factor from 1/s to s, evenly on a logarithmic scale    Chen et al. 2018, section 4.1
+    scale[:s]      seen larger or smaller by a factor from 1/s to s, evenly on a logarithmic scale    Chen et al. 2018, section 4.1;
+                   not so small that the piece would reach beyond the image
     crop[:h x w]   a piece of h x w pixels from a random place                    Chen et al. 2018, section 4.1
 
 A piece of the image, of the size (h / f, w / f) for a factor f, is drawn and brought to h x w: images bilinearly, masks by the nearest
-pixel, so that no class is mixed. What lies outside of the image is 0 (the mean) in the image and VOID in the mask.
+pixel, so that no class is mixed. Beyond the image its border goes on, and the mask is VOID.
 """
 
 from __future__ import annotations
@@ -49,9 +50,10 @@ class MaskAugmentation:
         masks: list[Tensor] = []
         draws = torch.rand(len(inputs), 4, generator=generator).tolist()
         for image, mask, (larger, down, right, side) in zip(inputs, targets, draws, strict=True):
-            factor = math.exp((2 * larger - 1) * math.log(self.scale))
-            rows, columns = max(1, round(height / factor)), max(1, round(width / factor))
             used = _used(mask)
+            least = min(1.0, max(1 / self.scale, height / used[0], width / used[1]))
+            factor = math.exp(math.log(least) + larger * math.log(self.scale / least))
+            rows, columns = max(1, round(height / factor)), max(1, round(width / factor))
             piece, labels = _cut(image, mask, (_start(used[0], rows, down), _start(used[1], columns, right)), (rows, columns))
             if (rows, columns) != (height, width):
                 piece = F.interpolate(piece[None], size=(height, width), mode="bilinear", align_corners=False)[0]
@@ -85,7 +87,7 @@ def _cut(image: Tensor, mask: Tensor, start: tuple[int, int], size: tuple[int, i
     around = (left - start[1], start[1] + size[1] - right, top - start[0], start[0] + size[0] - bottom)
     piece, labels = image[:, top:bottom, left:right], mask[top:bottom, left:right]
     if any(around):
-        piece, labels = F.pad(piece, around), F.pad(labels, around, value=VOID)
+        piece, labels = F.pad(piece, around, mode="replicate"), F.pad(labels, around, value=VOID)
     return piece, labels
 
 
