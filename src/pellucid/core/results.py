@@ -147,7 +147,7 @@ class Difference(Record):
 class Baseline(Record):
     """One simple or classical model, learnt from the same training part."""
 
-    name: str  # "constant", "linear", "decision_tree", "random_forest", "gradient_boosting", "svm"
+    name: str  # "constant", "linear", "decision_tree", "random_forest", "gradient_boosting", "svm", "nearest_neighbour"
     model: str  # scikit-learn's class and what was set: "RandomForestClassifier(n_estimators=200)"
     scores: tuple[Score, ...] = ()
     difference: Difference | None = None

@@ -29,6 +29,7 @@ BASELINE_NAMES = {
     "random_forest": text("a random forest"),
     "gradient_boosting": text("gradient boosting"),
     "svm": text("a support vector machine"),
+    "nearest_neighbour": text("the nearest neighbour (1-NN)"),
     "naive": text("the naive forecast"),
     "seasonal_naive": text("the seasonal naive forecast"),
     "ridge": text("ridge regression on the lags"),

@@ -84,9 +84,9 @@ def compare(
     )
     fitting = _Fitting(prepared, train, test, seed, threads)
 
-    def measured(name: str, model: str, answered: _Answer) -> Baseline:
+    def measured(name: str, model: str, answered: _Answer, certain: bool = False) -> Baseline:
         scores = full_scores(answered.outputs, targets, task, seed=seed)
-        if name == "svm":  # decision values are no probabilities
+        if certain:  # decision values, or the class of one neighbour, are no probabilities
             scores = [score for score in scores if score.name != "log_loss"]
         return Baseline(
             name=name,
@@ -100,14 +100,17 @@ def compare(
         )
 
     baselines = [measured("constant", "DummyClassifier()" if task.kind == "classification" else "DummyRegressor()", fitting.constant())]
-    for place, candidate in enumerate(CANDIDATES):
+    candidates = (
+        [candidate for candidate in CANDIDATES if candidate.view in features.views] if isinstance(features, Features) else CANDIDATES
+    )
+    for place, candidate in enumerate(candidates):
         tell(text("baseline: {model}", model=baseline_name(candidate.name, primary_metric(task))))
-        share = min(_SHARE, 1.5 / (len(CANDIDATES) - place))
+        share = min(_SHARE, 1.5 / (len(candidates) - place))
         answered = fitting.fit(candidate, deadline, share) if isinstance(features, Features) else features
         if isinstance(answered, Text):
             baselines.append(Baseline(name=candidate.name, model=fitting.name_of(candidate), skipped=answered))
         else:
-            baselines.append(measured(candidate.name, fitting.name_of(candidate), answered))
+            baselines.append(measured(candidate.name, fitting.name_of(candidate), answered, candidate.certain))
     best, conclusion, verdict = _verdict(network, baselines, len(targets), task)
     return Baselines(
         primary=primary_metric(task),
@@ -235,7 +238,7 @@ class _Fitting:
 
     def _matrices(self, candidate: Candidate) -> tuple[np.ndarray, np.ndarray]:
         train, test = self.train.matrices[candidate.view], self.test.matrices[candidate.view]
-        if not self.train.features.standardise or candidate.view == "trees":
+        if not self.train.features.standardise or candidate.view in ("trees", "neighbours"):
             return train, test
         if "scaled" not in self._standardised:  # "linear" and "distances" are one matrix where they must be standardised
             self._standardised["scaled"] = standardised(train, test)

@@ -19,6 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from pellucid.core.language import Text, text
+from pellucid.training.baselines import series
 
 LARGEST_SIDE = 16  # pixels: larger images are averaged down
 MOST_TOKENS = 4096  # of a bag of words
@@ -29,7 +30,7 @@ Matrix = np.ndarray  # (n, features) float32
 
 @dataclass(frozen=True)
 class Features:
-    """Turns batches of a part into matrices. `views` are "linear", "distances" and "trees"."""
+    """Turns batches of a part into matrices. `views` are "linear", "distances" and "trees"; of series also "neighbours"."""
 
     views: dict[str, Callable[[Tensor], Tensor]]
     categorical: tuple[int, ...]  # columns of "trees" that hold codes; -1 is a level that was never seen
@@ -47,6 +48,8 @@ def features_of(part: Any, preprocessing: Any) -> Features | Text:
     sample = next(iter(part.batches(2)))[0]
     if getattr(preprocessing, "kind", "") == "text":
         return _of_texts(part, len(preprocessing.vocabulary))
+    if getattr(preprocessing, "kind", "") == "series":
+        return _of_series(tuple(preprocessing.input_shape))
     if not sample.is_floating_point():
         return text(
             "the inputs are whole numbers of type {dtype}, which may be codes such as words", dtype=str(sample.dtype).split(".")[-1]
@@ -113,6 +116,21 @@ def _of_texts(part: Any, vocabulary: int) -> Features:
 
     description = text("a bag of words: which of the {count} commonest tokens a text holds, weighted by their rarity (tf-idf)", count=width)
     return Features({"linear": bag, "distances": bag, "trees": bag}, (), description, False, width)
+
+
+def _of_series(shape: tuple[int, ...]) -> Features:
+    channels, longest = shape
+    steps = min(longest, series.MOST_STEPS)
+    width = series.summary_width(channels)
+    description = text(
+        "{count} numbers that sum a series up: of each channel mean, standard deviation, extremes, slope and autocorrelation, and mean, "
+        "standard deviation and slope of each quarter; for the nearest neighbour the series themselves",
+        count=width,
+    )
+    views = dict.fromkeys(("linear", "distances", "trees"), series.summary)
+    return Features(
+        {**views, "neighbours": lambda batch: series.stretched(batch, steps)}, (), description, True, max(width, channels * steps)
+    )
 
 
 def _of_table(preprocessing: Any) -> Features:

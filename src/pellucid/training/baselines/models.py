@@ -42,6 +42,7 @@ class Candidate:
     name: str
     view: str  # of features.Features
     build: Callable[[Problem], Any]
+    certain: bool = False  # its answers have no probabilities between 0 and 1
     growth: float = 1.1  # the time of fitting n samples grows as n to this power, until it has been measured
     most_samples: Callable[[Problem], float] = lambda problem: np.inf  # what memory allows
     probabilities: bool = True
@@ -49,7 +50,7 @@ class Candidate:
 
 def load_models() -> None:
     """Import what the models need."""
-    for module in ("ensemble", "linear_model", "multioutput", "svm", "tree"):
+    for module in ("ensemble", "linear_model", "multioutput", "neighbors", "svm", "tree"):
         importlib.import_module(f"sklearn.{module}")
 
 
@@ -94,6 +95,12 @@ def _svm(problem: Problem) -> Any:
     return SVR(cache_size=500) if problem.outputs == 1 else MultiOutputRegressor(SVR(cache_size=500))
 
 
+def _neighbour(problem: Problem) -> Any:
+    from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor
+
+    return (KNeighborsClassifier if problem.classification else KNeighborsRegressor)(n_neighbors=1)
+
+
 def _tree_samples(trees: int) -> Callable[[Problem], float]:
     """A tree of n samples has at most about n nodes, and each holds a number per output."""
     return lambda problem: _TREE_BYTES / (trees * 8 * (problem.outputs + 8))
@@ -101,6 +108,7 @@ def _tree_samples(trees: int) -> Callable[[Problem], float]:
 
 CANDIDATES = (
     Candidate("decision_tree", "trees", _tree, most_samples=_tree_samples(1)),
+    Candidate("nearest_neighbour", "neighbours", _neighbour, growth=2.0, certain=True),
     Candidate(
         "linear", "linear", _linear,
         most_samples=lambda problem: _ENTRIES / max(problem.outputs, problem.features),
@@ -111,7 +119,7 @@ CANDIDATES = (
     ),
     Candidate("random_forest", "trees", _forest, most_samples=_tree_samples(FOREST)),
     Candidate(
-        "svm", "distances", _svm, growth=2.0, probabilities=False,
+        "svm", "distances", _svm, growth=2.0, probabilities=False, certain=True,
         most_samples=lambda problem: np.inf if problem.outputs <= 100 else 0,  # a machine for every pair of classes
     ),
 )  # fmt: skip
