@@ -375,6 +375,40 @@ def test_an_input_is_no_other_input_than_itself():
     assert "maps of other inputs explain the same" not in str(certificate)
 
 
+class Ramps(nn.Module):
+    """A weighed sum of windows' means, bent a little."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(12, generator=torch.Generator().manual_seed(2)))
+
+    def forward(self, series: Tensor) -> Tensor:
+        return torch.tanh(series.reshape(-1, 12, 8).mean(2) @ self.weight / 10)[:, None]
+
+
+def test_maps_that_hold_for_their_own_reference_say_so():
+    """Ramps stay what they are when blurred: taken away so, only their noise goes. That is no fault of the map."""
+    drawn = torch.Generator().manual_seed(5)
+    model, slopes = Ramps(), torch.tensor([1.0, -2.0, 3.0, -1.5])[:, None, None]
+    x = slopes * torch.linspace(-1, 1, 96) + slopes.flip(0) + 0.01 * torch.randn(4, 1, 96, generator=drawn)
+    explanation = pellucid.explain(model, x, method="integrated_gradients", baseline="zero")
+    certificate = explanation.certificate
+    assert certificate.trust == "high", str(certificate)
+    assert certificate.score("reference_blur").passed is None
+    assert "it holds for its own reference" in str(certificate)
+
+
+def test_maps_without_negative_values_are_right_where_nothing_lowers_the_output():
+    model, x = Curved(16, 3), samples()[:1].abs()
+    with torch.no_grad():
+        model.weight.abs_()
+    background = torch.randn(60, 16, generator=torch.Generator().manual_seed(3)).abs()
+    maps = pellucid.explain(model, x, 0, method="shapley", baseline="zero", samples=400).attributions
+    assert isinstance(maps, Tensor)
+    assert (maps >= 0).all()
+    assert pellucid.certify(model, x, maps, 0, data=background, baseline="zero").trust == "high"
+
+
 def test_rows_of_tables_are_not_compared_with_blurred_copies():
     found = pellucid.certify(Bent(16, 3), samples(), Curved(16, 3).right(samples(), TARGET), TARGET, baseline="zero")
     assert {score.name for score in found.scores if score.name.startswith("reference_")} == {"reference_mean", "reference_samples"}

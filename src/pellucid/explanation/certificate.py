@@ -130,9 +130,10 @@ class Tests:
         trust, reasons = judged(scores, around)
         return Certificate(
             trust=trust, reasons=reasons, scores=scores, samples=self.subject.samples, compute=self.relatives.spent(),
-            correction=text("none is needed for high trust: every test must pass, each at 5 %, so that a map which in truth fails one of "
-                            "them is called high with a chance of at most 5 % (Berger 1982). Whoever picks one test out of several "
-                            "needs one: by chance, one in twenty passes"),
+            correction=text("high trust needs no correction for several tests: all that are marked must pass, each at 5 %, so that a map "
+                            "which in truth fails one of them is called high with a chance of at most 5 % (Berger 1982); agreement and "
+                            "other references are reported only. Whoever picks one test out of several needs a correction: by chance, "
+                            "one in twenty passes"),
         )  # fmt: skip
 
     def _untested(self, trust: str, reason: Text) -> Certificate:

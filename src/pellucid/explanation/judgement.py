@@ -54,12 +54,12 @@ def judged(scores: Sequence[FaithfulnessScore], around: Circumstances) -> tuple[
     few = (text("there are only {count} features ({features}): chance comes near to any map", count=count, features=around.features),)
     few = few if count < FEW else ()
     if not infidelity.passed and value < NEARLY:
-        return "none", (text("it predicts the output's changes no better than a map that knows nothing of the network: {why} (p = {p:.2g})",
-                             why=infidelity.note or "", p=infidelity.p_value), *few)  # fmt: skip
+        return "none", (text("it predicts how the output changes when features are taken away no better than a map that knows nothing of "
+                             "the network: {why} (p = {p:.2g})", why=infidelity.note or "", p=infidelity.p_value), *few)  # fmt: skip
     if value < LOW:
         return "none", (text("it explains {share:.1%} of what a map can explain of the output's changes: next to nothing", share=value),)
     reasons = [reason for score in scores if (reason := _failed(score, around)) is not None]
-    if bool((around.maps >= 0).all()) and around.table.lost_without_signs > UNSIGNED:
+    if bool((around.maps >= 0).all()) and min(around.table.lost_without_signs, 1 - value) > UNSIGNED:
         reasons.append(text("it gives no feature a negative value, and some features lower the output"))
     if around.networks is not None:
         reasons.append(text("maps of networks with scrambled weights were not compared: {why}", why=around.networks))
@@ -68,10 +68,10 @@ def judged(scores: Sequence[FaithfulnessScore], around: Circumstances) -> tuple[
                     "(p = {p:.2g})", share=min(1.0, value), why=infidelity.note or "", p=infidelity.p_value)  # fmt: skip
         return "limited", (said, *reasons, *few)
     said = text(
-        "it predicts the output's changes better than maps that know nothing of the network (p = {p:.2g}) and explains {share:.0%} of what "
-        "a map can explain", p=infidelity.p_value, share=min(1.0, value),
+        "it predicts how the output changes when features are taken away, better than maps that know nothing of the network "
+        "(p = {p:.2g}), and explains {share:.0%} of what a map can explain", p=infidelity.p_value, share=min(1.0, value),
     )  # fmt: skip
-    return ("limited" if reasons else "high"), (said, *reasons, *(few if reasons else ()))
+    return ("limited" if reasons else "high"), (said, *reasons, *(few if reasons else ()), *_elsewhere(scores))
 
 
 def _without_tests(scores: Sequence[FaithfulnessScore], around: Circumstances) -> tuple[str, tuple[Text, ...]] | None:
@@ -88,7 +88,7 @@ def _without_tests(scores: Sequence[FaithfulnessScore], around: Circumstances) -
                     count=len(table.removed))  # fmt: skip
         reasons = [_failed(score, around) for score in scores if score.name in _BESIDE_EXACT]
         reasons = [reason for reason in reasons if reason is not None]
-        return ("limited" if reasons else "high"), (said, *reasons)
+        return ("limited" if reasons else "high"), (said, *reasons, *_elsewhere(scores))
     even = bool((maps.amax(1) - maps.amin(1) <= _EVEN * maps.abs().amax(1)).all()) and bool((maps > 0).any())
     if even and float(_between(table).max()) <= _ROUNDING * float(changes.max()):
         return "limited", (text("as many features as are taken away, the output changes by the same, whichever they are, and the map gives "
@@ -100,6 +100,15 @@ def _between(table: Removals) -> Tensor:
     """The differences of the changes among sets of one size."""
     changes = table.full[:, :1] - table.outputs[..., 0]
     return (changes - table.mean_of_size(changes)).abs()
+
+
+def _elsewhere(scores: Sequence[FaithfulnessScore]) -> list[Text]:
+    """What is true of the explanation and lowers no trust: it speaks of its own reference."""
+    return [
+        text("it holds for its own reference: where absent means something else ({reference}), it predicts little or nothing",
+             reference=score.note or "")
+        for score in scores if score.name.startswith("reference_") and score.value is not None and score.passed is None
+    ]  # fmt: skip
 
 
 def _failed(score: FaithfulnessScore, around: Circumstances) -> Text | None:
@@ -116,17 +125,18 @@ def _failed(score: FaithfulnessScore, around: Circumstances) -> Text | None:
         return _scale(score)
     return {
         "share_explained": text("it explains {share:.0%} of what a map can explain, {why}", share=score.value, why=score.note or ""),
-        "squared_error": text("with the size that its values have it explains {share:.0%} of what a map can explain: other values of the "
-                              "features fit better", share=score.value),
-        "resolution": text("it was shown to be right for sums over larger features only ({features}); {inside} it explains {share:.0%} of "
-                           "what can be explained there", features=around.features, inside=score.note or "", share=score.value),
+        "squared_error": text("its proportions fit, its sizes less so: taken as they are, its values explain {share:.0%} of what a map can "
+                              "explain", share=max(0.0, score.value or 0.0)),
+        "resolution": text("it was shown to be right for sums over larger features only: {features}; {inside} it explains {share:.0%} of "
+                           "what can be explained there", features=around.features, inside=score.note or "",
+                           share=max(0.0, score.value or 0.0)),
         "deletion": text("taking its most important features away lowers the output no faster than chance (p = {p:.2g})", p=p_value),
         "insertion": text("giving its most important features first raises the output no faster than chance (p = {p:.2g})", p=p_value),
         "input_specificity": text("maps of other inputs explain the same (better than {share:.0%} of them, p = {p:.2g})",
                                   share=score.value, p=p_value),
         "class_specificity": text("it explains another output as well as the chosen one"),
         "beyond_the_input": text("it says little more than maps drawn from the input alone, such as its edges: of what they leave open it "
-                                 "explains {share:.0%}", share=score.value),
+                                 "explains {share:.0%}", share=max(0.0, score.value or 0.0)),
         "completeness": text("the attributions do not add up to the change of the output: the gap is {gap:.0%} of it", gap=score.value),
         "sensitivity": text("tiny changes of the input change it by {change:.1f} times its size", change=score.value),
         "parameter_randomisation": text("it hardly changes when the network forgets all: rank correlation {value:.2f}", value=score.value),

@@ -20,6 +20,7 @@ def agreement_scores(
 ) -> tuple[FaithfulnessScore, ...]:
     """The rank correlation over features, (N,), with each other method's maps (N, P), against the same map in random places.
 
+    Reported only: where two methods disagree, this does not say which is right.
     Source: Krishna et al. 2022, section 4.1 (rank correlation of explanations).
     """
     found = []
@@ -30,7 +31,8 @@ def agreement_scores(
         value, interval, samples = mean_of(observed, -1, 1)
         p_value = tail(drawn, value)
         found.append(FaithfulnessScore(
-            name=f"agreement_{name}", value=value, interval=interval, samples=samples, p_value=p_value, passed=p_value <= ALPHA,
+            name=f"agreement_{name}", value=value, interval=interval, samples=samples, p_value=p_value,
+            passed=True if p_value <= ALPHA else None,
             expected=text("above 0, that of unrelated maps, p at most {alpha}", alpha=ALPHA), source="Krishna et al. 2022, section 4.1",
             note=_where(maps, other, players),
         ))  # fmt: skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -13,19 +14,21 @@ from pellucid.explanation.faithfulness.relatives import Relatives, scrambled
 from pellucid.explanation.faithfulness.score import FaithfulnessScore, mean_of, rank_correlation
 from pellucid.explanation.subject import Subject
 
-NETWORKS = 3
+NETWORKS = 3  # at least
 _LIMIT = 0.5
+_SPREAD = 0.2  # of the mean correlation of unrelated maps that samples share, at most: the limit lies 2.5 of it away
 
 
 def randomisation_score(
     mapped: Callable[[Subject], Tensor], own: Tensor, relatives: Relatives, base: Subject, generator: torch.Generator
 ) -> FaithfulnessScore:
-    """The rank correlation of the maps `own` (N, P) with those of the same method on networks with scrambled weights, mean over three.
+    """The rank correlation of the maps `own` (N, P) with those of the same method on networks with scrambled weights, mean over them.
 
+    Three networks, more where features are few: Spearman's correlation of P unrelated values has the standard deviation 1 / sqrt(P - 1).
     Source: Adebayo et al. 2018, section 3 (Spearman's correlation with and without absolute values: theirs, with signs kept).
     """
     found = []
-    for _ in range(NETWORKS):
+    for _ in range(max(NETWORKS, math.ceil(_SPREAD**-2 / (own.shape[1] - 1)))):
         other = relatives.with_network(scrambled(base.model, generator), base)
         other.predictions = other.outputs(other.inputs)  # as they are: a network that overflows is no error here
         if not close(other.predictions, base.predictions):  # else it is the same network

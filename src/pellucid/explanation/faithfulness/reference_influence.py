@@ -16,6 +16,7 @@ from pellucid.explanation.subject import Subject
 
 PAIRS, ALL = 3, 24  # of orders, an order and its reverse: of a sample at most, of all samples together
 REFERENCES = 2
+LEAST = 0.5
 
 
 def reference_scores(
@@ -23,6 +24,7 @@ def reference_scores(
 ) -> tuple[FaithfulnessScore, ...]:
     """For up to two other references: the correlation of predicted with real changes there, per that with the explanation's own reference.
 
+    Reported only: what is true of one meaning of "absent" need not be of another.
     Source: Sturmfels, Lundberg and Lee 2020, section "comparing baselines".
     """
     per, half, pairs = len(table.removed) // len(table.orders), len(table.orders) // 2, min(PAIRS, max(1, ALL // subject.samples))
@@ -37,8 +39,8 @@ def reference_scores(
         there = Removals(removed, outputs.reshape(subject.samples, len(sets), -1), table.full, table.orders[orders]).explained(maps)
         value, interval, samples = mean_of(there / own.mean() if float(own.mean()) > 1e-6 else torch.zeros_like(there))
         found.append(FaithfulnessScore(
-            name=f"reference_{kind}", value=value, interval=interval, samples=samples, passed=value >= 0.5,
-            expected=text("near 1; below 0.5 the explanation holds for its own reference only"),
+            name=f"reference_{kind}", value=value, interval=interval, samples=samples, passed=True if value >= LEAST else None,
+            expected=text("near 1; below {least} the explanation holds for its own reference only", least=LEAST),
             source="Sturmfels, Lundberg and Lee 2020", note=other.stated,
         ))  # fmt: skip
     return tuple(found)

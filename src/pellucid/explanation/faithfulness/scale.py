@@ -47,7 +47,7 @@ def scale_score(maps: Tensor, table: Removals, sums: Tensor, change: Tensor, *, 
         note = text("the values add up to {ratio:.3g} times the change of the output", ratio=ratio)
     return FaithfulnessScore(
         name="scale", value=float(slopes.median()), samples=tuple(slopes.tolist()), passed=passed if judged else None,
-        expected=text("sums that fit the change of the output but for {sums:.0%}; where they cannot be compared, {least} to {most}",
+        expected=text("sums within {sums:.0%} of the change of the output; where they cannot be compared, {least} to {most}",
                       sums=TOLERANCE, least=LEAST, most=MOST),
         source="Yeh et al. 2019, proposition 2.1", note=note,
     )  # fmt: skip
