@@ -12,7 +12,17 @@ from sklearn import metrics as reference
 from pellucid.core.errors import OptionError, OptionTypeError
 from pellucid.core.records import Task
 from pellucid.training.losses import probabilities
-from pellucid.training.metrics import METRICS, full_scores, parse_condition, primary_metric, quick_metrics, watched_metrics
+from pellucid.training.metrics import (
+    METRICS,
+    constant_answer,
+    constant_outputs,
+    full_scores,
+    paired_difference,
+    parse_condition,
+    primary_metric,
+    quick_metrics,
+    watched_metrics,
+)  # fmt: skip
 
 
 def classification(classes: int) -> Task:
@@ -51,11 +61,47 @@ REFERENCES = {
     "rmse": lambda z, y: reference.root_mean_squared_error(y, z),
     "mae": lambda z, y: reference.mean_absolute_error(y, z),
     "mse": lambda z, y: reference.mean_squared_error(y, z),
+    "mean_iou": lambda z, y: reference.jaccard_score(y, z, average="macro"),  # of pixels
+    "pixel_accuracy": lambda z, y: reference.accuracy_score(y, z),
+    "dice": lambda z, y: reference.f1_score(y, z, average="macro"),
 }
 
 
 def test_every_metric_has_a_reference():
     assert set(REFERENCES) == set(METRICS)
+
+
+def test_segmentation_against_scikit_learn():
+    """Pixels of all images together, void left out; a class that neither occurs nor is answered has no part in the means."""
+    generator = torch.Generator().manual_seed(0)
+    task = Task(kind="segmentation", classes=("a", "b", "c", "never"))
+    scores = torch.randn(7, 4, 5, 6, generator=generator)
+    scores[:, 3] = -50.0
+    masks = torch.randint(0, 3, (7, 5, 6), generator=generator)
+    masks[0] = 255
+    masks[2, :, 3:] = 255
+    counts = masks != 255
+    maps = scores.argmax(1)
+    found = {score.name: score for score in full_scores(scores, masks, task)}
+    assert set(found) == {"mean_iou", "pixel_accuracy", "dice"}
+    for name, score in found.items():
+        assert score.value == pytest.approx(REFERENCES[name](maps[counts].numpy(), masks[counts].numpy()), rel=1e-9), name
+        assert score.interval is not None
+        assert score.interval.low < score.value < score.interval.high
+    assert full_scores(maps.to(torch.uint8), masks.to(torch.uint8), task) == list(found.values())  # maps say as much as scores
+    assert quick_metrics(scores, masks, task) == {name: score.value for name, score in found.items()}
+    value, interval = paired_difference(maps, masks.clamp_max(2), masks, task)
+    assert interval is not None
+    assert value == pytest.approx(found["mean_iou"].value - 1.0)
+    assert interval.high < 0
+
+
+def test_the_constant_answer_to_masks_is_the_commonest_class_of_each_pixel():
+    masks = torch.tensor([[[0, 1, 255]], [[0, 1, 255]], [[1, 0, 255]]])
+    task = Task(kind="segmentation", classes=("a", "b"))
+    constant = constant_answer(masks, task)
+    assert constant.tolist() == [[0, 1, 0]]  # nobody says anything about the third pixel: the commonest class of all, the first of equals
+    assert constant_outputs(constant, torch.zeros(2, 2, 4)).tolist() == [[[0, 1, 0, 0]] * 2] * 2
 
 
 @pytest.mark.filterwarnings("ignore:y_pred contains classes not in y_true:UserWarning")  # scikit-learn remarks what the case is about

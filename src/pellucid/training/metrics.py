@@ -21,6 +21,7 @@ from pellucid.core.language import text
 from pellucid.core.numerics import wilson_interval
 from pellucid.core.records import Interval, Score, Task
 from pellucid.training.losses import probabilities
+from pellucid.training.masks.measures import FROM_PIXELS, answered, commonest_at_each_place, like, pixel_counts
 
 RESAMPLES = 1000
 BLOCKS = 2000  # samples are resampled one by one up to this number, in random blocks above it
@@ -33,7 +34,7 @@ class Metric:
     """One row of the table."""
 
     name: str
-    task: str  # "classification" or "regression"
+    task: str  # the kind of task it belongs to
     equation: str
     higher_is_better: bool = True
     limits: tuple[float, float] = (0.0, 1.0)  # the values it can take
@@ -55,6 +56,9 @@ METRICS: dict[str, Metric] = {
         Metric("rmse", "regression", "sqrt(1 / N sum (y - z)^2), mean over targets, in the target's unit", False, (0.0, math.inf), True),
         Metric("mae", "regression", "1 / N sum |y - z|, mean over targets, in the target's unit", False, (0.0, math.inf), True),
         Metric("mse", "regression", "1 / N sum (y - z)^2, mean over targets", False, (0.0, math.inf)),
+        Metric("mean_iou", "segmentation", "mean over classes of TP_k / (TP_k + FP_k + FN_k), in pixels of all images", each_epoch=True),
+        Metric("pixel_accuracy", "segmentation", "share of pixels whose largest output is their class", each_epoch=True),
+        Metric("dice", "segmentation", "mean over classes of 2 TP_k / (2 TP_k + FP_k + FN_k), in pixels of all images", each_epoch=True),
     )
 }
 
@@ -65,20 +69,12 @@ def predicted_classes(output: Tensor) -> Tensor:
 
 
 def quick_metrics(output: Tensor, targets: Tensor, task: Task) -> dict[str, float]:
-    """The metrics marked `each_epoch`, in torch: output (N, columns) against targets (N,) or (N, d), regression in the user's units.
+    """The metrics marked `each_epoch`, in torch: output (N, columns) against targets (N,) or (N, d), regression in the user's units; scores
+    (N, K, H, W) or class maps (N, H, W) against masks (N, H, W).
 
     A metric that has no value here (r2 of a constant target) is left out.
     """
-    if task.kind == "classification":
-        classes = task.outputs
-        guesses, truth = predicted_classes(output), targets
-        right = torch.bincount(truth[guesses == truth], minlength=classes).double().numpy()  # (K,) true positives
-        truths = torch.bincount(truth, minlength=classes).double().numpy()  # (K,)
-        guessed = torch.bincount(guesses, minlength=classes).double().numpy()  # (K,)
-        values = {name: float(_FROM_COUNTS[name](right, truths, guessed)) for name in ("accuracy", "balanced_accuracy", "f1")}
-    else:
-        sums = _error_sums(output, targets).sum(0)
-        values = {name: float(_FROM_SUMS[name](sums)) for name in ("r2", "rmse", "mae")}
+    values = MEASURES[task.kind].quick(output, targets, task)
     return {name: value for name, value in values.items() if not math.isnan(value)}
 
 
@@ -97,11 +93,7 @@ def full_scores(
     output, targets = output.detach().cpu(), targets.detach().cpu()
     if not len(output):
         return []
-    measured = (
-        _classification(output, targets, task, loss, generator)
-        if task.kind == "classification"
-        else _regression(output, targets, generator)
-    )
+    measured = MEASURES[task.kind].full(output, targets, task, loss, generator)
     return [
         Score(
             name=name,
@@ -116,14 +108,17 @@ def full_scores(
 
 
 def constant_answer(train_targets: Tensor, task: Task) -> Tensor:
-    """What answers best without looking at an input: (K,) the classes' shares as log-probabilities, or (d,) the mean of the targets.
+    """What answers best without looking at an input: (K,) the classes' shares as log-probabilities, (d,) the mean of the targets, or (H, W)
+    the class that is commonest at each pixel.
 
-    `train_targets` are the training part's: class indices (N,), or numbers (N, d), in whose units the mean is.
+    `train_targets` are the training part's: class indices (N,), numbers (N, d), in whose units the mean is, or masks (N, H, W).
     """
-    if task.kind == "regression":
-        return train_targets.double().reshape(len(train_targets), -1).mean(0)
-    shares = torch.bincount(train_targets.long(), minlength=task.outputs).double() / len(train_targets)
-    return shares.clamp_min(torch.finfo(torch.float64).eps).log()
+    return MEASURES[task.kind].constant(train_targets, task)
+
+
+def constant_outputs(constant: Tensor, targets: Tensor) -> Tensor:
+    """The constant answer for each of the targets."""
+    return like(constant, targets) if targets.ndim == 3 else constant.expand(len(targets), -1)
 
 
 def paired_difference(first: Tensor, second: Tensor, targets: Tensor, task: Task, *, seed: int = 0) -> tuple[float, Interval | None]:
@@ -132,28 +127,81 @@ def paired_difference(first: Tensor, second: Tensor, targets: Tensor, task: Task
     Accuracy: with b samples that only the first answers right and c that only the second does, (b - c) / N; the interval is Wald's after
     adding 1/2 to each of the four counts, which holds its level for small counts too, where a bootstrap would be too sure. Source:
     Agresti and Min, "Simple improved confidence intervals for comparing matched proportions", 2005, section 2.
-    R2: percentiles of bootstrap resamples in which both models are measured on the same draws.
+    The others: percentiles of bootstrap resamples in which both models are measured on the same draws.
 
     Args: as `full_scores`. The value is NaN and the interval None where the metric has no value.
     """
     n = len(targets)
     if not n:
         return math.nan, None
-    if task.kind == "classification":
-        right = (predicted_classes(first) == targets.cpu(), predicted_classes(second) == targets.cpu())
-        b, c = int((right[0] & ~right[1]).sum()), int((right[1] & ~right[0]).sum())
-        centre = (b - c) / (n + 2)
-        half = 1.959964 * math.sqrt(max(b + c + 1 - (b - c) ** 2 / (n + 2), 0.0)) / (n + 2)
-        return (b - c) / n, Interval(low=max(-1.0, centre - half), high=min(1.0, centre + half))
-    both = np.stack([_error_sums(first, targets), _error_sums(second, targets)], axis=1)  # (N, 2, d, 5)
-    values = _r2(both.sum(0))
-    draws = _resampled(both, np.random.default_rng(seed))
-    assert draws is not None
-    scores = _r2(draws)  # (R, 2)
-    return float(values[0] - values[1]), _percentiles(scores[:, 0] - scores[:, 1])
+    return MEASURES[task.kind].difference(first, second, targets, task, seed)
 
 
 _Measured = dict[str, tuple[float, Interval | None]]
+
+
+def _quick_classification(output: Tensor, targets: Tensor, task: Task) -> dict[str, float]:
+    classes = task.outputs
+    guesses, truth = predicted_classes(output), targets
+    right = torch.bincount(truth[guesses == truth], minlength=classes).double().numpy()  # (K,) true positives
+    truths = torch.bincount(truth, minlength=classes).double().numpy()  # (K,)
+    guessed = torch.bincount(guesses, minlength=classes).double().numpy()  # (K,)
+    return {name: float(_FROM_COUNTS[name](right, truths, guessed)) for name in ("accuracy", "balanced_accuracy", "f1")}
+
+
+def _quick_regression(output: Tensor, targets: Tensor, task: Task) -> dict[str, float]:
+    sums = _error_sums(output, targets).sum(0)
+    return {name: float(_FROM_SUMS[name](sums)) for name in ("r2", "rmse", "mae")}
+
+
+def _class_shares(train_targets: Tensor, task: Task) -> Tensor:
+    shares = torch.bincount(train_targets.long(), minlength=task.outputs).double() / len(train_targets)
+    return shares.clamp_min(torch.finfo(torch.float64).eps).log()
+
+
+def _mean_target(train_targets: Tensor, task: Task) -> Tensor:
+    return train_targets.double().reshape(len(train_targets), -1).mean(0)
+
+
+def _accuracy_difference(first: Tensor, second: Tensor, targets: Tensor, task: Task, seed: int) -> tuple[float, Interval | None]:
+    n = len(targets)
+    right = (predicted_classes(first) == targets.cpu(), predicted_classes(second) == targets.cpu())
+    b, c = int((right[0] & ~right[1]).sum()), int((right[1] & ~right[0]).sum())
+    centre = (b - c) / (n + 2)
+    half = 1.959964 * math.sqrt(max(b + c + 1 - (b - c) ** 2 / (n + 2), 0.0)) / (n + 2)
+    return (b - c) / n, Interval(low=max(-1.0, centre - half), high=min(1.0, centre + half))
+
+
+def _r2_difference(first: Tensor, second: Tensor, targets: Tensor, task: Task, seed: int) -> tuple[float, Interval | None]:
+    both = np.stack([_error_sums(first, targets), _error_sums(second, targets)], axis=1)  # (N, 2, d, 5)
+    return _bootstrapped_difference(both, _r2, seed)
+
+
+def _iou_difference(first: Tensor, second: Tensor, targets: Tensor, task: Task, seed: int) -> tuple[float, Interval | None]:
+    both = np.stack([pixel_counts(maps, targets, task.outputs).numpy() for maps in (first, second)], axis=1)  # (N, 2, K, K)
+    return _bootstrapped_difference(both, FROM_PIXELS["mean_iou"], seed)
+
+
+def _bootstrapped_difference(both: np.ndarray, score: Callable[[np.ndarray], Any], seed: int) -> tuple[float, Interval | None]:
+    """`score` of the sums over samples of (N, 2, ...) terms, the first model's less the second's."""
+    values = score(both.sum(0))
+    draws = _resampled(both, np.random.default_rng(seed))
+    assert draws is not None
+    scores = score(draws)  # (R, 2)
+    return float(values[0] - values[1]), _percentiles(scores[:, 0] - scores[:, 1])
+
+
+def _quick_segmentation(output: Tensor, targets: Tensor, task: Task) -> dict[str, float]:
+    counts = pixel_counts(output, targets, task.outputs).sum(0).cpu().numpy()
+    return {name: float(score(counts)) for name, score in FROM_PIXELS.items()}
+
+
+def _segmentation(output: Tensor, targets: Tensor, task: Task, loss: Any, generator: np.random.Generator | None) -> _Measured:
+    counts = pixel_counts(output, targets, task.outputs).numpy()
+    draws = _resampled(counts, generator)
+    return {
+        name: (float(score(counts.sum(0))), None if draws is None else _percentiles(score(draws))) for name, score in FROM_PIXELS.items()
+    }
 
 
 def _classification(output: Tensor, targets: Tensor, task: Task, loss: str, generator: np.random.Generator | None) -> _Measured:
@@ -195,7 +243,7 @@ def _classification(output: Tensor, targets: Tensor, task: Task, loss: str, gene
     return measured
 
 
-def _regression(output: Tensor, targets: Tensor, generator: np.random.Generator | None) -> _Measured:
+def _regression(output: Tensor, targets: Tensor, task: Task, loss: Any, generator: np.random.Generator | None) -> _Measured:
     terms = _error_sums(output, targets)
     draws = _resampled(terms, generator)
     total = terms.sum(0)
@@ -292,6 +340,31 @@ def _roc_auc(score: Tensor, targets: Tensor) -> tuple[float, Interval | None]:
     return area, Interval(low=1 / (1 + math.exp(half - centre)), high=1 / (1 + math.exp(-half - centre)))
 
 
+# -- tasks -----------------------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Measures:
+    """How the answers to one kind of task are measured."""
+
+    primary: str  # the metric a summary names first
+    quick: Callable[[Tensor, Tensor, Task], dict[str, float]]
+    full: Callable[[Tensor, Tensor, Task, Any, np.random.Generator | None], _Measured]
+    constant: Callable[[Tensor, Task], Tensor]
+    difference: Callable[[Tensor, Tensor, Tensor, Task, int], tuple[float, Interval | None]]
+    kept: Callable[[Tensor], Tensor] | None = None  # what is kept of a batch's outputs where a whole part's are too many
+
+
+MEASURES: dict[str, Measures] = {
+    "classification": Measures("accuracy", _quick_classification, _classification, _class_shares, _accuracy_difference),
+    "regression": Measures("r2", _quick_regression, _regression, _mean_target, _r2_difference),
+    "segmentation": Measures(
+        "mean_iou", _quick_segmentation, _segmentation,
+        lambda targets, task: commonest_at_each_place(targets, task.outputs), _iou_difference, answered,
+    ),
+}  # fmt: skip
+
+
 # -- until -----------------------------------------------------------------------------------------------------------------------------
 
 _CONDITION = re.compile(r"^\s*(?P<name>[A-Za-z_][\w -]*?)\s*(?P<sign>>=|<=|=>|=<|==|=|>|<|≥|≤)\s*(?P<value>[^\s%]+)\s*(?P<percent>%?)\s*$")
@@ -317,7 +390,7 @@ class Condition:
 
 def primary_metric(task: Task) -> str:
     """The metric a summary names first."""
-    return "accuracy" if task.kind == "classification" else "r2"
+    return MEASURES[task.kind].primary
 
 
 def watched_metrics(task: Task | None = None) -> list[str]:
