@@ -100,9 +100,8 @@ def compare(
         )
 
     baselines = [measured("constant", "DummyClassifier()" if task.kind == "classification" else "DummyRegressor()", fitting.constant())]
-    candidates = (
-        [candidate for candidate in CANDIDATES if candidate.view in features.views] if isinstance(features, Features) else CANDIDATES
-    )
+    views = {"linear", "distances", "trees", *usable.views}  # the nearest neighbour is a model of series alone
+    candidates = [candidate for candidate in CANDIDATES if candidate.view in views]
     for place, candidate in enumerate(candidates):
         tell(text("baseline: {model}", model=baseline_name(candidate.name, primary_metric(task))))
         share = min(_SHARE, 1.5 / (len(candidates) - place))
