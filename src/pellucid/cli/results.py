@@ -10,8 +10,9 @@ from pellucid.cli.layout import fill, number, one_line, width_of, wrap
 from pellucid.cli.names import metric_name
 from pellucid.cli.terminal import Output
 from pellucid.core.language import text
-from pellucid.core.records import Finding, Notice, Score
+from pellucid.core.records import Finding, Notice, Record, Score
 from pellucid.core.results import Baselines
+from pellucid.core.studies import curve_sentences, remedy_sentences
 from pellucid.core.wording import samples
 
 if TYPE_CHECKING:
@@ -29,6 +30,11 @@ def show_result(output: Output, run: Run, *, notes: bool = True) -> None:
     if not notes:
         told = {str(notice.summary) for notice in summary.notices}
         sections = [(heading, sentences) for heading, sentences in sections if not set(sentences) <= told]
+    curve, remedies = run.learning_curve, run.remedies
+    if curve is not None:
+        sections.append((str(text("More data")), [str(sentence) for sentence in curve_sentences(curve)]))
+    if remedies is not None:
+        sections.append((str(text("Remedies")), [str(sentence) for sentence in remedy_sentences(remedies)]))
     sections.append((str(text("Run")), [str(run.directory)]))
     if (report := report_of(run)) is not None:
         sections.append((str(text("Report")), [str(report)]))
@@ -72,8 +78,14 @@ def fit_answer(run: Run) -> dict[str, Any]:
         "notices": notice_rows(run.notices),
         "cost": {name: value for name, value in summary.cost.to_dict().items() if name != "format"} if summary is not None else None,
         "baselines": _comparison(baselines) if baselines is not None else None,
+        "learning_curve": _record(run.learning_curve),
+        "remedies": _record(run.remedies),
         "report": str(report) if (report := report_of(run)) is not None else None,
     }
+
+
+def _record(record: Record | None) -> dict[str, Any] | None:
+    return {name: value for name, value in record.to_dict().items() if name not in ("format", "laws")} if record is not None else None
 
 
 def notice_rows(notices: Sequence[Notice]) -> list[dict[str, Any]]:

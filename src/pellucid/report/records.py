@@ -15,6 +15,7 @@ from pellucid.core.errors import PellucidError
 from pellucid.core.language import Text, text
 from pellucid.core.records import Cost, Finding, Notice, Score, Task
 from pellucid.core.results import Baselines, Evaluation, Mistakes, NetworkTable, PartEvaluation
+from pellucid.core.studies import LearningCurve, RemedyTrials
 from pellucid.diagnosis.dynamic.observations import Observations
 from pellucid.runs.directory import RunDirectory
 
@@ -50,6 +51,8 @@ class RunRecords:
     evaluation: Evaluation | None = None
     mistakes: Mistakes | None = None
     baselines: Baselines | None = None
+    learning_curve: LearningCurve | None = None
+    remedies: RemedyTrials | None = None
     network: NetworkTable | None = None
     watched: Watched | None = None
     findings: tuple[Finding, ...] = ()
@@ -171,6 +174,8 @@ def read_records(directory: RunDirectory | Path | str) -> RunRecords:
         evaluation=evaluation,
         mistakes=record("mistakes", Mistakes.from_dict),
         baselines=record("baselines", Baselines.from_dict),
+        learning_curve=record("learning_curve", LearningCurve.from_dict),
+        remedies=record("remedies", RemedyTrials.from_dict),
         network=record("network", NetworkTable.from_dict),
         watched=record("watch", _watched),
         findings=record("findings", lambda stored: tuple(Finding.from_dict(finding) for finding in stored["findings"])) or (),

@@ -16,6 +16,7 @@ from pellucid import data
 from pellucid.core.errors import DataError, OptionError, RunError
 from pellucid.core.language import Text, text
 from pellucid.core.records import Finding, Interval, Notice, Score, Task
+from pellucid.core.studies import LearningCurve, RemedyTrials
 from pellucid.core.system import environment, environment_differences
 from pellucid.data.ledger import Ledger
 from pellucid.data.samples import ResidentPart
@@ -305,6 +306,19 @@ class Run:
         finally:
             progress.close()
         return Run(self._directory, network=module)
+
+    @property
+    def learning_curve(self) -> LearningCurve | None:
+        """How much more data a smaller error needs, where `fit` was asked for it (learning_curve=True)."""
+        return (
+            LearningCurve.from_dict(self._directory.read_record("learning_curve")) if self._directory.has_record("learning_curve") else None
+        )
+
+    @property
+    def remedies(self) -> RemedyTrials | None:
+        """Which classical remedy helps against over- or underfitting, where `fit` was asked for it (remedy=True)."""
+        has = self._directory.has_record("remedies")
+        return RemedyTrials.from_dict(self._directory.read_record("remedies")) if has else None
 
     def report(self) -> Path:
         """Draw report.html into the run again, from its records alone, and return its path. Works for an unfinished run too."""
