@@ -16,6 +16,8 @@ from torch import Tensor, nn
 from pellucid.core.errors import DataError, OptionError, did_you_mean
 from pellucid.core.language import Text, sample_name, text
 from pellucid.data.samples import ResidentPart
+from pellucid.data.sequences import UNKNOWN
+from pellucid.data.series.values import SeriesValues
 from pellucid.data.tables.preprocessing import TablePreprocessing
 from pellucid.data.tables.prose import TextEncoding
 from pellucid.data.text.preprocessing import TextPreprocessing
@@ -28,6 +30,7 @@ from pellucid.explanation.explain import explain
 from pellucid.explanation.explanation import Explanation
 from pellucid.explanation.reference import checked_kind
 from pellucid.explanation.registry import find_method
+from pellucid.training.baselines.series import stretched
 from pellucid.training.derived import PARTS
 from pellucid.training.losses import probabilities
 from pellucid.training.run import Run
@@ -95,6 +98,8 @@ def explain_run(
     preprocessing = run._preprocessing()
     chosen, inputs, prepared, notes = _sample_of(run, preprocessing, source, row, words)
     background = None if isinstance(preprocessing, TextPreprocessing) else _background(run, prepared, notes, seed)
+    if background is not None and isinstance(chosen.inputs, SeriesValues):  # of the length of the sample, without padding
+        background = stretched(background, inputs.shape[2]).unflatten(1, tuple(inputs.shape[1:]))
     network = _Answering(run, preprocessing)
     outputs = _outputs(network, inputs)
     number, name = _target_of(run, target, outputs, notes)
@@ -127,15 +132,19 @@ def explain_run(
         said = text("{sentence}; the data say {actual}", sentence=said, actual=actual)
     if isinstance(preprocessing, TextPreprocessing):
         parts = [_token_part(explanation, preprocessing, chosen)]
+        notes += _unread(preprocessing, chosen)
     elif labels is not None:
         parts = _table_parts(explanation, preprocessing, chosen, labels)
         if any(part.kind == "words" and not part.values.any() for part in parts):
             notes.append(text("none of these words decides anything here: the network knows none of them, or has learnt nothing from them"))
     else:
         pictures = chosen.inputs if getattr(preprocessing, "kind", "") == "images" else None
-        raw = np.asarray(chosen.inputs) if not isinstance(chosen.inputs, pl.DataFrame) else None
+        raw = chosen.inputs if isinstance(chosen.inputs, np.ndarray) else None
         values = [[f"{value:g}" for value in raw[0].tolist()]] if raw is not None and raw.ndim == 2 else None
-        parts = samples_of(explanation, images=pictures, values=values)[0].parts
+        channels = preprocessing.inputs_named if isinstance(chosen.inputs, SeriesValues) else None
+        parts = list(samples_of(explanation, names=channels, images=pictures, values=values)[0].parts)
+        if isinstance(chosen.inputs, SeriesValues) and preprocessing.as_given:
+            parts = [replace(part, series=chosen.inputs.steps.T) for part in parts]
     part = None if prepared is None or source is not None or words is not None else _part_of(prepared, identifier)
     title: Text | str = text("your text")
     if words is None:
@@ -379,6 +388,27 @@ def _token_part(explanation: Explanation, preprocessing: TextPreprocessing, chos
             spread[:, position] = [item[place] for item in numbers]
         place += is_token
     return Part("words", *spread, names=tuple(piece for piece, _ in found))
+
+
+def _unread(preprocessing: TextPreprocessing, chosen: Any) -> list[Text]:
+    """What of a text the network does not know, or does not read."""
+    (name,) = preprocessing.columns
+    pieces = [piece for piece, is_token in cut_into_pieces(str(chosen.inputs[name][0] or ""), preprocessing.vocabulary.unit) if is_token]
+    (numbers, _), longest = preprocessing.tokens(chosen), preprocessing.longest
+    said: list[Text] = []
+    unknown = [piece for piece, number in zip(pieces[:longest], numbers.tolist(), strict=False) if number == UNKNOWN]
+    if pieces and len(unknown) == len(pieces[:longest]):
+        said.append(text("none of these words is known to the network, which reads each as the same unknown word"))
+    elif unknown:
+        said.append(
+            text(
+                "{unknown} of {count} words are unknown to the network, which reads all such words as one: {examples}",
+                unknown=len(unknown), count=len(pieces[:longest]), examples=list(dict.fromkeys(unknown))[:5],
+            )
+        )  # fmt: skip
+    if len(pieces) > longest:
+        said.append(text("the network reads the first {longest} of {count} words", longest=longest, count=len(pieces)))
+    return said
 
 
 def spread_over_words(words: str, of_term: dict[str, list[float]]) -> tuple[tuple[str, ...], list[np.ndarray]]:
