@@ -28,7 +28,8 @@ def show_description(output: Output, description: DataDescription) -> None:
     output.line(*title)
     for sentence in description.sentences:
         output.prose(str(sentence))
-    if description.columns and description.kind != "table":
+    several = description.kind == "table" or len(description.columns) > 1  # columns, or the channels of series
+    if description.columns and not several:
         output.prose(str(text("Values: {values}.", values=_values(description.columns[0], 100, description.samples))))
     if description.parts:
         parts = [text("{count} {part}", count=count(size), part=part_name(part)) for part, size in description.parts.items()]
@@ -36,7 +37,7 @@ def show_description(output: Output, description: DataDescription) -> None:
     if description.classes:
         output.line("")
         _show_classes(output, description.classes, description.samples)
-    if description.columns and description.kind == "table":
+    if description.columns and several:
         output.line("")
         _show_columns(output, description)
     if description.notices or description.quarantined:
@@ -70,12 +71,13 @@ def _show_classes(output: Output, classes: Mapping[str, int], samples: int) -> N
 def _show_columns(output: Output, description: DataDescription) -> None:
     shown = description.columns[:_COLUMNS_SHOWN]
     unused = text("not used")
-    header = [str(text("column")), str(text("kind")), str(text("missing")), str(text("distinct")), str(text("values"))]
+    first = text("column") if description.kind == "table" else text("channel")
+    header = [str(first), str(text("kind")), str(text("missing")), str(text("distinct")), str(text("values"))]
     rows: list[list[Piece]] = [
         [
             (shorten(one_line(column.name), _LONGEST_NAME), "" if column.used else "dim"),
             str(column_kind_name(column.kind)) + ("" if column.used else f" ({unused})"),
-            _missing(column, description.samples),
+            _missing(column, description.steps or description.samples),
             "-" if column.distinct is None else count(column.distinct),
         ]
         for column in shown

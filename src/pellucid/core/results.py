@@ -26,6 +26,7 @@ class ClassScores(Record):
     recall: Score | None  # TP / (TP + FN), of two classes also called sensitivity; None where the part has no such sample
     f1: Score | None  # 2 TP / (2 TP + FP + FN); None where neither occurs
     specificity: Score | None = None  # TN / (TN + FP); of two classes only
+    iou: Score | None = None  # TP / (TP + FP + FN); of the pixels of masks only
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,6 +110,7 @@ class Mistake(Record):
     loss: float  # -ln of the probability of the true class; regression: mean squared error in standard deviations of the targets
     thumbnail: str | None = None  # data:image/png;base64,..., at most 96 x 96 pixels
     values: Mapping[str, Any] = field(default_factory=lambda: cast("dict[str, Any]", {}))  # a table's columns, as the user wrote them
+    curves: tuple[tuple[float | None, ...], ...] = ()  # a series, thinned out: a curve for each channel
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,6 +123,31 @@ class Mistakes(Record):
     wrong: int | None  # how many were answered wrong; None for regression
     mistakes: tuple[Mistake, ...]
     columns_left_out: int = 0  # of a wide table
+
+
+@dataclass(frozen=True, kw_only=True)
+class MaskPicture(Record):
+    """One image with its mask, beside what the network answered. Pictures are data:image/png;base64,..."""
+
+    index: int  # position in the data as they were read, from 0
+    identifier: str  # file name
+    choice: str  # "worst" or "random"
+    pixel_accuracy: float
+    mean_iou: float  # of the classes that this image shows or was answered
+    image: str | None
+    mask: str
+    answer: str
+    mistakes: str  # wrong pixels dark red, void ones white
+
+
+@dataclass(frozen=True, kw_only=True)
+class MaskPictures(Record):
+    """records/masks.json: the worst first, then some drawn at random."""
+
+    part: str
+    samples: int
+    legend: tuple[tuple[str, ...], ...]  # (class, "#rrggbb")
+    pictures: tuple[MaskPicture, ...]
 
 
 # -- what simpler models reach -----------------------------------------------------------------------------------------------------------

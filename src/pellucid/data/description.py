@@ -44,7 +44,7 @@ class ValueDescription(Record):
 class DataDescription(Record):
     """A source of data, described. `sentences` say the most important of it in words; `notices` say what should be looked at."""
 
-    kind: str  # "table", "images", "array", "torch"
+    kind: str  # "table", "images", "array", "torch", "series"
     name: str
     samples: int
     shape: tuple[int, ...] = ()  # of one sample; (columns,) for a table; empty where samples differ or were not looked at
@@ -57,6 +57,8 @@ class DataDescription(Record):
     contradictions: int = 0  # samples whose input equals another's while their targets differ
     parts: Mapping[str, int] = field(default_factory=lambda: cast("dict[str, int]", {}))  # samples per part, where the source is split
     groups: int | None = None
+    lengths: tuple[int, int] | None = None  # of series: steps of the shortest and the longest
+    steps: int | None = None  # of all series together
     quarantined: tuple[Quarantined, ...] = ()
     notices: tuple[Notice, ...] = ()
     sentences: tuple[Text, ...] = ()
@@ -97,6 +99,9 @@ def describe(samples: Samples) -> DataDescription:
         "quarantined": tuple(samples.quarantined),
         "notices": tuple(notices),
     }
+    if samples.kind == "series":
+        lengths = samples.inputs.lengths
+        found |= {"lengths": (int(lengths.min(initial=0)), int(lengths.max(initial=0))), "steps": int(lengths.sum())}
     return DataDescription(**found, sentences=tuple(_sentences(DataDescription(**found))))
 
 
@@ -115,6 +120,9 @@ def _inputs(samples: Samples, notices: list[Notice]) -> tuple[tuple[ValueDescrip
     if samples.kind == "table":
         columns = _columns(samples, notices)
         return columns, (len(columns),)
+    if samples.kind == "series":
+        named = [name or str(text("value")) for name in inputs.channels]
+        return tuple(_numbers(name, "numeric", inputs.steps[:, place]) for place, name in enumerate(named)), inputs.shape[1:]
     if isinstance(inputs, np.ndarray) and inputs.dtype.kind in "biuf" and inputs.ndim > 1:
         return (_array(inputs, notices),), tuple(inputs.shape[1:])
     shape = getattr(inputs, "input_shape", None) or getattr(inputs, "shape", (0,))[1:]
@@ -234,13 +242,21 @@ def _sentences(found: DataDescription) -> list[Text]:
         said.append(
             text("{samples} rows with {columns} input columns: {kinds}.", samples=found.samples, columns=len(found.columns), kinds=kinds)
         )
+    elif found.kind == "series":
+        shortest, longest = found.lengths or (0, 0)
+        told = {"samples": found.samples, "channels": found.shape[0], "steps": longest, "shortest": shortest}
+        said.append(
+            text("{samples} series with {channels} channels and {steps} steps each.", **told)
+            if shortest == longest
+            else text("{samples} series with {channels} channels and {shortest} to {steps} steps.", **told)
+        )
     elif found.shape:
         shape = " x ".join(map(str, found.shape))
         said.append(text("{samples} samples of shape {shape}.", samples=found.samples, shape=shape))
     else:
         said.append(text("{samples} samples.", samples=found.samples))
     said += _target_sentences(found)
-    if found.missing:
+    if found.missing and found.kind != "series":  # of series reading says it
         cells = found.samples * max(1, len(found.columns))
         most = sorted((column for column in found.columns if column.missing), key=lambda column: -column.missing)[:3]
         said.append(

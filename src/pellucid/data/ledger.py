@@ -113,7 +113,11 @@ class Ledger(Record):
             seed=seed,
             validation=validation,
             test=test,
-            options={"grouped": samples.groups is not None, "timed": samples.times is not None},
+            options={
+                "grouped": samples.groups is not None,
+                "timed": samples.times is not None,
+                "given": samples.fixed_parts is not None,
+            },
         )
 
     @cached_property

@@ -247,6 +247,10 @@ def default_for(
 
     Few samples get few units: a unit more is a chance more to learn the training part by heart.
     """
+    if task_kind == "segmentation":  # the larger the pictures, the coarser the first level: what one step costs stays about the same
+        side = min(input_shape[1:])
+        levels = max(2, min(5, int(math.log2(max(side, 1) / 4))))
+        return "unet", {"filters": (32, 64, 128, 192, 256)[:levels], "reduction": 1 if side < 96 else 2 if side < 320 else 4}
     if len(input_shape) == 3 and input_shape[0] in (1, 3) and min(input_shape[1:]) >= 16 and task_kind == "classification":
         halvings = max(0, round(math.log2(min(input_shape[1:]) / 32)))  # larger images: further blocks in front, with fewer filters
         return "whitened_cnn", {"filters": (*(max(16, 64 >> halvings - block) for block in range(halvings)), 64, 256, 256)}
@@ -255,7 +259,7 @@ def default_for(
         return "cnn", {"filters": tuple(min(32 * 2**block, 128) for block in range(halvings + (halvings == 1))), "hidden": (128,)}
     facts = facts or {}
     if facts.get("series"):
-        return "resnet1d", {}
+        return "cnn1d", {}
     if facts.get("vocabulary"):
         return "text_cnn", {}
     columns = facts.get("columns", ())

@@ -219,3 +219,18 @@ def bars(values: Sequence[tuple[float, float, float] | tuple[float, None, None] 
         low, high = (None, None) if row[1] is None or row[2] is None else (100 * common.place(row[1]), 100 * common.place(row[2]))
         drawn.append(Bar(100 * common.place(row[0]), low, high))
     return common, drawn
+
+
+CURVES = ("l0", "l1", "l2", "l3", "whole")  # CSS classes of several curves in one drawing
+
+
+def curves(several: Sequence[Sequence[float | None]], steps: Sequence[int], frame: Axis | None = None) -> Plot:
+    """Series over the numbers of their steps, from 1; those that were thinned out have the `steps` said. `frame`: the axis of values."""
+    shown = [[math.nan if value is None else float(value) for value in values] for values in several]
+    across = axis([1, max(2, *steps)], most=5, margin=0.0, whole=True)
+    plot = Plot(across, frame or axis([value for values in shown for value in values], most=4))
+    for number, values in enumerate(shown):
+        last = steps[min(number, len(steps) - 1)]
+        places = [1 + index * (last - 1) / max(len(values) - 1, 1) for index in range(len(values))]
+        plot.line(places, values, CURVES[number % len(CURVES)])
+    return plot

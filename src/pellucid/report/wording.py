@@ -13,7 +13,13 @@ from pellucid.diagnosis.dynamic.curves import METRIC_WORDS, shown
 THIN = "\u202f"  # narrow no-break space, between groups of three digits
 
 PART_NAMES = {"train": text("training part"), "validation": text("validation part"), "test": text("test part")}
-DATA_KINDS = {"table": text("a table"), "images": text("images"), "array": text("an array"), "torch": text("a torch data set")}
+DATA_KINDS = {
+    "table": text("a table"),
+    "images": text("images"),
+    "array": text("an array"),
+    "torch": text("a torch data set"),
+    "series": text("time series"),
+}
 UNUSED_COLUMNS = ("identifier", "constant", "nested")  # kinds that no network sees
 OPTIMIZER_NAMES = {
     "sgd": "SGD",
@@ -33,6 +39,10 @@ AUGMENTATION_NAMES = {
     "shift_zero": text("shifted, black at the border"),
     "cutout": text("squares cut out"),
     "mixup": text("pairs mixed (mixup)"),
+    "jitter": text("noise added"),
+    "scaling": text("channels made larger and smaller"),
+    "time_warp": text("stretched and squeezed along time"),
+    "window_slice": text("a window stretched to the whole length"),
     "token_dropout": text("single tokens unknown"),
 }
 SCHEDULE_NAMES = {

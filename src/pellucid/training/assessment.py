@@ -31,6 +31,8 @@ from pellucid.core.results import (
     TargetEvaluation,
 )
 from pellucid.training.losses import probabilities
+from pellucid.training.masks.assessment import evaluate_masks
+from pellucid.training.masks.measures import answered
 from pellucid.training.metrics import RESAMPLES, full_scores, predicted_classes
 
 BINS = 15  # of equal width in the largest probability, as Guo et al. 2017 take
@@ -63,6 +65,8 @@ def evaluate_part(outputs: Tensor, targets: Tensor, task: Task, scores: Sequence
         scores: the part's scores, already measured.
     """
     samples = len(outputs)
+    if task.kind == "segmentation":
+        return evaluate_masks(answered(outputs), targets, task, scores, seed=seed)
     if task.kind == "regression":
         regression, left_out = _regression(outputs, targets, task, seed), max(0, len(task.targets) - TARGETS_LISTED)
         return PartEvaluation(samples=samples, scores=tuple(scores), regression=regression, targets_left_out=left_out)
@@ -312,6 +316,7 @@ def worst_mistakes(
                 loss=min(float(losses[place]), np.finfo(np.float64).max),
                 thumbnail=_thumbnail(source, place, samples, index, preprocessing),
                 values=_row(samples, index, preprocessing),
+                curves=preprocessing.curves(samples, index) if samples is not None and hasattr(preprocessing, "curves") else (),
                 **told,
             )
         )

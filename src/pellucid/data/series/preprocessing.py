@@ -13,8 +13,8 @@ Series of more than MOST_STEPS steps become the means of k successive steps each
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -31,6 +31,8 @@ from pellucid.data.sequences import SequencePart
 from pellucid.data.series.values import SeriesValues
 
 FORMAT = 1
+POINTS = 120  # of a series that is drawn
+_DRAWN, _DRAWN_CLASSES, _DRAWN_CHANNELS = 3, 12, 6
 MOST_STEPS = 16_384  # of one series in a batch: 16 of them through 64 channels are 64 MB a layer
 
 
@@ -56,6 +58,7 @@ class SeriesPreprocessing:
     group: str | None = None
     time: str | None = None
     header: bool = True
+    examples: Mapping[str, Any] = field(default_factory=lambda: cast("dict[str, Any]", {}))  # class -> training series as curves
 
     @staticmethod
     def fit(samples: Samples, train: np.ndarray) -> SeriesPreprocessing:
@@ -86,6 +89,7 @@ class SeriesPreprocessing:
             together=together,
             task=samples.task,
             target_scaling=TargetScaling.fit(samples, train),
+            examples=_examples(values, samples, train),
             **{name: getattr(samples, name) for name in ("layout", "value_columns", "group", "time", "header") if hasattr(samples, name)},
         )
 
@@ -105,6 +109,11 @@ class SeriesPreprocessing:
         names = [name or str(text("value")) for name in self.channels]
         return (*names, *(str(text("{name} is missing", name=names[channel])) for channel in self.marked))
 
+    @property
+    def as_given(self) -> bool:
+        """Whether the network's steps and channels are those of the data, but for their scale."""
+        return self.together == 1 and not self.marked
+
     def steps(self, values: SeriesValues) -> SeriesValues:
         """Filled in, averaged, standardised, marked: float32 (all steps, C + marked)."""
         if len(values.channels) != len(self.channels):
@@ -122,6 +131,11 @@ class SeriesPreprocessing:
         begins = np.concatenate([[0], np.cumsum([len(one) for one in made])]).astype(np.int64)
         steps = np.concatenate(made) if made else np.zeros((0, self.input_shape[0]), dtype=np.float32)
         return SeriesValues(steps, begins, values.channels)
+
+    def curves(self, samples: Samples, index: int) -> tuple[tuple[float | None, ...], ...]:
+        """(C, at most POINTS): a series as the user gave it, to be drawn."""
+        values: SeriesValues = samples.inputs
+        return curves_of(values.steps[values.begins[index] : values.begins[index + 1]])
 
     def inputs(self, samples: Samples, indices: np.ndarray | None = None) -> Tensor:
         """(n, C, T) float32, T steps of the longest of these, NaN behind the shorter ones."""
@@ -162,6 +176,7 @@ class SeriesPreprocessing:
             "group": self.group,
             "time": self.time,
             "header": self.header,
+            "examples": dict(self.examples),
         }
 
     @staticmethod
@@ -183,7 +198,32 @@ class SeriesPreprocessing:
             group=stored["group"],
             time=stored["time"],
             header=bool(stored["header"]),
+            examples=stored.get("examples") or {},
         )
+
+
+def curves_of(series: np.ndarray) -> tuple[tuple[float | None, ...], ...]:
+    """(T, C) -> (C, at most POINTS) for a drawing: of every stretch of steps one value, None where it is missing."""
+    chosen = series if len(series) <= POINTS else series[np.linspace(0, len(series) - 1, POINTS).round().astype(np.int64)]
+    return tuple(
+        tuple(float(f"{value:.5g}") if np.isfinite(value) else None for value in channel.tolist()) for channel in chosen.T[:_DRAWN_CHANNELS]
+    )
+
+
+def _examples(values: SeriesValues, samples: Samples, train: np.ndarray) -> dict[str, Any]:
+    """Class -> the curves of its first training series, and how many steps the longest of them has; one entry "" for a regression."""
+    assert samples.task is not None
+    everything = list(values)
+    if samples.task.kind == "classification" and samples.targets is not None:
+        of_class = np.asarray(samples.targets)[train]
+        chosen = {name: np.flatnonzero(of_class == index)[:_DRAWN] for index, name in enumerate(samples.task.classes[:_DRAWN_CLASSES])}
+    else:
+        chosen = {"": np.arange(min(_DRAWN, len(everything)))}
+    return {
+        name: [{"steps": len(everything[place]), "curves": curves_of(everything[place])} for place in places.tolist()]
+        for name, places in chosen.items()
+        if len(places)
+    }
 
 
 def _filled(series: np.ndarray, missing: np.ndarray, mean: np.ndarray) -> np.ndarray:

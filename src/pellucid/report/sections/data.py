@@ -8,6 +8,7 @@ from typing import Any
 from pellucid.core.language import Text, sample_name, text
 from pellucid.core.wording import COLUMN_KINDS, counted
 from pellucid.report import wording
+from pellucid.report.figures import Plot, axis, curves
 from pellucid.report.records import RunRecords
 
 LETTERS = {"train": "t", "validation": "v", "test": "s"}  # of the ledger's `parts`
@@ -36,6 +37,7 @@ def content(records: RunRecords) -> Mapping[str, Any]:
         "classes": classes[:MOST_CLASSES],
         "classes_left_out": max(0, len(classes) - MOST_CLASSES),
         "no_ledger": not ledger,
+        "examples": _examples(records),
     }
 
 
@@ -81,6 +83,22 @@ def _one_sample(shape: Sequence[int] | None, kind: str) -> Text | str:
     return wording.shape(shape)
 
 
+def _examples(records: RunRecords) -> list[tuple[str, Plot]]:
+    """Series of the training part, class by class, all on one scale: several series of one channel, or the channels of one."""
+    stored = records.preprocessing.get("examples") or {}
+    values = [value for of_class in stored.values() for one in of_class for curve in one["curves"] for value in curve if value is not None]
+    frame = axis(values, most=4)
+    drawn: list[tuple[str, Plot]] = []
+    for name, of_class in stored.items():
+        if not of_class:
+            continue
+        single = all(len(one["curves"]) == 1 for one in of_class)
+        several = [one["curves"][0] for one in of_class] if single else of_class[0]["curves"]
+        steps = [one["steps"] for one in of_class] if single else [of_class[0]["steps"]]
+        drawn.append((str(name), curves(several, steps, frame)))
+    return drawn
+
+
 def _reason(stored: Any) -> Text | str:
     return Text.from_dict(stored) if isinstance(stored, Mapping) else str(stored)
 
@@ -116,7 +134,7 @@ def _division(records: RunRecords) -> Text:
         return text("by time: the latest samples are the test part")
     if options.get("grouped"):
         return text("at random with seed {seed}, each group on one side", seed=seed)
-    if "parts" in (ledger.get("reference") or {}):
+    if "parts" in (ledger.get("reference") or {}) or options.get("given"):
         return text("as the source gives it; what it does not give at random with seed {seed}", seed=seed)
     if records.task.kind == "classification":
         return text("at random with seed {seed}, each class in the same proportion in every part", seed=seed)

@@ -9,6 +9,7 @@ from typing import Any
 from pellucid.core.language import sample_name
 from pellucid.core.results import Mistake
 from pellucid.report import wording
+from pellucid.report.figures import curves
 from pellucid.report.records import RunRecords
 from pellucid.report.sections.absent import Absent, not_recorded
 
@@ -23,7 +24,7 @@ def content(records: RunRecords) -> Mapping[str, Any] | Absent:
     if found is None:
         return not_recorded(records)
     cards = [_card(mistake) for mistake in found.mistakes]
-    pictures = any(card["picture"] for card in cards)
+    pictures = any(card["picture"] or card["curve"] for card in cards)
     shown = SHOWN_PICTURES if pictures else SHOWN_ROWS
     return {
         "part": wording.PART_NAMES.get(found.part, found.part),
@@ -48,6 +49,7 @@ def _card(mistake: Mistake) -> Mapping[str, Any]:
         "loss": wording.value(mistake.loss),
         "wrong": mistake.actual != mistake.predicted,
         "picture": _picture(mistake.thumbnail),
+        "curve": curves(mistake.curves, [len(mistake.curves[0])]).svg if mistake.curves else None,
         "values": [(str(name), _cell(value)) for name, value in mistake.values.items()],
     }
 
