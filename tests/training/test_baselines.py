@@ -30,7 +30,7 @@ from pellucid.core.numerics import bootstrap_interval
 from pellucid.core.records import Interval, Score, Task
 from pellucid.core.results import Baseline, Baselines, Difference
 from pellucid.training.baselines import compare, comparison
-from pellucid.training.baselines.comparison import _verdict
+from pellucid.training.baselines.comparison import verdict_of
 from pellucid.training.baselines.features import Features, features_of, views_of
 from pellucid.training.baselines.models import Candidate
 from pellucid.training.metrics import paired_difference
@@ -223,7 +223,7 @@ def fake(name: str, value: float, difference: float, low: float, high: float) ->
 )  # fmt: skip
 def test_the_verdict(baselines: list[Baseline], best: str | None, conclusion: str, words: str) -> None:
     task = Task(kind="classification", classes=("a", "b"))
-    found = _verdict(Score(name="accuracy", value=0.9), baselines, 50, task)
+    found = verdict_of(Score(name="accuracy", value=0.9), baselines, 50, task)
     assert found[:2] == (best, conclusion)
     assert words in str(found[2])
 

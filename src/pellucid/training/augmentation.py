@@ -10,6 +10,8 @@
 
 For series there are jitter, scaling, time_warp and window_slice: see `series_augmentation`.
 
+    crop, scale       of images together with their masks                see masks.augmentation
+
 Several are joined with commas: "alternating_flip,shift:4,cutout:8". Flips and shifts only move pixels and are made on the stored bytes,
 before they are cast and standardised; cutout and mixup need the finished numbers, whose mean is zero.
 
@@ -30,12 +32,13 @@ from torch import Tensor
 from pellucid.core.errors import OptionError, did_you_mean
 from pellucid.core.language import text
 from pellucid.data.sequences import PADDING, UNKNOWN
+from pellucid.training.masks.augmentation import OF_MASKS, MaskAugmentation, build_mask_augmentation
 from pellucid.training.series_augmentation import AMOUNTS as SERIES_AMOUNTS
 from pellucid.training.series_augmentation import SeriesChanges
 
-AUGMENTATIONS = ("none", "flip", "alternating_flip", "shift", "shift_zero", "cutout", "mixup", "token_dropout", *SERIES_AMOUNTS)
+AUGMENTATIONS = ("none", "flip", "alternating_flip", "shift", "shift_zero", "cutout", "mixup", "token_dropout", *SERIES_AMOUNTS, *OF_MASKS)
 _OLDER_NAMES = {"shift_flip": ("flip", "shift")}
-_AMOUNTS = ("shift", "shift_zero", "cutout", "mixup", "token_dropout", *SERIES_AMOUNTS)  # those that take one after a colon
+_AMOUNTS = ("shift", "shift_zero", "cutout", "mixup", "token_dropout", *SERIES_AMOUNTS, *OF_MASKS)  # those that take one after a colon
 _FRACTIONS = ("mixup", "token_dropout", *SERIES_AMOUNTS)  # amounts that need not be whole
 SHIFT_FRACTION = 1 / 8  # of the shorter side: 4 of 32 pixels (He et al. 2016, section 4.2), 1 of 8
 CUTOUT_FRACTION = 1 / 4  # of the shorter side: 8 of 32 pixels, DeVries & Taylor's choice for CIFAR-100
@@ -88,6 +91,12 @@ class Augmentation:
         flat = flat.to(batch.device, non_blocking=True).expand(-1, batch.shape[1], -1)
         moved = batch.flatten(2).gather(2, flat).view(batch.shape)
         return moved if outside is None else moved.masked_fill_(outside[:, None].to(batch.device), 0)
+
+    def together(
+        self, inputs: Tensor, targets: Any, generator: torch.Generator | None = None, chosen: Tensor | None = None, epoch: int = 0
+    ) -> tuple[Tensor, Any]:
+        """All changes of a standardised batch, one after the other."""
+        return self.finish(self(inputs, generator, chosen, epoch), targets, generator)
 
     def finish(self, inputs: Tensor, targets: Any, generator: torch.Generator | None = None) -> tuple[Tensor, Any]:
         """Standardised inputs (N, ...) and their targets, squares cut out, tokens (N, T) dropped, samples mixed: a regression's
@@ -212,16 +221,26 @@ def _steps(name: str) -> list[tuple[str, str | None]]:
     return steps
 
 
-def build_augmentation(name: str, input_shape: tuple[int, ...], seed: int = 0) -> Augmentation | None:
+def build_augmentation(
+    name: str, input_shape: tuple[int, ...], seed: int = 0, task_kind: str = "classification"
+) -> Augmentation | MaskAugmentation | None:
     """The augmentation called `name` for samples of `input_shape` (C, H, W); None for "none".
 
     Raises:
         OptionError: an unknown name, an amount that makes no sense, or samples that are no images.
     """
+    if task_kind == "segmentation":
+        return build_mask_augmentation(name, input_shape)
     built = Augmentation(seed=seed)
     steps = _steps(name)
     if steps == [("none", None)]:
         return None
+    if any(step in OF_MASKS for step, _ in steps):
+        raise OptionError(
+            text("augment is {augment} and the task is {task}", augment=name, task=task_kind),
+            text("{steps} with images that have masks", steps=list(OF_MASKS)),
+            text("leave them out"),
+        )
     if len(input_shape) != 3 and any(step not in ("mixup", "token_dropout", *SERIES_AMOUNTS) for step, _ in steps):
         raise OptionError(
             text("augment is {augment} and the inputs have shape {shape}", augment=name, shape=list(input_shape)),

@@ -16,6 +16,7 @@ from pellucid.core.errors import OptionError
 from pellucid.core.language import text
 from pellucid.core.records import Task
 from pellucid.networks import registry
+from pellucid.networks.forecasting import Forecaster
 from pellucid.training.augmentation import mirrors
 from pellucid.training.losses import outputs_needed
 from pellucid.training.settings import Settings
@@ -96,15 +97,29 @@ def build_network(
         module = registry.own_network(network, input_shape, outputs)
         name = type(module).__name__
         description = {"name": name, "custom": True, "options": {}}
+    module = surrounded(module, task, settings.loss, input_shape, facts)
     description.update(input_shape=list(input_shape), outputs=outputs, parameters=all_parameters(module))
     return Chosen(module, description)
+
+
+def surrounded(network: nn.Module, task: Task, loss: Any, input_shape: tuple[int, ...], facts: Mapping[str, Any] | None = None) -> nn.Module:
+    """The network with what the task puts around every network: that of a forecast, else nothing."""
+    if task.kind != "forecasting":
+        return network
+    quantiles = task.quantiles if loss == "quantile" else ()
+    season_channel = bool((facts or {}).get("season_channel"))
+    return Forecaster(network, input_shape, horizon=task.horizon, quantiles=quantiles, season_channel=season_channel)
 
 
 def initialize_from_data(network: nn.Module, train: Any) -> None:
     """Show training images, as the network will get them, to a network that computes its first weights from some (see registry).
 
-    They stand evenly over the part's order. The network keeps what it computed in its weights: resuming and loading need no images.
+    They stand evenly over the part's order. The network keeps what it computed in its weights: resuming and loading need no images. A network
+    with `initialize_from_part` gets the whole training part.
     """
+    if hasattr(network, "initialize_from_part"):
+        network.initialize_from_part(train)  # pyright: ignore[reportCallIssue]
+        return
     initialize = getattr(network, "initialize_from", None)
     if not callable(initialize):
         return

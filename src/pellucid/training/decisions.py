@@ -26,7 +26,7 @@ from pellucid.core.wording import memory
 from pellucid.data.samples import ResidentPart
 from pellucid.training.assessment import evaluate_part
 from pellucid.training.budget import Budget, Timekeeper
-from pellucid.training.evaluation import TRAIN_SAMPLE_LIMIT, TRAIN_SCORE_LIMIT
+from pellucid.training.evaluation import TRAIN_SCORE_LIMIT, curve_samples
 from pellucid.training.loop import Loop, loader_states, restore_loaders
 from pellucid.training.metrics import full_scores
 from pellucid.training.randomness import seed_everything
@@ -241,7 +241,11 @@ def _steps_per_epoch(session: Session, settings: Settings) -> int:
 def _epoch_end_seconds(session: Session, trial: Trial) -> float:
     """Measuring after an epoch: the validation part, and about as many training samples."""
     validation, train = len(session.prepared.validation), len(session.prepared.train)
-    sampled = min(train, TRAIN_SAMPLE_LIMIT, max(validation, 256)) if getattr(session.prepared.train, "ordered", True) else 0
+    sampled = (
+        min(train, curve_samples(session.prepared.train, session.prepared.validation))
+        if getattr(session.prepared.train, "ordered", True)
+        else 0
+    )
     return trial.evaluation_seconds(validation + sampled)
 
 

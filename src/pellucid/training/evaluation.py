@@ -15,7 +15,8 @@ from torch import Tensor, nn
 from pellucid.core.language import Text, text
 from pellucid.core.records import Task
 from pellucid.core.system import peak_memory_bytes
-from pellucid.training.metrics import quick_metrics
+from pellucid.training.masks.losses import per_image
+from pellucid.training.metrics import MEASURES, quick_metrics
 from pellucid.training.summary import WORTH_SAYING, usage_sentence
 from pellucid.training.weighted import joined, without_weights
 
@@ -25,23 +26,40 @@ TRAIN_SCORE_LIMIT = 10_000  # and at the end: an accuracy within 0.01, where all
 
 
 def outputs_of(
-    network: nn.Module, part: Any, *, device: torch.device, batch_size: int, autocast: torch.dtype | None = None
+    network: nn.Module,
+    part: Any,
+    *,
+    device: torch.device,
+    batch_size: int,
+    autocast: torch.dtype | None = None,
+    kept: Callable[[Tensor], Tensor] | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """The network's outputs and the targets of a whole part, float32 on the CPU. The network's mode is as before afterwards."""
+    """The network's outputs, or what `kept` keeps of each batch's, and the targets of a whole part, float32 on the CPU.
+
+    The network's mode is as before afterwards.
+    """
     outputs: list[Tensor] = []
     targets: list[Tensor] = []
+    for output, target in answers_of(network, part, device=device, batch_size=batch_size, autocast=autocast):
+        outputs.append((output if kept is None else kept(output)).cpu())
+        targets.append(target.cpu())
+    return joined(outputs), joined(targets)
+
+
+def answers_of(
+    network: nn.Module, part: Any, *, device: torch.device, batch_size: int, autocast: torch.dtype | None = None
+) -> Iterator[tuple[Tensor, Any]]:
+    """(output in float32, targets) batch by batch, in evaluation mode; the network's mode is as before afterwards."""
     precision = torch.autocast(device.type, autocast) if autocast else nullcontext()
     modes = [(module, module.training) for module in network.modules()]
     network.eval()
     try:
         with torch.inference_mode(), precision:
             for batch, target in part.batches(batch_size):
-                outputs.append(network(batch.to(device)).float().cpu())
-                targets.append(target.cpu())
+                yield network(batch.to(device)).float(), target
     finally:
         for module, training in modes:
             module.training = training
-    return torch.cat(outputs), joined(targets)
 
 
 def evaluate(
@@ -56,6 +74,8 @@ def evaluate(
     autocast: torch.dtype | None = None,
 ) -> dict[str, float]:
     """Loss with its standard error over the samples, and the task's cheap metrics, on one part."""
+    if MEASURES[task.kind].kept is not None:
+        return _evaluated_by_batches(network, part, loss_function, task, device, batch_size, autocast)
     outputs, targets = outputs_of(network, part, device=device, batch_size=batch_size, autocast=autocast)
     losses = loss_function.per_sample(outputs, targets).double()
     targets = without_weights(targets)
@@ -65,6 +85,26 @@ def evaluate(
     if task.kind == "regression":
         outputs, targets = preprocessing.restore_targets(outputs), preprocessing.restore_targets(targets)
     return {**measured, **quick_metrics(outputs, targets, task)}
+
+
+def _evaluated_by_batches(
+    network: nn.Module, part: Any, loss_function: Any, task: Task, device: torch.device, batch_size: int, autocast: torch.dtype | None
+) -> dict[str, float]:
+    """As `evaluate`, where the outputs of a whole part are too many to keep: a term of the loss and a class map of each sample are."""
+    terms: list[Tensor] = []
+    outputs: list[Tensor] = []
+    targets: list[Tensor] = []
+    kept = MEASURES[task.kind].kept
+    assert kept is not None
+    for output, target in answers_of(network, part, device=device, batch_size=batch_size, autocast=autocast):
+        terms.append(loss_function.terms(output, target.to(device)).double().cpu())
+        outputs.append(kept(output).cpu())
+        targets.append(target.cpu())
+    losses = per_image(torch.cat(terms))
+    measured = {"loss": float(losses.mean())}
+    if len(losses) > 1:
+        measured["loss_stderr"] = float(losses.std() / math.sqrt(len(losses)))
+    return {**measured, **quick_metrics(joined(outputs), joined(targets), task)}
 
 
 class Announced:
@@ -108,6 +148,11 @@ class Subset:
     def batches(self, batch_size: int, order: Tensor | None = None) -> Any:
         chosen = self.chosen if order is None else self.chosen[order]
         return self.part.batches(batch_size, chosen.to(getattr(self.part, "device", "cpu")))
+
+
+def curve_samples(train: Any, validation: Any) -> int:
+    """How many training samples are measured after every epoch."""
+    return min(max(len(validation), 256), getattr(train, "curve_samples", TRAIN_SAMPLE_LIMIT))
 
 
 def evaluation_sample(part: Any, limit: int) -> Any:

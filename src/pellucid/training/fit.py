@@ -188,9 +188,11 @@ def plan(prepared: Any, resolved: Mapping[str, Any], device: torch.device) -> tu
                                mirrorable=prepared.mirrorable, device=device)  # fmt: skip
     if settings.until:
         parse_condition(settings.until, prepared.task)
-    build_augmentation(settings.augment, shape)
+    build_augmentation(settings.augment, shape, task_kind=prepared.task.kind)
     if "augment" in settings.chosen and mirrors(settings.augment):
-        summary = text("training images are also mirrored left to right; where left and right differ in meaning, write --augment shift")
+        others = ",".join(step for step in settings.augment.split(",") if not mirrors(step)) or "none"
+        summary = text("training images are also mirrored left to right; where left and right differ in meaning, write --augment {others}",
+                       others=others)  # fmt: skip
         prepared.notices = (*prepared.notices, Notice(kind="mirrored_images", summary=summary))
     loss = loss_of(settings, prepared)  # refuses what it cannot do before a directory is made
     with own_random_state(settings.seed):

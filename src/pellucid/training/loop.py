@@ -24,7 +24,8 @@ from pellucid.runs.directory import RunDirectory
 from pellucid.runs.in_memory import RunInMemory
 from pellucid.training.augmentation import Augmentation, Mixed
 from pellucid.training.budget import Timekeeper
-from pellucid.training.evaluation import TRAIN_SAMPLE_LIMIT, evaluate, evaluation_sample
+from pellucid.training.evaluation import curve_samples, evaluate, evaluation_sample
+from pellucid.training.masks.augmentation import MaskAugmentation
 from pellucid.training.metrics import Condition
 from pellucid.training.progress import Progress, StepReport
 from pellucid.training.randomness import epoch_order, random_state, set_random_state
@@ -67,7 +68,7 @@ class Loop:
     until: Condition | None = None
     l1: float = 0.0
     clip: float | None = None
-    augmentation: Augmentation | None = None
+    augmentation: Augmentation | MaskAugmentation | None = None
     autocast: torch.dtype | None = None
     timekeeper: Timekeeper | None = None  # only with a time budget
     checkpoint_interval: float = 30.0
@@ -177,7 +178,7 @@ class Loop:
         change, epoch = self.augmentation, self.epoch
         places = iter(order.split(self.batch_size))  # on the CPU, where changes are drawn: asking a GPU for them would wait for it
         order = order.to(getattr(self.train, "device", "cpu"))
-        if change is None or not getattr(self.train, "changeable", False):
+        if not isinstance(change, Augmentation) or not getattr(self.train, "changeable", False):
             for inputs, targets in self.train.batches(self.batch_size, order):
                 yield self.augmented(inputs.to(self.device), targets.to(self.device), next(places, None))
             return
@@ -189,7 +190,7 @@ class Loop:
         """A batch on the device, changed as every training batch is; `chosen` are its positions in the training part, where known."""
         if self.augmentation is None:
             return inputs, targets
-        return self.augmentation.finish(self.augmentation(inputs, chosen=chosen, epoch=self.epoch), targets)
+        return self.augmentation.together(inputs, targets, chosen=chosen, epoch=self.epoch)
 
     # -- between steps ---------------------------------------------------------------------------------------------------------------
 
@@ -202,7 +203,7 @@ class Loop:
         self._sizes: list[int] = []
         self._recent = (0.0, 0)  # loss sum and samples since the last report
         self._next_look = self._session_start + min(LOOK_SECONDS, self.checkpoint_interval)
-        self._train_sample = evaluation_sample(self.train, limit=min(max(len(self.validation), 256), TRAIN_SAMPLE_LIMIT))
+        self._train_sample = evaluation_sample(self.train, limit=curve_samples(self.train, self.validation))
         if self.timekeeper is not None:
             self.timekeeper.begin(self.step)
 

@@ -185,10 +185,10 @@ def _iou_difference(first: Tensor, second: Tensor, targets: Tensor, task: Task, 
 def _bootstrapped_difference(both: np.ndarray, score: Callable[[np.ndarray], Any], seed: int) -> tuple[float, Interval | None]:
     """`score` of the sums over samples of (N, 2, ...) terms, the first model's less the second's."""
     values = score(both.sum(0))
-    draws = _resampled(both, np.random.default_rng(seed))
+    draws = resampled(both, np.random.default_rng(seed))
     assert draws is not None
     scores = score(draws)  # (R, 2)
-    return float(values[0] - values[1]), _percentiles(scores[:, 0] - scores[:, 1])
+    return float(values[0] - values[1]), percentiles(scores[:, 0] - scores[:, 1])
 
 
 def _quick_segmentation(output: Tensor, targets: Tensor, task: Task) -> dict[str, float]:
@@ -198,9 +198,9 @@ def _quick_segmentation(output: Tensor, targets: Tensor, task: Task) -> dict[str
 
 def _segmentation(output: Tensor, targets: Tensor, task: Task, loss: Any, generator: np.random.Generator | None) -> _Measured:
     counts = pixel_counts(output, targets, task.outputs).numpy()
-    draws = _resampled(counts, generator)
+    draws = resampled(counts, generator)
     return {
-        name: (float(score(counts.sum(0))), None if draws is None else _percentiles(score(draws))) for name, score in FROM_PIXELS.items()
+        name: (float(score(counts.sum(0))), None if draws is None else percentiles(score(draws))) for name, score in FROM_PIXELS.items()
     }
 
 
@@ -222,7 +222,7 @@ def _classification(output: Tensor, targets: Tensor, task: Task, loss: str, gene
         value = float(from_counts(*of_all))
         interval = None
         if draws is not None:
-            interval = wilson_interval(round(value * n), n) if name == "accuracy" else _percentiles(from_counts(*draws))
+            interval = wilson_interval(round(value * n), n) if name == "accuracy" else percentiles(from_counts(*draws))
         measured[name] = (value, interval)
     smallest = np.finfo(np.float64).eps  # a probability of 0 would cost infinitely much
     step = max(1, _ENTRIES // max(1, output.shape[1]))
@@ -232,8 +232,8 @@ def _classification(output: Tensor, targets: Tensor, task: Task, loss: str, gene
             for some, truth in zip(output.split(step), targets.split(step), strict=True)
         ]
     )  # (N,)
-    costs = _resampled(np.stack([np.ones(n), surprise], 1), generator)
-    measured["log_loss"] = (float(surprise.mean()), None if costs is None else _percentiles(costs[:, 1] / costs[:, 0]))
+    costs = resampled(np.stack([np.ones(n), surprise], 1), generator)
+    measured["log_loss"] = (float(surprise.mean()), None if costs is None else percentiles(costs[:, 1] / costs[:, 0]))
     if classes == 2 and 0 < int(targets.sum()) < n:
         area, interval = _roc_auc(output[:, -1].double() - (output[:, 0].double() if output.shape[1] == 2 else 0), targets)
         measured["roc_auc"] = (area, interval if generator else None)
@@ -245,9 +245,9 @@ def _classification(output: Tensor, targets: Tensor, task: Task, loss: str, gene
 
 def _regression(output: Tensor, targets: Tensor, task: Task, loss: Any, generator: np.random.Generator | None) -> _Measured:
     terms = _error_sums(output, targets)
-    draws = _resampled(terms, generator)
+    draws = resampled(terms, generator)
     total = terms.sum(0)
-    return {name: (float(f(total)), None if draws is None else _percentiles(f(draws))) for name, f in _FROM_SUMS.items()}
+    return {name: (float(f(total)), None if draws is None else percentiles(f(draws))) for name, f in _FROM_SUMS.items()}
 
 
 # -- from counts: true positives, occurrences and predictions of each class, (..., K) -------------------------------------------------
@@ -305,7 +305,7 @@ _FROM_SUMS: dict[str, Callable[[np.ndarray], Any]] = {
 }
 
 
-def _resampled(per_sample: np.ndarray, generator: np.random.Generator | None) -> np.ndarray | None:
+def resampled(per_sample: np.ndarray, generator: np.random.Generator | None) -> np.ndarray | None:
     """(RESAMPLES, ...) bootstrap draws of the sum over samples of (N, ...) terms; above BLOCKS samples whole random blocks are drawn."""
     if generator is None:
         return None
@@ -318,7 +318,7 @@ def _resampled(per_sample: np.ndarray, generator: np.random.Generator | None) ->
     return (times @ terms).reshape(RESAMPLES, *per_sample.shape[1:])
 
 
-def _percentiles(values: np.ndarray) -> Interval | None:
+def percentiles(values: np.ndarray) -> Interval | None:
     values = values[np.isfinite(values)]
     if len(values) < 2:
         return None

@@ -15,6 +15,7 @@ import torch
 from pellucid.core.records import Task
 from pellucid.training.augmentation import automatic_augmentation
 from pellucid.training.cost import bfloat16_is_fast
+from pellucid.training.masks.augmentation import automatic_mask_augmentation
 
 
 @dataclass(frozen=True)
@@ -114,3 +115,20 @@ def convolution_along_time(at: Situation) -> dict[str, Any]:
 def _passes(samples: int, batch_size: int, updates: int, most: int) -> int:
     """Passes over the samples that come to about so many updates; from 20 to `most`."""
     return int(min(most, max(20, round(updates * batch_size / max(samples, 1)))))
+
+
+@recipe("unet", "fcn")
+def of_masks(at: Situation) -> dict[str, Any]:
+    """What networks for masks are trained with where the user says nothing: small batches of pieces of images, since each holds thousands
+    of answers, a known rate, about 40 000 images seen. Source: Loshchilov and Hutter 2019 for AdamW; Chen et al. 2018, section 4.1, for
+    pieces at several scales; the rest was compared on validation parts (benchmarks/LOG.md).
+    """
+    return {
+        "loss": "cross_entropy",
+        "batch_size": 8,
+        "epochs": int(min(300, max(10, round(40_000 / max(at.samples, 1))))),
+        "learning_rate": 0.002,
+        "weight_decay": 0.01,
+        "dropout": 0.1,
+        "augment": automatic_mask_augmentation(at.input_shape),
+    }

@@ -17,11 +17,12 @@ from torch import Tensor, nn
 from pellucid.core.errors import PellucidError
 from pellucid.core.language import Text, text
 from pellucid.core.records import Score
-from pellucid.core.results import Baselines, Evaluation, PartEvaluation
+from pellucid.core.results import Baselines, Evaluation, MaskPictures, PartEvaluation
 from pellucid.core.system import Signals
 from pellucid.training.assessment import evaluate_part, worst_mistakes
 from pellucid.training.evaluation import outputs_of
 from pellucid.training.layers import network_table
+from pellucid.training.masks.assessment import mask_pictures
 from pellucid.training.metrics import primary_metric
 from pellucid.training.progress import Progress
 from pellucid.training.settings import Settings
@@ -54,6 +55,9 @@ class Results:
 
         evaluated: Evaluation | None = self._computed(evaluation, text("the evaluation in detail"))
         self._write("evaluation", evaluated)
+        if task.kind == "segmentation":
+            self._write("masks", self._computed(self._mask_pictures, text("the pictures of masks")))
+            return evaluated.parts[self.part] if evaluated is not None else None
         mistakes = self._computed(
             lambda: worst_mistakes(
                 self.outputs, self.targets, task, part=self.part, source=getattr(self.prepared, self.part), samples=self.samples,
@@ -63,6 +67,12 @@ class Results:
         )  # fmt: skip
         self._write("mistakes", mistakes)
         return evaluated.parts[self.part] if evaluated is not None else None
+
+    def _mask_pictures(self) -> MaskPictures:
+        return mask_pictures(
+            self.outputs, self.targets, self.prepared.task, part=self.part, source=getattr(self.prepared, self.part), samples=self.samples,
+            preprocessing=self.prepared.preprocessing, seed=self.settings.seed,
+        )  # fmt: skip
 
     def write_network(self, network: nn.Module, inputs: Tensor) -> None:
         """records/network.json from one forward pass of a copy with the batch `inputs`."""
@@ -106,10 +116,16 @@ class Results:
         from threadpoolctl import threadpool_limits
 
         from pellucid.training.baselines import compare
+        from pellucid.training.baselines.pixels import compare_masks
 
         if len(self.prepared.train) * math.prod(self.prepared.input_shape) < ONE_THREAD_ENTRIES:
             threads = 1
         with threadpool_limits(limits=threads):
+            if task.kind == "segmentation":
+                return compare_masks(
+                    self.prepared, part=self.part, outputs=self.outputs, targets=self.targets, seconds=seconds, seed=self.settings.seed,
+                    threads=threads, notes=notes, tell=self.progress.phase,
+                )  # fmt: skip
             return compare(
                 self.prepared, part=self.part, outputs=self.outputs, targets=self.targets, answer=answer, loss=self.settings.loss,
                 seconds=seconds, seed=self.settings.seed, threads=threads, notes=notes, tell=self.progress.phase,

@@ -32,7 +32,15 @@ from pellucid.training.decisions import BASELINE_SECONDS, RECORDS_SECONDS, Decid
 from pellucid.training.evaluation import TRAIN_SCORE_LIMIT, evaluation_sample, outputs_of
 from pellucid.training.loop import Loop, explain_failure, load_weights, loader_states, restore_loaders
 from pellucid.training.losses import Loss, build_loss, class_weights
-from pellucid.training.metrics import constant_answer, full_scores, parse_condition, primary_metric, quick_metrics
+from pellucid.training.metrics import (
+    MEASURES,
+    constant_answer,
+    constant_outputs,
+    full_scores,
+    parse_condition,
+    primary_metric,
+    quick_metrics,
+)
 from pellucid.training.optimizers import build_optimizer
 from pellucid.training.progress import Plan, Progress
 from pellucid.training.randomness import epoch_order, own_random_state, seed_everything
@@ -41,7 +49,7 @@ from pellucid.training.schedules import Schedule
 from pellucid.training.settings import Settings, has_dropout
 from pellucid.training.summary import summarize
 from pellucid.training.temperature import CALIBRATION_SAMPLES, best_temperature
-from pellucid.training.weighted import WeightedPart
+from pellucid.training.weighted import WeightedPart, joined
 
 COMPARISON_SECONDS, COMPARISON_SHARE = 10.0, 0.1  # classical models may take so long, or this share of a longer training
 INITIAL = "initial"  # marks the checkpoint that is written before the first step
@@ -154,7 +162,7 @@ class Session:
         if self.settings.memory_format == "channels_last":
             self.network.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
             for part in parts_of(self.prepared).values():
-                if getattr(part, "changeable", False):
+                if hasattr(part, "memory_format"):
                     part.memory_format = torch.channels_last
         if self.device.type != "cpu":
             for part in ("train", "validation", "test"):
@@ -267,7 +275,7 @@ class Session:
             until=condition,
             l1=settings.l1,
             clip=settings.clip,
-            augmentation=build_augmentation(settings.augment, tuple(self.prepared.input_shape), settings.seed),
+            augmentation=build_augmentation(settings.augment, tuple(self.prepared.input_shape), settings.seed, self.prepared.task.kind),
             autocast=torch.bfloat16 if settings.precision == "bfloat16" else None,
             checkpoint_interval=settings.checkpoint_interval,
             keep=self.keep,
@@ -357,7 +365,7 @@ class Session:
         task = self.prepared.task
         if train_targets is None or targets is None:
             return None
-        outputs = constant_answer(train_targets, task).expand(len(targets), -1)
+        outputs = constant_outputs(constant_answer(train_targets, task), targets)
         if task.kind == "regression":
             outputs = self.prepared.preprocessing.restore_targets(outputs.float())
         return quick_metrics(outputs, targets, task).get(primary_metric(task))
@@ -403,7 +411,7 @@ class Session:
         counts = variance = None
         if targets is not None and task.kind == "classification":
             counts = torch.bincount(targets.long(), minlength=len(task.classes)).tolist()
-        elif targets is not None:
+        elif targets is not None and task.numeric:
             variance = float(targets.double().reshape(len(targets), -1).var(dim=0, correction=0).mean())
         plain_loss = settings.loss in ("cross_entropy", "binary_cross_entropy", "mse") and not settings.label_smoothing
         curves = Curves.from_history(
@@ -438,7 +446,7 @@ def loss_of(settings: Settings, prepared: Prepared) -> Loss:
 
 def all_targets(part: Any) -> Tensor:
     """(n, ...): every target of a part, on the CPU."""
-    return torch.cat([targets.cpu() for _, targets in part.batches(4096)])
+    return part.targets.cpu() if isinstance(part, ResidentPart) else joined([targets.cpu() for _, targets in part.batches(4096)])
 
 
 def measure(
@@ -460,8 +468,9 @@ def measure(
 def answers(
     network: nn.Module, part: Any, prepared: Any, *, device: torch.device, autocast: torch.dtype | None = None
 ) -> tuple[Tensor, Tensor]:
-    """The network's outputs and the targets of a whole part, on the CPU; regression in the user's units."""
-    outputs, targets = outputs_of(network, part, device=device, batch_size=512, autocast=autocast)
+    """The network's outputs and the targets of a whole part, on the CPU; regression in the user's units, of masks class maps."""
+    kept = MEASURES[prepared.task.kind].kept
+    outputs, targets = outputs_of(network, part, device=device, batch_size=512, autocast=autocast, kept=kept)
     if prepared.task.kind == "regression":
         outputs = prepared.preprocessing.restore_targets(outputs)
         targets = prepared.preprocessing.restore_targets(targets)

@@ -215,7 +215,10 @@ def _meaning(summary: Summary, score: Score, part: str) -> Text | None:
 
 def _against_constant(score: Score, constant: float) -> Text:
     """Whether the score is shown to be better than that of a constant answer."""
-    answer = text("the training part's commonest class") if score.name == "accuracy" else text("the training part's mean")
+    answer = {
+        "accuracy": text("the training part's commonest class"),
+        "mean_iou": text("at each pixel the training part's commonest class"),
+    }.get(score.name) or text("the training part's mean")
     sign = 1.0 if score.higher_is_better else -1.0
     worst = score.value if score.interval is None else score.interval.low if score.higher_is_better else score.interval.high
     if sign * (worst - constant) > 0:

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from pellucid.core.hashing import hash_rows, join_hashes
 from pellucid.training.losses import Loss
+from pellucid.training.masks.measures import joined_masks
 
 
 def distinct_samples(inputs: np.ndarray, targets: np.ndarray, weights: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
@@ -63,9 +64,11 @@ class WeightedTargets:
 
 
 def joined(targets: Sequence[Any]) -> Any:
-    """The targets of several batches as those of one."""
+    """The targets, or outputs, of several batches as those of one; masks of different sizes in one canvas."""
     if targets and isinstance(targets[0], WeightedTargets):
         return WeightedTargets(torch.cat([item.values for item in targets]), torch.cat([item.weights for item in targets]))
+    if len({tensor.shape[1:] for tensor in targets}) > 1 and targets[0].ndim == 3:
+        return joined_masks(list(targets))
     return torch.cat(list(targets))
 
 

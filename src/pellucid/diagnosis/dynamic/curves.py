@@ -23,6 +23,9 @@ METRIC_WORDS = {
     "mse": text("mean squared error"),
     "log_loss": text("log loss"),
     "top5_accuracy": text("top-5 accuracy"),
+    "mean_iou": text("mean IoU"),
+    "pixel_accuracy": text("pixel accuracy"),
+    "dice": text("Dice (mean over the classes)"),
     "loss": text("loss"),
 }
 _CHANCE = {"r2": 0.0, "roc_auc": 0.5}  # what guessing gets whatever the data are

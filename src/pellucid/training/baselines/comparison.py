@@ -92,7 +92,7 @@ def compare(
             name=name,
             model=model,
             scores=tuple(scores),
-            difference=_difference(outputs, answered.outputs, targets, task, seed),
+            difference=difference_of(outputs, answered.outputs, targets, task, seed),
             fit_seconds=answered.fit_seconds,
             predict_seconds=answered.predict_seconds,
             train_samples=answered.samples,
@@ -110,7 +110,7 @@ def compare(
             baselines.append(Baseline(name=candidate.name, model=fitting.name_of(candidate), skipped=answered))
         else:
             baselines.append(measured(candidate.name, fitting.name_of(candidate), answered, candidate.certain))
-    best, conclusion, verdict = _verdict(network, baselines, len(targets), task)
+    best, conclusion, verdict = verdict_of(network, baselines, len(targets), task)
     return Baselines(
         primary=primary_metric(task),
         part=part,
@@ -296,12 +296,12 @@ def _convergence_warning() -> type[Warning]:
 # -- the comparison ----------------------------------------------------------------------------------------------------------------------
 
 
-def _difference(network: Tensor, baseline: Tensor, targets: Tensor, task: Task, seed: int) -> Difference | None:
+def difference_of(network: Tensor, baseline: Tensor, targets: Tensor, task: Task, seed: int) -> Difference | None:
     value, interval = paired_difference(network, baseline, targets, task, seed=seed)
     return Difference(metric=primary_metric(task), value=value, interval=interval) if math.isfinite(value) else None
 
 
-def _verdict(network: Score | None, baselines: Sequence[Baseline], samples: int, task: Task) -> tuple[str | None, str, Text]:
+def verdict_of(network: Score | None, baselines: Sequence[Baseline], samples: int, task: Task) -> tuple[str | None, str, Text]:
     """(name of the best baseline, conclusion, the sentence)."""
     primary = primary_metric(task)
 

@@ -23,7 +23,8 @@ from pellucid.core.errors import OptionError, did_you_mean
 from pellucid.core.language import text
 from pellucid.data.masks.classes import VOID
 
-MASK_AUGMENTATIONS = ("none", "flip", "crop", "scale")
+OF_MASKS = ("crop", "scale")  # which other samples do not have
+MASK_AUGMENTATIONS = ("none", "flip", *OF_MASKS)
 SCALE = 1.5
 CROP_FRACTION = 0.8  # of both sides
 LARGEST_CROP = 256  # pixels of a side, where nobody says more: a step's time and memory grow with the piece
