@@ -2,7 +2,7 @@
 
 "none"     maps that cannot know the network predict the output's changes as well (see faithfulness.infidelity) and it explains less than
            four fifths of what an additive map can explain; or less than a sixteenth: it says nothing that could be relied on
-"high"     it predicts them better than chance, explains three fifths of what can be explained (of a single sample nine tenths), also
+"high"     it predicts them better than chance, explains four fifths of what can be explained (of a single sample nine tenths), also
            inside the tested features where it says anything there, is specific to this input and this class, says more than the input by
            itself, has the size of the changes where its sums say so, and no other test fails. Each test is asked at 5 %: as all of them
            must pass, the chance of a wrong "high" is at most 5 % without a correction (Berger 1982, intersection-union). Also a map
@@ -124,9 +124,9 @@ def _failed(score: FaithfulnessScore, around: Circumstances) -> Text | None:
     if score.name == "scale":
         return _scale(score)
     return {
-        "share_explained": text("it explains {share:.0%} of what a map can explain, {why}", share=score.value, why=score.note or ""),
-        "squared_error": text("its proportions fit, its sizes less so: taken as they are, its values explain {share:.0%} of what a map can "
-                              "explain", share=max(0.0, score.value or 0.0)),
+        "share_explained": text("it explains {share:.1%} of what a map can explain, {why}", share=score.value, why=score.note or ""),
+        "squared_error": text("its sizes fit less well than its proportions: taken as they are, its values explain {share:.0%} of what a "
+                              "map can explain", share=max(0.0, score.value or 0.0)),
         "resolution": text("it was shown to be right for sums over larger features only: {features}; {inside} it explains {share:.0%} of "
                            "what can be explained there", features=around.features, inside=score.note or "",
                            share=max(0.0, score.value or 0.0)),
