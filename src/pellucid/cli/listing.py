@@ -76,7 +76,7 @@ def show(session: Session, folder: str, *, task: str | None, network: str | None
 
 
 def _result(entry: RunEntry) -> str:
-    for name in ("accuracy", "r2", *entry.metrics):
+    for name in ("accuracy", "r2", "mean_iou", *entry.metrics):
         if name in entry.metrics:
             return words(metric_name(name), number(entry.metrics[name], 3)) + ("*" if _on_another_part(entry) else "")
     return "-"

@@ -54,6 +54,17 @@ def show_table(output: Output, answer: Predictions) -> None:
         header = [str(text("sample")), *answer.task.targets]
         table = [[names[index], *(number(float(value), 5) for value in answer.values[index])] for index in rows]
         output.table(header, table, right=range(1, len(header)))
+    elif answer.masks is not None:
+        classes = answer.task.classes
+        header = [str(text("sample")), str(text("size")), str(text("commonest classes"))]
+        table = []
+        for index in rows:
+            mask = answer.masks[index]
+            shares = sorted(((float((mask == number).mean()), name) for number, name in enumerate(classes)), reverse=True)[:_CLASSES_SHOWN]
+            told = ", ".join(f"{name} {100 * share:.0f} %" for share, name in shares if share)
+            table.append([names[index], f"{mask.shape[0]} x {mask.shape[1]}", told])
+        output.table(header, table, right=(1,))
+        output.prose(str(text("--output FOLDER writes the masks")), "dim")
     if len(answer) > SHOWN:
         output.prose(str(text("and {count} more; --output FILE.csv writes all of them", count=count(len(answer) - SHOWN))), "dim")
 

@@ -247,7 +247,7 @@ class TerminalProgress(Progress):
 
 def main_metrics(measured: Mapping[str, float]) -> list[str]:
     """The metric that a person asks for first; the others stand in metrics.jsonl."""
-    for name in ("accuracy", "r2"):
+    for name in ("accuracy", "r2", "mean_iou"):
         if name in measured:
             return [name]
     return [name for name in measured if not name.startswith("loss")][:1]
@@ -257,7 +257,7 @@ def plan_lines(plan: Plan) -> list[tuple[Text, Text | str]]:
     """What was understood and what will be done, as (label, sentence)."""
     parts = [text("{count} {part}", count=count(size), part=part_name(part)) for part, size in plan.samples.items() if size]
     total = sum(plan.samples.values())
-    if plan.task == "classification":
+    if plan.task in ("classification", "segmentation"):
         goal = text("{task}: {count} classes ({names})", task=task_name(plan.task), count=len(plan.outputs), names=listing(plan.outputs))
     else:
         goal = text("{task}: {names}", task=task_name(plan.task), names=listing(plan.outputs))

@@ -119,10 +119,11 @@ class PreprocessingKind(ABC):
         """The samples at `indices` as a Part."""
         return ResidentPart(preprocessing.inputs(samples, indices), preprocessing.targets(samples, indices), indices, preprocessing)
 
-    def new_part(self, samples: Samples, preprocessing: Preprocessing) -> Any:
-        """New samples, of which nothing need be known but the inputs, as a Part."""
+    def new_part(self, samples: Samples, preprocessing: Preprocessing, *, labelled: bool) -> Any:
+        """New samples as a Part; without targets, all are zero."""
         inputs = preprocessing.inputs(samples)
-        return ResidentPart(inputs, torch.zeros(len(inputs)), np.arange(len(inputs)), preprocessing)
+        targets = preprocessing.targets(samples) if labelled else torch.zeros(len(inputs))
+        return ResidentPart(inputs, targets, np.arange(len(inputs)), preprocessing)
 
 
 _Kind = TypeVar("_Kind", bound=type)

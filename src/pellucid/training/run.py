@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -18,19 +18,23 @@ from pellucid.core.language import Text, text
 from pellucid.core.records import Finding, Interval, Notice, Score, Task
 from pellucid.core.studies import LearningCurve, RemedyTrials
 from pellucid.core.system import environment, environment_differences
+from pellucid.data.kinds import preprocessing_kind_of
 from pellucid.data.ledger import Ledger
-from pellucid.data.samples import ResidentPart
 from pellucid.networks.registry import build, own_network
 from pellucid.runs.directory import RunDirectory
-from pellucid.training.construction import choose_device
+from pellucid.training.construction import choose_device, surrounded
 from pellucid.training.evaluation import Announced, outputs_of
 from pellucid.training.loop import load_weights
 from pellucid.training.losses import probabilities
+from pellucid.training.metrics import MEASURES
 from pellucid.training.progress import Progress
 from pellucid.training.randomness import own_random_state
 from pellucid.training.session import INITIAL, Session, measure
 from pellucid.training.settings import Settings
 from pellucid.training.summary import Summary
+
+if TYPE_CHECKING:
+    from pellucid.data.masks.classes import MaskClasses
 
 Tell = Callable[[Text], None]  # what shows a sentence to a person
 
@@ -44,6 +48,8 @@ class Predictions:
     labels: list[Any] | None  # classification: the most probable class of each sample; whole numbers where the classes are numbered
     probabilities: np.ndarray | None  # classification: (n, K), rows sum to 1
     values: np.ndarray | None  # regression: (n, outputs), in the target's units
+    masks: list[np.ndarray] | None = None  # segmentation: (H, W) uint8 class indices, as large as each image
+    mask_classes: MaskClasses | None = None  # and what they are called in the user's own masks
     skipped: tuple[str, ...] = ()  # what could not be read, each with its reason
     notices: tuple[Notice, ...] = ()  # what is unlike the data the network was trained on: unseen categories, another scale
 
@@ -60,7 +66,24 @@ class Predictions:
         elif self.values is not None:
             for index, name in enumerate(self.task.targets):
                 columns[name] = [float(f"{value:.9g}") for value in self.values[:, index]]  # as many digits as float32 has
+        elif self.masks is not None:
+            for index, name in enumerate(self.task.classes):
+                columns[f"share of {name}"] = [float(f"{(mask == index).mean():.6g}") for mask in self.masks]
         return columns
+
+    def write_masks(self, folder: str | Path) -> list[str]:
+        """Write each mask as a PNG in the values, or colours, of the masks learnt from, called as its image; gives the names.
+
+        Raises:
+            OptionError: the task has no masks. StorageError: the folder cannot be written to.
+        """
+        if self.masks is None or self.mask_classes is None:
+            raise OptionError(
+                text("the task is {task}", task=self.task.kind), text("masks of a segmentation"), text("write a table: write_csv, to_dict")
+            )
+        from pellucid.data.masks.writing import write_masks  # pillow, only where masks are written
+
+        return write_masks(Path(folder), self.masks, self.identifiers, self.mask_classes)
 
 
 def class_values(classes: Sequence[str]) -> list[Any]:
@@ -178,9 +201,15 @@ class Run:
         return self._model
 
     def _build(self) -> nn.Module:
-        described = self._record["network"]
+        described, settings = self._record["network"], self._record["settings"]
+        return surrounded(
+            self._bare(described, settings), self.task, settings["loss"], tuple(described["input_shape"]), self._preprocessing().facts
+            if self.task.kind == "forecasting" else None,
+        )  # fmt: skip
+
+    def _bare(self, described: Mapping[str, Any], settings: Mapping[str, Any]) -> nn.Module:
+        """The network alone, without what its task puts around it."""
         if not described["custom"]:
-            settings = self._record["settings"]
             return build(
                 described["name"], input_shape=tuple(described["input_shape"]), outputs=described["outputs"],
                 activation=settings["activation"], dropout=settings["dropout"], options=described["options"],
@@ -220,16 +249,25 @@ class Run:
         Raises:
             DataError: columns or shapes are not those the network was trained on.
         """
-        samples, tensor = self._new(inputs, header, "ignored", data_dir)
-        outputs = self._outputs(tensor, batch_size, tell)
+        samples, part = self._new(inputs, header, "ignored", data_dir)
+        outputs = self._outputs(part, batch_size, tell)
         skipped = tuple(str(item.summary) for item in samples.quarantined)
+        if self.task.kind == "segmentation":
+            from pellucid.data.masks.reading import shrunk
+
+            pairs = zip(samples.sizes.tolist(), samples.originals.tolist(), strict=True)
+            masks = [shrunk(outputs[place, :height, :width].numpy(), size) for place, ((height, width), size) in enumerate(pairs)]
+            classes = self._preprocessing().classes
+            return Predictions(
+                self.task, list(samples.identifiers), None, None, None, masks, classes, skipped=skipped, notices=tuple(samples.notices)
+            )
         if self.task.kind == "classification":
             chances = probabilities(outputs, self._record["settings"]["loss"], len(self.task.classes)).double().numpy()
             names = class_values(self.task.classes)
             labels = [names[index] for index in chances.argmax(axis=1)]
-            return Predictions(self.task, list(samples.identifiers), labels, chances, None, skipped, tuple(samples.notices))
+            return Predictions(self.task, list(samples.identifiers), labels, chances, None, skipped=skipped, notices=tuple(samples.notices))
         values = self._preprocessing().restore_targets(outputs).double().reshape(len(outputs), -1).numpy()
-        return Predictions(self.task, list(samples.identifiers), None, None, values, skipped, tuple(samples.notices))
+        return Predictions(self.task, list(samples.identifiers), None, None, values, skipped=skipped, notices=tuple(samples.notices))
 
     def evaluate(
         self, data: Any, target: Any = None, *, header: bool | None = None, data_dir: Any = None, tell: Tell | None = None
@@ -242,7 +280,7 @@ class Run:
             DataError: no target in the data, or columns and shapes are not those the network was trained on.
         """
         source = data if target is None else (data, target)
-        samples, tensor = self._new(source, header, "required", data_dir)
+        samples, part = self._new(source, header, "required", data_dir)
         preprocessing = self._preprocessing()
         if samples.targets is None:
             raise DataError(
@@ -250,8 +288,6 @@ class Run:
                 text("the target {target}", target=list(self.task.targets)),
                 text("add it, or use predict"),
             )
-        targets = preprocessing.targets(samples)
-        part = ResidentPart(tensor, targets, np.arange(len(tensor)), preprocessing)
         view = _View(self.task, preprocessing)
         scores = measure(
             self.model,
@@ -261,7 +297,7 @@ class Run:
             device=torch.device("cpu"),
         )
         skipped = tuple(str(item.summary) for item in samples.quarantined)
-        return Evaluation(tuple(scores), len(tensor), skipped, (*samples.notices, *self._seen_before(samples)))
+        return Evaluation(tuple(scores), len(part), skipped, (*samples.notices, *self._seen_before(samples)))
 
     def resume(
         self, data: Any = None, target: Any = None, *, network: Any = None, progress: Progress | None = None, started: float | None = None
@@ -362,7 +398,8 @@ class Run:
     def _preprocessing(self) -> Any:
         return data.restore(self._directory.read_json("preprocessing.json"))
 
-    def _new(self, source: Any, header: bool | None, targets: str, data_dir: Any) -> tuple[Any, torch.Tensor]:
+    def _new(self, source: Any, header: bool | None, targets: str, data_dir: Any) -> tuple[Any, Any]:
+        """New samples, and they as a Part."""
         preprocessing = self._preprocessing()
         header = bool(self.config["header"]) if header is None else header
         stored = self.config.get("data_dir")
@@ -373,12 +410,14 @@ class Run:
             raise DataError(
                 text("the data have no samples"), text("at least one sample"), text("give a file with rows, or a folder with images")
             )
-        return samples, preprocessing.inputs(samples)
+        labelled = targets == "required" and samples.targets is not None
+        return samples, preprocessing_kind_of(preprocessing.kind).new_part(samples, preprocessing, labelled=labelled)
 
-    def _outputs(self, inputs: torch.Tensor, batch_size: int, tell: Tell | None = None) -> torch.Tensor:
-        part: Any = ResidentPart(inputs, torch.zeros(len(inputs)), np.arange(len(inputs)), self._preprocessing())
+    def _outputs(self, part: Any, batch_size: int, tell: Tell | None = None) -> torch.Tensor:
+        """The network's outputs, or what is kept of them, for new samples."""
         part = Announced(part, tell) if tell is not None else part
-        return outputs_of(self.model, part, device=torch.device("cpu"), batch_size=batch_size)[0]
+        kept = MEASURES[self.task.kind].kept
+        return outputs_of(self.model, part, device=torch.device("cpu"), batch_size=batch_size, kept=kept)[0]
 
     def _prepare_again(self, source: Any, target: Any) -> Any:
         """Read the same data again and rebuild the same split from the ledger."""

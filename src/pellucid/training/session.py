@@ -211,7 +211,7 @@ class Session:
         return Plan(
             name=self.name,
             task=task.kind,
-            outputs=task.classes if task.kind == "classification" else task.targets,
+            outputs=task.classes or task.targets,
             samples={part: len(getattr(self.prepared, part)) for part in ("train", "validation", "test")},
             input_shape=tuple(self.prepared.input_shape),
             network=self.network_name,
@@ -311,6 +311,8 @@ class Session:
         if temperature is not None:
             self.network.scale_scores(1 / temperature)  # pyright: ignore[reportCallIssue]
             weights, about["temperature"] = dict(self.network.state_dict()), repr(temperature)
+        if self._calibrate_intervals(loop):
+            weights = dict(self.network.state_dict())
         self.directory.save_weights(weights, about)
         scores: dict[str, list[Score]] = {}
         outputs = targets = None
@@ -331,7 +333,8 @@ class Session:
         baselines = evaluation = None
         if outputs is not None and targets is not None:
             part = list(scores)[-1]
-            results = Results(self.directory, self.prepared, self.samples, settings, self.progress, part, outputs, targets)
+            results = Results(self.directory, self.prepared, self.samples, settings, self.progress, part, outputs, targets,
+                              self.network)  # fmt: skip
             evaluation = results.write_evaluation(scores[part])
             results.write_network(self.network, sample.to(self.device))
             self._end_if_asked(signals)
@@ -366,7 +369,7 @@ class Session:
         if train_targets is None or targets is None:
             return None
         outputs = constant_outputs(constant_answer(train_targets, task), targets)
-        if task.kind == "regression":
+        if task.numeric:
             outputs = self.prepared.preprocessing.restore_targets(outputs.float())
         return quick_metrics(outputs, targets, task).get(primary_metric(task))
 
@@ -397,6 +400,15 @@ class Session:
         outputs, targets = answers(self.network, evaluation_sample(validation, CALIBRATION_SAMPLES), self.prepared, device=self.device,
                                    autocast=loop.autocast)  # fmt: skip
         return best_temperature(outputs, targets)
+
+    def _calibrate_intervals(self, loop: Loop) -> bool:
+        """Let a network that gives intervals compare them with the validation part; whether it did."""
+        calibrate, validation = getattr(self.network, "calibrate", None), self.prepared.validation
+        if not callable(calibrate) or not len(validation):
+            return False
+        sample = evaluation_sample(validation, CALIBRATION_SAMPLES)
+        calibrate(*outputs_of(self.network, sample, device=self.device, batch_size=512, autocast=loop.autocast))
+        return True
 
     def _without_effect(self, settings: Settings) -> list[str]:
         """Options that hold other networks back and would do nothing to this one."""
@@ -471,7 +483,7 @@ def answers(
     """The network's outputs and the targets of a whole part, on the CPU; regression in the user's units, of masks class maps."""
     kept = MEASURES[prepared.task.kind].kept
     outputs, targets = outputs_of(network, part, device=device, batch_size=512, autocast=autocast, kept=kept)
-    if prepared.task.kind == "regression":
+    if prepared.task.numeric:
         outputs = prepared.preprocessing.restore_targets(outputs)
         targets = prepared.preprocessing.restore_targets(targets)
     return outputs, targets

@@ -15,21 +15,23 @@ FORMATS = (".csv", ".jsonl")
 
 
 def _predict(session: Session, run: str, source: str, output: str | None, header: bool | None, data_dir: str | None) -> None:
-    if output is not None and Path(output).suffix.lower() not in FORMATS:
-        raise OptionError(
-            text("the output file is {path!r}", path=output),
-            text("a name that ends in one of: {endings}", endings=list(FORMATS)),
-            did_you_mean(Path(output).suffix, FORMATS),
-        )
+    table = output is None or Path(output).suffix.lower() in FORMATS
+    if not table and Path(str(output)).suffix:
+        raise _no_file(output)
 
     from pellucid.cli import predictions
     from pellucid.training.run import load
 
-    answer = load(run).predict(source, header=header, data_dir=data_dir, tell=session.tell)
+    trained = load(run)
+    if not table and trained.task.kind != "segmentation":
+        raise _no_file(output)
+    answer = trained.predict(source, header=header, data_dir=data_dir, tell=session.tell)
     predictions.tell_skipped(session.err, answer.skipped)
     predictions.tell_notices(session.err, answer.notices)
-    if output is not None:
+    if output is not None and table:
         predictions.write_file(answer, Path(output))
+    elif output is not None:
+        answer.write_masks(output)
     if session.json:
         session.write_json(predictions.as_json(answer, output))
     elif output is not None:
@@ -40,6 +42,14 @@ def _predict(session: Session, run: str, source: str, output: str | None, header
         predictions.write_csv(answer, session.out.stream)
 
 
+def _no_file(output: str | None) -> OptionError:
+    return OptionError(
+        text("the output file is {path!r}", path=output),
+        text("a name that ends in one of: {endings}; for predicted masks a folder", endings=list(FORMATS)),
+        did_you_mean(Path(str(output)).suffix, FORMATS),
+    )
+
+
 command = Command(
     "predict",
     _predict,
@@ -48,7 +58,8 @@ command = Command(
         NamedArgument(
             "source", value=text("DATA"), says=text("new samples: a table with the same columns, an image, or a folder of images")
         ),
-        GroupedOption("--output", says=text("write the predictions to this file"), group="run", value=text("FILE.csv|.jsonl")),
+        GroupedOption("--output", says=text("write the predictions to this file; masks into this folder"), group="run",
+            value=text("FILE.csv|.jsonl|FOLDER"),),
         GroupedOption(
             "--header/--no-header", default=None,
             says=text("the table's first line holds the column names (default: as the run's own data)"), group="data",
@@ -59,10 +70,12 @@ command = Command(
     short=text("predict new samples with a trained network"),
     about=text(
         "Predicts each sample of DATA: the class and the probability of every class, or the value. In a terminal the first ones are shown "
-        "as a table; in a pipe all of them are written as CSV."
+        "as a table; in a pipe all of them are written as CSV. Masks are written into a folder, a PNG for each image, in its size; without "
+        "a folder the share of each class is told."
     ),
     examples=(
         ("pellucid predict runs/adult-mlp new.csv", text("to look at")),
         ("pellucid predict runs/adult-mlp new.csv --output predictions.csv", text("to keep")),
+        ("pellucid predict runs/streets-unet photos --output masks", text("a class for every pixel")),
     ),
 )  # fmt: skip

@@ -176,9 +176,9 @@ class MaskPreprocessingKind(PreprocessingKind):
         assert isinstance(samples, MaskSamples)
         return preprocessing.part(samples, indices)
 
-    def new_part(self, samples: Samples, preprocessing: Any) -> MaskPart:
+    def new_part(self, samples: Samples, preprocessing: Any, *, labelled: bool) -> MaskPart:
         assert isinstance(samples, MaskSamples)
-        return preprocessing.part(samples, labelled=samples.targets is not None)
+        return preprocessing.part(samples, labelled=labelled)
 
     def read_new(
         self, source: Any, target: Any, preprocessing: Any, *, header: bool, task: Task | None, targets: str

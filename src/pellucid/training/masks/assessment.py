@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from PIL import Image
 from torch import Tensor
 
 from pellucid.core.records import Score, Task
@@ -120,6 +119,8 @@ def coloured(mask: np.ndarray, palette: np.ndarray) -> np.ndarray:
 
 def _png(pixels: np.ndarray, *, smooth: bool = False) -> str:
     """(H, W, 1 or 3) uint8 as a data URL, the longer side at most SIDE pixels."""
+    from PIL import Image
+
     picture = Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else np.ascontiguousarray(pixels))
     factor = min(1.0, SIDE / max(picture.size))
     size = (max(1, round(picture.width * factor)), max(1, round(picture.height * factor)))
