@@ -150,6 +150,35 @@ class MaskPictures(Record):
     pictures: tuple[MaskPicture, ...]
 
 
+@dataclass(frozen=True, kw_only=True)
+class Forecast(Record):
+    """What was, or will be, forecast from one origin."""
+
+    series: str  # its name; "" where there is only one
+    times: tuple[str, ...]  # (h,) as the user's file writes them
+    median: tuple[float, ...]  # (h,)
+    intervals: Mapping[str, tuple[tuple[float, float], ...]] = field(  # "0.8" -> (h,) lower and upper ends
+        default_factory=lambda: cast("dict[str, tuple[tuple[float, float], ...]]", {})
+    )
+    actual: tuple[float, ...] = ()  # (h,); () where it is not known yet
+    place: int = 0  # of the first step, counted in steps from the start of `past`
+
+
+@dataclass(frozen=True, kw_only=True)
+class Forecasts(Record):
+    """records/forecasts.json: one series with forecasts from origins one after the other, every series' next steps, errors by step."""
+
+    part: str  # the part the origins lie in
+    origins: int  # that were measured in all
+    series: str  # the one that is shown
+    past: tuple[float | None, ...]  # its values from before the first origin to the end
+    past_times: tuple[str, ...]
+    shown: tuple[Forecast, ...]  # from origins a horizon apart
+    upcoming: tuple[Forecast, ...]  # after the last value of each series, of the first few
+    upcoming_left_out: int = 0
+    errors: Mapping[str, tuple[float, ...]] = field(default_factory=lambda: cast("dict[str, tuple[float, ...]]", {}))  # by step, MAE
+
+
 # -- what simpler models reach -----------------------------------------------------------------------------------------------------------
 
 

@@ -247,6 +247,8 @@ def default_for(
 
     Few samples get few units: a unit more is a chance more to learn the training part by heart.
     """
+    if task_kind == "forecasting":  # it corrects a linear forecast (networks.forecasting)
+        return "mlp", {"hidden": (64,)}
     if task_kind == "segmentation":  # the larger the pictures, the coarser the first level: what one step costs stays about the same
         side = min(input_shape[1:])
         levels = max(2, min(5, int(math.log2(max(side, 1) / 4))))

@@ -14,6 +14,7 @@ THIN = "\u202f"  # narrow no-break space, between groups of three digits
 
 PART_NAMES = {"train": text("training part"), "validation": text("validation part"), "test": text("test part")}
 DATA_KINDS = {
+    "forecasting": text("one or several series over time"),
     "table": text("a table"),
     "images": text("images"),
     "array": text("an array"),

@@ -77,7 +77,7 @@ def build_network(
             activation=settings.activation,
             dropout=settings.dropout,
             options=given,
-            task_kind=task.kind,
+            task_kind="regression" if task.numeric else task.kind,
         )
         description: dict[str, Any] = {"name": name, "custom": False, "options": registry.resolved_options(name, given)}
     else:
@@ -102,7 +102,9 @@ def build_network(
     return Chosen(module, description)
 
 
-def surrounded(network: nn.Module, task: Task, loss: Any, input_shape: tuple[int, ...], facts: Mapping[str, Any] | None = None) -> nn.Module:
+def surrounded(
+    network: nn.Module, task: Task, loss: Any, input_shape: tuple[int, ...], facts: Mapping[str, Any] | None = None
+) -> nn.Module:
     """The network with what the task puts around every network: that of a forecast, else nothing."""
     if task.kind != "forecasting":
         return network
@@ -114,8 +116,8 @@ def surrounded(network: nn.Module, task: Task, loss: Any, input_shape: tuple[int
 def initialize_from_data(network: nn.Module, train: Any) -> None:
     """Show training images, as the network will get them, to a network that computes its first weights from some (see registry).
 
-    They stand evenly over the part's order. The network keeps what it computed in its weights: resuming and loading need no images. A network
-    with `initialize_from_part` gets the whole training part.
+    They stand evenly over the part's order. The network keeps what it computed in its weights: resuming and loading need no images. A
+    network with `initialize_from_part` gets the whole training part.
     """
     if hasattr(network, "initialize_from_part"):
         network.initialize_from_part(train)  # pyright: ignore[reportCallIssue]

@@ -271,7 +271,7 @@ def _scoring_seconds(session: Session, settings: Settings, outputs: Tensor, targ
     samples = min(held_out, SCORED)
     chosen = torch.arange(samples) % len(outputs)
     outputs, targets = outputs[chosen], targets[chosen]
-    if task.kind == "regression":
+    if task.numeric:
         outputs, targets = prepared.preprocessing.restore_targets(outputs), prepared.preprocessing.restore_targets(targets)
     full_scores(outputs[:2], targets[:2], task, loss=settings.loss, seed=0)  # imports what scoring imports: over before training begins
     start = time.perf_counter()

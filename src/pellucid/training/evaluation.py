@@ -82,7 +82,7 @@ def evaluate(
     measured = {"loss": float(losses.mean())}
     if len(losses) > 1:
         measured["loss_stderr"] = float(losses.std() / math.sqrt(len(losses)))
-    if task.kind == "regression":
+    if task.numeric:
         outputs, targets = preprocessing.restore_targets(outputs), preprocessing.restore_targets(targets)
     return {**measured, **quick_metrics(outputs, targets, task)}
 

@@ -20,6 +20,7 @@ from pellucid.core.errors import OptionError, OptionTypeError, did_you_mean
 from pellucid.core.language import text
 from pellucid.core.numerics import wilson_interval
 from pellucid.core.records import Interval, Score, Task
+from pellucid.training.forecasting import measures as forecasts
 from pellucid.training.losses import probabilities
 from pellucid.training.masks.measures import FROM_PIXELS, answered, commonest_at_each_place, like, pixel_counts
 
@@ -39,6 +40,7 @@ class Metric:
     higher_is_better: bool = True
     limits: tuple[float, float] = (0.0, 1.0)  # the values it can take
     each_epoch: bool = False  # cheap: measured after every epoch, so that `until` can name it
+    also: tuple[str, ...] = ()  # further kinds of task that are measured by it
 
 
 METRICS: dict[str, Metric] = {
@@ -53,9 +55,29 @@ METRICS: dict[str, Metric] = {
         Metric("roc_auc", "classification", "two classes: P(score of a random second-class sample > that of a first-class one), ties half"),
         Metric("top5_accuracy", "classification", "more than 10 classes: share of samples whose class is among the 5 largest outputs"),
         Metric("r2", "regression", "1 - sum (y - z)^2 / sum (y - mean y)^2, mean over targets", True, (-math.inf, 1.0), True),
-        Metric("rmse", "regression", "sqrt(1 / N sum (y - z)^2), mean over targets, in the target's unit", False, (0.0, math.inf), True),
-        Metric("mae", "regression", "1 / N sum |y - z|, mean over targets, in the target's unit", False, (0.0, math.inf), True),
+        Metric(
+            "rmse",
+            "regression",
+            "sqrt(1 / N sum (y - z)^2), mean over targets, in the target's unit",
+            False,
+            (0.0, math.inf),
+            True,
+            ("forecasting",),
+        ),
+        Metric(
+            "mae",
+            "regression",
+            "1 / N sum |y - z|, mean over targets, in the target's unit",
+            False,
+            (0.0, math.inf),
+            True,
+            ("forecasting",),
+        ),
         Metric("mse", "regression", "1 / N sum (y - z)^2, mean over targets", False, (0.0, math.inf)),
+        Metric("mase", "forecasting", "mae / mean |y_t - y_(t - season)| of the training part", False, (0.0, math.inf), True),
+        Metric("smape", "forecasting", "mean 200 |y - z| / (|y| + |z|), in percent", False, (0.0, 200.0)),
+        Metric("coverage_80", "forecasting", "share of the values inside the 80 % interval"),
+        Metric("coverage_95", "forecasting", "share of the values inside the 95 % interval"),
         Metric("mean_iou", "segmentation", "mean over classes of TP_k / (TP_k + FP_k + FN_k), in pixels of all images", each_epoch=True),
         Metric("pixel_accuracy", "segmentation", "share of pixels whose largest output is their class", each_epoch=True),
         Metric("dice", "segmentation", "mean over classes of 2 TP_k / (2 TP_k + FP_k + FN_k), in pixels of all images", each_epoch=True),
@@ -358,6 +380,7 @@ class Measures:
 MEASURES: dict[str, Measures] = {
     "classification": Measures("accuracy", _quick_classification, _classification, _class_shares, _accuracy_difference),
     "regression": Measures("r2", _quick_regression, _regression, _mean_target, _r2_difference),
+    "forecasting": Measures("mase", forecasts.quick, forecasts.full, forecasts.constant, forecasts.difference),
     "segmentation": Measures(
         "mean_iou", _quick_segmentation, _segmentation,
         lambda targets, task: commonest_at_each_place(targets, task.outputs), _iou_difference, answered,
@@ -395,7 +418,7 @@ def primary_metric(task: Task) -> str:
 
 def watched_metrics(task: Task | None = None) -> list[str]:
     """What `until` can name: the loss and the task's metrics that every epoch measures."""
-    return ["loss", *(m.name for m in METRICS.values() if m.each_epoch and (task is None or m.task == task.kind))]
+    return ["loss", *(m.name for m in METRICS.values() if m.each_epoch and (task is None or task.kind in (m.task, *m.also)))]
 
 
 def parse_condition(condition: str, task: Task | None = None) -> Condition:

@@ -45,8 +45,29 @@ def recipe(*networks: str) -> Callable[[Recipe], Recipe]:
 
 
 def recipe_of(network: str, situation: Situation) -> dict[str, Any]:
-    """Setting -> value; nothing where the network has no recipe."""
-    return _recipes[network](situation) if network in _recipes else {}
+    """Setting -> value: as the task asks for, whatever the network, else as the network does; nothing where neither has a recipe."""
+    found = _of_tasks.get(situation.task.kind) or _recipes.get(network)
+    return found(situation) if found is not None else {}
+
+
+def forecasting(at: Situation) -> dict[str, Any]:
+    """What a network that corrects a linear forecast is trained with where the user says nothing: about 500 updates at a low rate, much
+    dropout and decay, since there is little to be found beside what is linear. Compared on eight series that no benchmark uses
+    (benchmarks/LOG.md).
+    """
+    batch_size = 2 ** min(8, max(4, round(math.log2(max(at.samples, 1) / 32))))
+    return {
+        "loss": "quantile",
+        "batch_size": batch_size,
+        "epochs": _passes(at.samples, batch_size, 1000, 100),
+        "learning_rate": 0.001,
+        "weight_decay": 0.5,
+        "dropout": 0.5,
+        "augment": "none",
+    }
+
+
+_of_tasks: dict[str, Recipe] = {"forecasting": forecasting}
 
 
 @recipe("whitened_cnn")

@@ -17,10 +17,11 @@ from torch import Tensor, nn
 from pellucid.core.errors import PellucidError
 from pellucid.core.language import Text, text
 from pellucid.core.records import Score
-from pellucid.core.results import Baselines, Evaluation, MaskPictures, PartEvaluation
+from pellucid.core.results import Baselines, Evaluation, Forecasts, MaskPictures, PartEvaluation
 from pellucid.core.system import Signals
 from pellucid.training.assessment import evaluate_part, worst_mistakes
 from pellucid.training.evaluation import outputs_of
+from pellucid.training.forecasting.forecasts import forecasts_of
 from pellucid.training.layers import network_table
 from pellucid.training.masks.assessment import mask_pictures
 from pellucid.training.metrics import primary_metric
@@ -44,6 +45,7 @@ class Results:
     part: str
     outputs: Tensor
     targets: Tensor
+    network: nn.Module | None = None  # with the weights that were kept
 
     def write_evaluation(self, scores: Sequence[Score]) -> PartEvaluation | None:
         """records/evaluation.json and records/mistakes.json; gives the part's evaluation."""
@@ -57,6 +59,9 @@ class Results:
         self._write("evaluation", evaluated)
         if task.kind == "segmentation":
             self._write("masks", self._computed(self._mask_pictures, text("the pictures of masks")))
+            return evaluated.parts[self.part] if evaluated is not None else None
+        if task.kind == "forecasting":
+            self._write("forecasts", self._computed(self._forecasts, text("the picture of the forecasts")))
             return evaluated.parts[self.part] if evaluated is not None else None
         mistakes = self._computed(
             lambda: worst_mistakes(
@@ -72,6 +77,13 @@ class Results:
         return mask_pictures(
             self.outputs, self.targets, self.prepared.task, part=self.part, source=getattr(self.prepared, self.part), samples=self.samples,
             preprocessing=self.prepared.preprocessing, seed=self.settings.seed,
+        )  # fmt: skip
+
+    def _forecasts(self) -> Forecasts:
+        assert self.network is not None
+        return forecasts_of(
+            self.outputs, self.targets, self.prepared.task, part=self.part, source=getattr(self.prepared, self.part), samples=self.samples,
+            preprocessing=self.prepared.preprocessing, network=self.network,
         )  # fmt: skip
 
     def write_network(self, network: nn.Module, inputs: Tensor) -> None:
@@ -92,7 +104,7 @@ class Results:
 
         def answer(batch: Tensor) -> Tensor:
             found = outputs_of(network, _Batch(batch), device=device, batch_size=len(batch), autocast=autocast)[0]
-            return self.prepared.preprocessing.restore_targets(found) if self.prepared.task.kind == "regression" else found
+            return self.prepared.preprocessing.restore_targets(found) if self.prepared.task.numeric else found
 
         baselines: Baselines | None = None
         with signals.at_once():
@@ -117,6 +129,7 @@ class Results:
 
         from pellucid.training.baselines import compare
         from pellucid.training.baselines.pixels import compare_masks
+        from pellucid.training.forecasting.comparison import compare_forecasts
 
         if len(self.prepared.train) * math.prod(self.prepared.input_shape) < ONE_THREAD_ENTRIES:
             threads = 1
@@ -125,6 +138,11 @@ class Results:
                 return compare_masks(
                     self.prepared, part=self.part, outputs=self.outputs, targets=self.targets, seconds=seconds, seed=self.settings.seed,
                     threads=threads, notes=notes, tell=self.progress.phase,
+                )  # fmt: skip
+            if task.kind == "forecasting":
+                return compare_forecasts(
+                    self.prepared, part=self.part, outputs=self.outputs, targets=self.targets, seed=self.settings.seed, notes=notes,
+                    tell=self.progress.phase,
                 )  # fmt: skip
             return compare(
                 self.prepared, part=self.part, outputs=self.outputs, targets=self.targets, answer=answer, loss=self.settings.loss,

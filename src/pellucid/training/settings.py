@@ -116,6 +116,8 @@ def choose_settings(
     chosen = tuple(name for name in auto if name in Settings.__dataclass_fields__)
 
     recipe = recipe_of(network_name, Situation(options, task, train_samples, input_shape, mirrorable, device))
+    if not has_dropout(network_name):
+        recipe.pop("dropout", None)
 
     def decide(name: str, value: Any) -> Any:
         """The user's value, else that of the network's recipe, else `value`."""

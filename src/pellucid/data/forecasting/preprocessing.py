@@ -83,7 +83,7 @@ class SeriesPreprocessing:
     @cached_property
     def facts(self) -> dict[str, Any]:
         """What a network must know of the inputs."""
-        return {}
+        return {"season_channel": self.season_lag > 0}
 
     # -- what `samples.Preprocessing` asks for -----------------------------------------------------------------------------------------
 

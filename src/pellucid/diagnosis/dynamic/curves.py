@@ -26,6 +26,10 @@ METRIC_WORDS = {
     "mean_iou": text("mean IoU"),
     "pixel_accuracy": text("pixel accuracy"),
     "dice": text("Dice (mean over the classes)"),
+    "mase": text("mean absolute scaled error"),
+    "smape": text("symmetric mean absolute percentage error"),
+    "coverage_80": text("share inside the 80 % interval"),
+    "coverage_95": text("share inside the 95 % interval"),
     "loss": text("loss"),
 }
 _CHANCE = {"r2": 0.0, "roc_auc": 0.5}  # what guessing gets whatever the data are
