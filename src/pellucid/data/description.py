@@ -101,7 +101,7 @@ def describe(samples: Samples) -> DataDescription:
     }
     if samples.kind == "series":
         lengths = samples.inputs.lengths
-        found |= {"lengths": (int(lengths.min(initial=0)), int(lengths.max(initial=0))), "steps": int(lengths.sum())}
+        found |= {"lengths": (int(lengths.min()), int(lengths.max())) if len(lengths) else (0, 0), "steps": int(lengths.sum())}
     return DataDescription(**found, sentences=tuple(_sentences(DataDescription(**found))))
 
 

@@ -85,7 +85,7 @@ class SeriesPreprocessing:
             high=np.where(np.isfinite(high), high, 0.0),
             marked=tuple(np.flatnonzero(missing.any(axis=0)).tolist()),
             longest=int(lengths.max(initial=1)),
-            shortest=int(lengths.min(initial=1)),
+            shortest=int(lengths.min()),
             together=together,
             task=samples.task,
             target_scaling=TargetScaling.fit(samples, train),
