@@ -14,13 +14,15 @@ from typing import Any, TypeVar, cast
 from pellucid.core.errors import PellucidError
 from pellucid.core.language import Text, text
 from pellucid.core.records import Cost, Finding, Notice, Score, Task
-from pellucid.core.results import Baselines, Evaluation, Mistakes, NetworkTable, PartEvaluation
+from pellucid.core.results import Baselines, Evaluation, MaskPictures, Mistakes, NetworkTable, PartEvaluation
 from pellucid.core.studies import LearningCurve, RemedyTrials
 from pellucid.diagnosis.dynamic.observations import Observations
 from pellucid.runs.directory import RunDirectory
 
 PARTS = ("test", "validation", "train")  # the part whose scores are believed most comes first
-PRIMARY = {"classification": "accuracy", "regression": "r2"}  # where no record names the metric
+PRIMARY = {  # where no record names the metric
+    "classification": "accuracy", "regression": "r2", "forecasting": "mase", "segmentation": "mean_iou",
+}  # fmt: skip
 
 # What a record that somebody has edited, or an older version has written otherwise, makes its reader raise.
 UNREADABLE = (PellucidError, KeyError, IndexError, TypeError, ValueError, AttributeError, ArithmeticError, OSError)
@@ -50,6 +52,7 @@ class RunRecords:
     scores: Mapping[str, tuple[Score, ...]] = field(default_factory=lambda: cast("dict[str, tuple[Score, ...]]", {}))
     evaluation: Evaluation | None = None
     mistakes: Mistakes | None = None
+    masks: MaskPictures | None = None
     baselines: Baselines | None = None
     learning_curve: LearningCurve | None = None
     remedies: RemedyTrials | None = None
@@ -173,6 +176,7 @@ def read_records(directory: RunDirectory | Path | str) -> RunRecords:
         scores=scores,
         evaluation=evaluation,
         mistakes=record("mistakes", Mistakes.from_dict),
+        masks=record("masks", MaskPictures.from_dict),
         baselines=record("baselines", Baselines.from_dict),
         learning_curve=record("learning_curve", LearningCurve.from_dict),
         remedies=record("remedies", RemedyTrials.from_dict),

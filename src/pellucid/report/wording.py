@@ -17,6 +17,7 @@ DATA_KINDS = {
     "forecasting": text("one or several series over time"),
     "table": text("a table"),
     "images": text("images"),
+    "masks": text("images with masks"),
     "array": text("an array"),
     "torch": text("a torch data set"),
     "series": text("time series"),
@@ -45,6 +46,8 @@ AUGMENTATION_NAMES = {
     "time_warp": text("stretched and squeezed along time"),
     "window_slice": text("a window stretched to the whole length"),
     "token_dropout": text("single tokens unknown"),
+    "crop": text("pieces of the images"),
+    "scale": text("seen larger or smaller"),
 }
 SCHEDULE_NAMES = {
     "constant": text("a constant rate"),
@@ -57,6 +60,10 @@ SCHEDULE_NAMES = {
 LOSS_NAMES = {
     "cross_entropy": text("cross-entropy loss"),
     "binary_cross_entropy": text("binary cross-entropy loss"),
+    "focal": text("focal loss"),
+    "dice": text("Dice loss"),
+    "cross_entropy+dice": text("sum of cross-entropy and Dice loss"),
+    "focal+dice": text("sum of focal and Dice loss"),
     "mse": text("mean squared error"),
     "mae": text("mean absolute error"),
     "huber": text("Huber loss"),
@@ -86,6 +93,8 @@ _AMOUNTS: dict[str, Callable[[str], Text]] = {  # of an augmentation, after its 
     "cutout": lambda amount: text("squares of {amount} pixels a side cut out", amount=amount),
     "mixup": lambda amount: text("pairs mixed (mixup, alpha {amount})", amount=amount),
     "token_dropout": lambda amount: text("each token unknown with probability {amount}", amount=amount),
+    "crop": lambda amount: text("pieces of {amount} pixels", amount=amount.replace("x", " x ")),
+    "scale": lambda amount: text("seen larger or smaller by a factor of up to {amount}", amount=amount),
 }
 
 

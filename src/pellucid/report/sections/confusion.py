@@ -20,8 +20,9 @@ FEWEST_CLASSES = 5  # a smaller matrix is read at a glance
 
 
 def content(records: RunRecords) -> Mapping[str, Any] | Absent:
-    if records.task.kind != "classification":
+    if records.task.kind not in ("classification", "segmentation"):
         return Absent()
+    pixels = records.task.kind == "segmentation"
     measured = records.evaluated
     if measured is None or measured.confusion is None:
         return not_recorded(records)
@@ -33,7 +34,8 @@ def content(records: RunRecords) -> Mapping[str, Any] | Absent:
         "pairs": _pairs(confusion),
         "size": len(confusion.classes),
         "named": len(confusion.classes) <= NAMED_COLUMNS,
-        "numbers": len(confusion.classes) <= WITH_NUMBERS,
+        "numbers": len(confusion.classes) <= WITH_NUMBERS and not pixels,  # millions of pixels fit into no cell
+        "pixels": pixels,
         "without_matrix": text("With {count} classes only the pairs are kept.", count=wording.grouped(len(records.task.classes))),
         "drawn": drawn,
     }

@@ -35,6 +35,13 @@ def _data(records: RunRecords) -> list[Text]:
                 data=str(data.get("name")), samples=samples, classes=len(task.classes),
             )
         )  # fmt: skip
+    elif task.kind == "segmentation":
+        told.append(
+            text(
+                "The task is to assign one of {classes} classes to each pixel of {data} ({samples} images).",
+                data=str(data.get("name")), samples=samples, classes=len(task.classes),
+            )
+        )  # fmt: skip
     else:
         told.append(
             text(
@@ -78,6 +85,7 @@ def _network(records: RunRecords) -> list[Text]:
     names = {
         "mlp": text("a multilayer perceptron"), "cnn": text("a convolutional neural network"), "perceptron": text("a perceptron"),
         "whitened_cnn": text("a convolutional neural network whose first layer whitens the image"),
+        "unet": text("a U-Net (Ronneberger et al. 2015)"), "fcn": text("a fully convolutional network (Long et al. 2015)"),
         "logistic": text("a logistic (linear softmax) model") if records.task.kind == "classification" else text("a linear model"),
     }  # fmt: skip
     activation = records.settings.get("activation")

@@ -21,6 +21,8 @@ LARGEST_PICTURE = 120_000  # characters
 
 def content(records: RunRecords) -> Mapping[str, Any] | Absent:
     found = records.mistakes
+    if records.task.kind == "segmentation":  # whole images, beside their masks: section masks
+        return Absent()
     if found is None:
         return not_recorded(records)
     cards = [_card(mistake) for mistake in found.mistakes]
@@ -48,7 +50,7 @@ def _card(mistake: Mistake) -> Mapping[str, Any]:
         "of_actual": None if mistake.probability_of_actual is None else _small_share(mistake.probability_of_actual),
         "loss": wording.value(mistake.loss),
         "wrong": mistake.actual != mistake.predicted,
-        "picture": _picture(mistake.thumbnail),
+        "picture": picture_of(mistake.thumbnail),
         "curve": curves(mistake.curves, [len(mistake.curves[0])]).svg if mistake.curves else None,
         "values": [(str(name), _cell(value)) for name, value in mistake.values.items()],
     }
@@ -68,6 +70,6 @@ def _small_share(share: float) -> str:
     return f"{100 * share:.1f} %" if share >= 0.0005 else "< 0.1 %"
 
 
-def _picture(thumbnail: str | None) -> str | None:
+def picture_of(thumbnail: str | None) -> str | None:
     """A record can be edited: only a picture that cannot be anything else gets into the page."""
     return thumbnail if thumbnail and len(thumbnail) <= LARGEST_PICTURE and _PICTURE.match(thumbnail) else None

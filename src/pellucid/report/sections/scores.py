@@ -39,6 +39,7 @@ def content(records: RunRecords) -> Mapping[str, Any] | Absent:
         "others": [(wording.PART_NAMES[other], _by_name(records, other)) for other in PARTS if other != part and records.scores_of(other)],
         "positive_class": measured.positive_class if measured is not None else None,
         "classes": _classes(measured.per_class) if measured is not None else None,
+        "pixels": records.task.kind == "segmentation",
         "classes_left_out": _left_out(measured),
         "missing_classes": records.task.kind == "classification" and (measured is None or not measured.per_class),
         "note": _note(records),
@@ -63,17 +64,19 @@ def _by_name(records: RunRecords, part: str) -> dict[str, Score]:
 
 
 def _classes(found: Sequence[ClassScores]) -> Mapping[str, Any] | None:
-    """The rows of the table per class, with one common track for the F1 scores; of many classes first those with the lowest."""
+    """The rows of the table per class, with one common track for the F1 scores, of masks the IoU; of many classes first those with the
+    lowest."""
     if not found:
         return None
     shown = list(found[:MOST_CLASSES])
     common: Axis
     drawn: list[Bar | None]
-    common, drawn = bars([_ends(row.f1) if row.f1 is not None else None for row in shown])
+    judged = [row.iou if any(other.iou is not None for other in shown) else row.f1 for row in shown]
+    common, drawn = bars([_ends(score) if score is not None else None for score in judged])
     rows = list(zip(shown, drawn, strict=True))
     if len(rows) <= UNFOLDED_CLASSES:
         return {"first": rows, "all": [], "axis": common}
-    lowest = sorted(rows, key=lambda row: row[0].f1.value if row[0].f1 is not None else math.inf)
+    lowest = [row for _, row in sorted(zip(judged, rows, strict=True), key=lambda pair: pair[0].value if pair[0] is not None else math.inf)]
     return {"first": lowest[:LOWEST_CLASSES], "all": rows, "axis": common}
 
 
@@ -86,6 +89,11 @@ def _note(records: RunRecords) -> Text:
         return text(
             "Intervals hold 95 %: accuracy by Wilson's formula, the area under the ROC curve by DeLong's, the others by the bootstrap. "
             "They tell the uncertainty of the samples that were measured, not of another training."
+        )
+    if records.task.kind == "segmentation":
+        return text(
+            "Scores are of the pixels of all images together; void pixels count nothing. Intervals hold 95 %, by the bootstrap over whole "
+            "images. They tell the uncertainty of the images that were measured, not of another training."
         )
     return text(
         "Intervals hold 95 %, by the bootstrap over the samples. "
