@@ -296,8 +296,8 @@ def _background(run: Run, prepared: Any, notes: list[Text], seed: int) -> Tensor
         try:
             prepared = run._prepare_again(None, None)
         except DataError as error:
-            notes.append(text("the training data cannot be read again ({reason}): {what}", reason=error.got,
-                              what=text("what is absent is taken to be zero, the mean after standardisation")))  # fmt: skip
+            notes.append(text("the training data cannot be read again ({reason}): none of them stand for what is absent, and no other "
+                              "samples' explanations are compared", reason=error.got))  # fmt: skip
             return None
     if not getattr(prepared.train, "ordered", True):
         return torch.cat([inputs for inputs, _ in prepared.train.batches(BACKGROUND)])[:BACKGROUND]

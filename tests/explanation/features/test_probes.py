@@ -143,3 +143,11 @@ def test_hog_of_an_edge_is_its_orientation() -> None:
 def test_hog_does_not_see_brightness() -> None:
     image = np.random.default_rng(2).normal(size=(1, 1, 16, 16)) * 50
     np.testing.assert_allclose(hog(3 * image + 7), hog(image), rtol=1e-6)
+
+
+def test_a_solver_that_is_stopped_is_said_and_warns_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pellucid.explanation.features.probes.STEPS", 3)
+    X = torch.randn(60, 5, generator=torch.Generator().manual_seed(0))
+    model = nn.Sequential(nn.Linear(5, 4), nn.Tanh(), nn.Linear(4, 2))
+    found = features(model, X, "0").probes((X[:, 0] > 0).long())
+    assert "stopped after 3 steps" in " ".join(map(str, found.notes))

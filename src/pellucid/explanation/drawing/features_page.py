@@ -122,6 +122,12 @@ def _units(features: Features, units: Sequence[int], names: Sequence[str] | None
         said = text(
             "The inputs with the highest activation, the strongest first: number, activation, and in bold the word at which it stands."
         )
+    as_series = first.ndim == 3 and first.is_floating_point()
+    if as_series:
+        said = text(
+            "The inputs with the highest activation, the strongest first: a row for each channel, time from left to right, red above zero, "
+            "blue below; under each its number, its activation and, after @, the time step at which it stands."
+        )
     yield _soft(said)
     bounds = (float(first.min()), float(first.max()))
     for row, unit in enumerate(units):
@@ -134,6 +140,12 @@ def _units(features: Features, units: Sequence[int], names: Sequence[str] | None
                     0, _tile(colours.as_picture(made.inputs[0][row].cpu().numpy(), bounds), f"* {number(float(made.activations[row]))}")
                 )
             shown = f'<div class="tiles">{"".join(tiles)}</div>'
+        elif as_series:
+            tiles = [
+                _tile(_series_picture(first[sample], features), f"{sample}: {number(value)}" + "".join(f" @ {step}" for step in place[:1]))
+                for (sample, value), place in zip(pairs, strongest.places.tolist(), strict=True)
+            ]
+            shown = f'<div class="tiles">{"".join(tiles)}</div>'
         else:
             steps = strongest.places[:, 0].tolist() if word_by_word else [-1] * len(pairs)
             shown = "<br>".join(
@@ -141,6 +153,16 @@ def _units(features: Features, units: Sequence[int], names: Sequence[str] | None
                 for (sample, value), step in list(zip(pairs, steps, strict=True))[:5]
             )
         yield _unit(text("unit {unit}", unit=unit), shown)
+
+
+def _series_picture(given: Tensor, features: Features) -> np.ndarray:
+    """A series as a picture (C, T), each channel by its own largest value; time is the axis as long as the layer's maps."""
+    array = given.double().cpu().numpy()
+    steps = features.maps.shape[2] if features.maps.ndim == 3 else max(array.shape)
+    array = array.T if array.shape[0] == steps != array.shape[1] else array
+    array = array / np.maximum(np.abs(array).max(axis=1, keepdims=True), 1e-12)
+    edge = max(1, round(array.shape[1] / len(array)))  # few channels in many steps: no line
+    return colours.signed(np.repeat(array, edge, axis=0), 1.0)
 
 
 def _input_in_words(given: Tensor, names: Sequence[str] | None, step: int) -> str:
@@ -187,12 +209,10 @@ def _attention(features: Features, names: Sequence[str] | None) -> Iterator[str]
     )
     yield _soft(said)
     first = features.inputs[0]
-    words = (
-        [str(names[int(token)]) if int(token) < len(names) else str(token) for token in first[0].reshape(-1).tolist()]
-        if names is not None and not first.is_floating_point()
-        else [str(step) for step in range(weights.shape[-1])]
-    )
-    yield alignment_table(features.alignment(0), words[: weights.shape[-1]], [str(step) for step in range(weights.shape[-2])])
+    words = [str(step) for step in range(weights.shape[-1])]
+    if names is not None and not first.is_floating_point() and first[0].numel() == len(words):
+        words = [str(names[int(token)]) if int(token) < len(names) else str(token) for token in first[0].reshape(-1).tolist()]
+    yield alignment_table(features.alignment(0), words, [str(step) for step in range(weights.shape[-2])])
     heads = [_tile(colours.positive(head.double().cpu().numpy(), float(head.max())), str(place)) for place, head in enumerate(weights[0])]
     if len(heads) > 1:
         yield f'<div class="tiles">{"".join(heads)}</div>'

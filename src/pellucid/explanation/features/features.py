@@ -67,7 +67,9 @@ def features(model: nn.Module, inputs: Any, layer: str, *, batch_size: int = BAT
     for batch in capture.batches(given, batch_size):
         calls = capture.calls_of(network, module, batch, layer)
         if len(calls) > 1 and not maps and not isinstance(module, nn.RNNCellBase):
-            notes.append(text("the layer {name!r} is called {count} times in a pass: its last call is shown", name=layer, count=len(calls)))
+            notes.append(
+                text("the layer {name!r} is called {count} times in a pass: maps are those of its last call", name=layer, count=len(calls))
+            )
         activations = capture.units_first(module, calls, len(batch[0]), layer)
         flat = activations.flatten(2) if activations.ndim > 2 else activations[..., None]
         peak, place = flat.max(dim=2)

@@ -8,6 +8,7 @@ what people made by hand. Source: Alain and Bengio, "Understanding intermediate 
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -31,6 +32,7 @@ HELD_OUT = 0.3
 LAYERS = 8  # probed where nobody says which, evenly over the depth
 STRENGTHS = (0.01, 0.1, 1.0)  # C of the solver, chosen on a fifth of the samples to learn from
 FEWEST = 20
+STEPS = 300  # of the solver at most
 
 
 @dataclass(frozen=True)
@@ -125,7 +127,9 @@ def probes_of(
     rows: list[Probe] = []
     centre = float(answers[~held].mean()) if not classify else 0.0
     for name, kind, table in tables:
-        answered = _answers(table, answers, held, classify, seed)
+        answered, finished = _answers(table, answers, held, classify, seed)
+        if not finished:
+            notes.append(text("{name}: the solver was stopped after {steps} steps, before it had converged", name=name, steps=STEPS))
         scored[name] = (answered == answers[held]).astype(float) if classify else answered
         score, interval = _score(answered, answers[held], classify, seed)
         rows.append(Probe(name, kind, table.shape[1], score, interval))
@@ -203,23 +207,26 @@ def _table(maps: Tensor, seed: int, name: str, notes: list[Text]) -> np.ndarray:
     return flat.double().cpu().numpy()
 
 
-def _answers(table: np.ndarray, answers: np.ndarray, held: np.ndarray, classify: bool, seed: int) -> np.ndarray:
-    """What the linear model fitted on the others says of the held-out samples."""
+def _answers(table: np.ndarray, answers: np.ndarray, held: np.ndarray, classify: bool, seed: int) -> tuple[np.ndarray, bool]:
+    """What the linear model fitted on the others says of the held-out samples, and whether its solver came to an end."""
+    from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression, RidgeCV
     from sklearn.preprocessing import StandardScaler
 
     scaler = StandardScaler().fit(table[~held])
     known, asked, targets = scaler.transform(table[~held]), scaler.transform(table[held]), answers[~held]
     if not classify:
-        return RidgeCV(alphas=np.logspace(-2, 5, 15)).fit(known, targets).predict(asked)
+        return RidgeCV(alphas=np.logspace(-2, 5, 15)).fit(known, targets).predict(asked), True
     order = np.random.default_rng(seed).permutation(len(targets))
     tuning, rest = order[: len(order) // 5], order[len(order) // 5 :]
     scores: list[float] = []
-    for strength in STRENGTHS if len(np.unique(targets[rest])) > 1 else STRENGTHS[:1]:
-        model = LogisticRegression(C=strength, max_iter=100, tol=1e-3).fit(known[rest], targets[rest])
-        scores.append(float((model.predict(known[tuning]) == targets[tuning]).mean()))
-    best = STRENGTHS[int(np.argmax(scores))]
-    return LogisticRegression(C=best, max_iter=300, tol=1e-3).fit(known, targets).predict(asked)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # said once, of the model that is scored
+        for strength in STRENGTHS if len(np.unique(targets[rest])) > 1 else STRENGTHS[:1]:
+            model = LogisticRegression(C=strength, max_iter=STEPS // 3, tol=1e-3).fit(known[rest], targets[rest])
+            scores.append(float((model.predict(known[tuning]) == targets[tuning]).mean()))
+        final = LogisticRegression(C=STRENGTHS[int(np.argmax(scores))], max_iter=STEPS, tol=1e-3).fit(known, targets)
+    return final.predict(asked), int(final.n_iter_.max()) < STEPS
 
 
 def _score(answered: np.ndarray, targets: np.ndarray, classify: bool, seed: int) -> tuple[float, Interval]:

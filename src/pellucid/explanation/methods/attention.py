@@ -57,7 +57,11 @@ def attention(
     total = torch.cat(subject.batched(subject.samples, run))
     found = [torch.zeros(tensor.shape, dtype=total.dtype, device=total.device) for tensor in subject.inputs]
     found[index] = _placed(subject, index, widths, total)
-    return Attributed(tuple(found))
+    unsigned = text("attention has no sign: no entry can be said to lower the output, and the numbers do not have the size of its changes")
+    others = [i for i, x in enumerate(subject.inputs) if i != index and x.dim() >= 2 and total.shape[1] in x.shape[1:]]
+    alike = text("inputs {first} and {others} have equally many positions: attention over either counts for input {first}", first=index,
+                 others=others)  # fmt: skip
+    return Attributed(tuple(found), notes=(unsigned,), warnings=(alike,) if others else ())
 
 
 def obstacle(subject: Subject) -> Text | None:
