@@ -25,6 +25,7 @@ from pellucid.explanation.faithfulness.score import FaithfulnessScore
 
 UNSIGNED = 0.005  # of what can be explained is lost without signs: where nothing has a negative contribution, rounding is
 _ROUNDING = 1e-6  # of the largest output, or of the largest change
+_NEAR = 0.8  # slopes from here to its inverse are not worth a sentence
 _EVEN = 1e-3  # of a map's largest value: less is no difference between features
 _BESIDE_EXACT = (
     "completeness",
@@ -58,7 +59,8 @@ def judged(scores: Sequence[FaithfulnessScore], around: Circumstances) -> tuple[
                              "the network: {why} (p = {p:.2g})", why=infidelity.note or "", p=infidelity.p_value), *few)  # fmt: skip
     if value < LOW:
         return "none", (text("it explains {share:.1%} of what a map can explain of the output's changes: next to nothing", share=value),)
-    reasons = [reason for score in scores if (reason := _failed(score, around)) is not None]
+    asked = [score for score in scores if score.name != "squared_error" or share.passed]  # proportions that do not fit are enough
+    reasons = [reason for score in asked if (reason := _failed(score, around)) is not None]
     if bool((around.maps >= 0).all()) and min(around.table.lost_without_signs, 1 - value) > UNSIGNED:
         reasons.append(text("it gives no feature a negative value, and some features lower the output"))
     if around.networks is not None:
@@ -103,12 +105,18 @@ def _between(table: Removals) -> Tensor:
 
 
 def _elsewhere(scores: Sequence[FaithfulnessScore]) -> list[Text]:
-    """What is true of the explanation and lowers no trust: it speaks of its own reference."""
-    return [
+    """What is true of the explanation and lowers no trust: interactions, and that it speaks of its own reference."""
+    found = [
+        text("its values add up to the whole change; of features taken away in groups the output changes {times:.2g} times as much as "
+             "their values say: features interact", times=score.value)
+        for score in scores if score.name == "scale" and score.passed and not _NEAR <= float(score.value or 0.0) <= 1 / _NEAR
+    ]  # fmt: skip
+    found += [
         text("it holds for its own reference: where absent means something else ({reference}), it predicts little or nothing",
              reference=score.note or "")
         for score in scores if score.name.startswith("reference_") and score.value is not None and score.passed is None
     ]  # fmt: skip
+    return found
 
 
 def _failed(score: FaithfulnessScore, around: Circumstances) -> Text | None:

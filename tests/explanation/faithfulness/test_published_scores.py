@@ -310,6 +310,16 @@ def test_scale_by_hand(times: float, passed: bool):
     assert squared_error(maps, table, None, judged=True).value == pytest.approx(max(-1.0, 1 - (1 - times) ** 2), abs=1e-5)
 
 
+def test_interactions_may_make_values_larger_than_changes():
+    """Integrated gradients that are 1 / 0.6 of the changes allow that size, and no other: a map three times too large stays so."""
+    contributions = torch.randn(3, 1, 12, generator=drawn())
+    table, maps = table_of(contributions), contributions[:, 0] / 0.6
+    assert squared_error(maps, table, maps, judged=True).value == pytest.approx(1.0, abs=1e-6)
+    assert squared_error(0.6 * maps, table, maps, judged=True).value == pytest.approx(1.0, abs=1e-6)
+    assert squared_error(maps, table, None, judged=True).value == pytest.approx(1 - (1 / 0.6 - 1) ** 2, abs=1e-5)
+    assert squared_error(1.8 * maps, table, maps, judged=True).passed is False
+
+
 def test_integrated_gradients_count_among_what_a_map_can_explain():
     """Where they explain more than the regression, nine tenths are of them."""
     contributions = torch.randn(1, 1, 12, generator=drawn())

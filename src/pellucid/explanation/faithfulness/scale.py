@@ -28,15 +28,8 @@ def scale_score(maps: Tensor, table: Removals, sums: Tensor, change: Tensor, *, 
     lies outside [0.5, 2] by more than two standard errors, or where sums can be compared (`compared`) and do not fit. `judged`: whether
     the map promises sums. Source: the scale b of Yeh et al. 2019, proposition 2.1, which infidelity leaves free.
     """
-    predicted, real = maps.double() @ table.indicators, table.changes[0]
-    largest = predicted.abs().amax(1).clamp(min=1e-300)  # first: squares of tiny values would be nothing
-    predicted = predicted / largest[:, None]
-    power = (predicted**2).sum(1).clamp(min=1e-300)
-    slopes = (predicted * real).sum(1) / power
-    left = ((real - slopes[:, None] * predicted) ** 2).sum(1) / max(1, real.shape[1] - 2)
-    error = 2 * (left / power).sqrt()
-    within = (slopes + error >= LEAST * largest) & (slopes - error <= MOST * largest)
-    slopes = torch.where(maps.any(1), slopes / largest, torch.zeros_like(slopes))
+    slopes, error = _slopes(maps, table)
+    within = (slopes + error >= LEAST) & (slopes - error <= MOST)
     fit = sums_fit(sums, change)
     passed = fit or (float(within.double().mean()) >= 0.5 and not compared)
     ratio = float(sums.double().sum() / change.sum()) if float(change.sum()) else math.nan
@@ -53,17 +46,33 @@ def scale_score(maps: Tensor, table: Removals, sums: Tensor, change: Tensor, *, 
     )  # fmt: skip
 
 
+def _slopes(maps: Tensor, table: Removals) -> tuple[Tensor, Tensor]:
+    """(N,) real on predicted changes, and two standard errors; 0 for maps that are zero."""
+    predicted, real = maps.double() @ table.indicators, table.changes[0]
+    largest = predicted.abs().amax(1).clamp(min=1e-300)  # first: squares of tiny values would be nothing
+    predicted = predicted / largest[:, None]
+    power = (predicted**2).sum(1).clamp(min=1e-300)
+    slopes = (predicted * real).sum(1) / power
+    left = ((real - slopes[:, None] * predicted) ** 2).sum(1) / max(1, real.shape[1] - 2)
+    return torch.where(maps.any(1), slopes / largest, torch.zeros_like(slopes)), 2 * (left / power).sqrt() / largest
+
+
 def squared_error(maps: Tensor, table: Removals, path: Tensor | None, *, judged: bool) -> FaithfulnessScore:
     """1 - sum (change - predicted)^2 / sum change^2 of a map with its own values, per that of the best map: the share of `share_explained`
     without a free scale.
 
+    Where features interact, values that add up to the whole change are larger than what single features change: by how much, the slope of
+    integrated gradients, `path` (N, P), says, which is the other scale that a map may have.
     Source: Yeh et al. 2019, definition 2.1, with their I among sets of one size.
     """
-    own = _share(maps.double() @ table.indicators, table.changes[0])
-    halves = [_share(predicted, table.changes[0][:, half]) for half, predicted in table.held_out]
+    predicted, changes = maps.double() @ table.indicators, table.changes[0]
+    own = _share(predicted, changes)
+    halves = [_share(guess, changes[:, half]) for half, guess in table.held_out]
     best = (halves[0] + halves[1]) / 2
     if path is not None:
-        best = torch.maximum(best, _share(path.double() @ table.indicators, table.changes[0]))
+        slopes = _slopes(path, table)[0].clamp(LEAST, MOST)
+        own = torch.maximum(own, _share(predicted * slopes[:, None], changes))
+        best = torch.maximum(best, _share(path.double() @ table.indicators, changes))
     best = torch.maximum(best, own).clamp(min=0.01)  # as in share_of: where nothing explains more than 1 % of the variance, nothing does
     value, _, samples = mean_of((own / best).clamp(min=-1.0))
     least = HIGH if len(maps) > 1 else ALONE
