@@ -24,6 +24,7 @@ SHAPES = {
     "lstm": [(1, 9), (3, 20)],
     "gru": [(1, 9), (3, 20), (2, 1), (1, 8, 8)],
     "cnn1d": [(1, 9), (3, 20), (2, 1)],
+    "resnet1d": [(1, 9), (3, 20), (2, 1)],
     "transformer": [(1, 9), (3, 20), (2, 1)],
     "text_cnn": [(1,), (12,)],
     "cnn": [(1, 1, 1), (1, 8, 8), (3, 32, 32), (4, 5, 17), (1, 1, 40), (2, 3, 3)],
@@ -32,6 +33,7 @@ SHAPES = {
 TOKENS_ALONE = {"text_cnn": {"vocabulary": 7}}  # networks that read nothing else
 OF_TOKENS = ({"vocabulary": 9}, {"vocabulary": 9, "embedding_size": 3})
 RECURRENT = [*OF_TOKENS, {"hidden_size": 5}, {"layers": 2}, {"bidirectional": "false"}, {"pooling": "last"}, {"pooling": "attention"}]
+RECURRENT += [{"initialization": "he_normal"}, {"recurrent_initialization": "normal"}]
 # Options away from their defaults: each must change the network.
 VARIANTS = {
     "perceptron": [{"initialization": "zeros"}],
@@ -46,6 +48,9 @@ VARIANTS = {
     "cnn1d": [
         *OF_TOKENS, {"filters": "4,8"}, {"kernel_size": "5,3,2"}, {"pooling": "max"}, {"batch_norm": False},
         {"initialization": "orthogonal"},
+    ],
+    "resnet1d": [
+        *OF_TOKENS, {"filters": "4,8"}, {"kernel_size": "5,3"}, {"pooling": "max"}, {"initialization": "orthogonal"},
     ],
     "transformer": [{"vocabulary": 9}, {"size": 8}, {"heads": 2}, {"layers": 1}, {"pooling": "max"}],
     "text_cnn": [

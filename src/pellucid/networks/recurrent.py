@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from pellucid.core.language import text
 from pellucid.core.options import Option
-from pellucid.networks.activations import initialize
+from pellucid.networks.activations import INITIALIZERS, initialize
+from pellucid.networks.dense import INITIALIZATION
 from pellucid.networks.registry import network
 from pellucid.networks.sequences import EMBEDDING_SIZE, POOLING, VOCABULARY, Pooling, SequenceInput, channels_of, lengths_of
 
@@ -21,7 +22,12 @@ OPTIONS = (
     Option("layers", "integer", 1, text("recurrent layers, one on the other"), "network", minimum=1, maximum=64),
     Option("bidirectional", "flag", True, text("a second set of units reads the sequence from its end"), "network"),
     POOLING,
-)
+    INITIALIZATION,
+    Option(
+        "recurrent_initialization", "choice", "orthogonal", text("how the weights between the steps are drawn at first"), "network",
+        choices=tuple(INITIALIZERS),
+    ),
+)  # fmt: skip
 
 
 class LockedDropout(nn.Module):
@@ -64,9 +70,13 @@ class RecurrentNetwork(nn.Module):
         layers: int = 1,
         bidirectional: bool = True,
         pooling: str = "mean",
+        initialization: str = "auto",
+        recurrent_initialization: str = "orthogonal",
         dropout: float = 0.0,
     ) -> None:
         super().__init__()
+        fill = "xavier_uniform" if initialization == "auto" else initialization
+        self._fill, self._fill_between = INITIALIZERS[fill][0], INITIALIZERS[recurrent_initialization][0]
         channels = channels_of(type(self).__name__.lower(), input_shape, vocabulary)
         self.input = SequenceInput(channels, vocabulary, embedding_size, dropout)
         features = self.input.features
@@ -78,17 +88,18 @@ class RecurrentNetwork(nn.Module):
         self.dropout = LockedDropout(dropout)
         self.pooling = Pooling(pooling, features)
         self.output = nn.Linear(features, outputs)
-        initialize(self.output, "auto", "identity")
+        initialize(self.output, initialization, "identity")
 
     def _layer(self, features: int, hidden_size: int) -> nn.RNNBase:
-        """Weights from the inputs as Glorot and Bengio 2010 say, between the steps orthogonal (Saxe et al. 2014), biases zero."""
+        """Weights from the inputs by default as Glorot and Bengio 2010 say, between the steps orthogonal (Saxe et al. 2014), each gate by
+        itself; biases zero."""
         layer = self.cell(features, hidden_size, batch_first=True)
         for name, parameter in layer.named_parameters():
             if name.startswith("weight_hh"):
                 for gate in parameter.detach().split(hidden_size):
-                    nn.init.orthogonal_(gate)
+                    self._fill_between(gate)
             elif name.startswith("weight"):
-                nn.init.xavier_uniform_(parameter)
+                self._fill(parameter.detach())
             else:
                 nn.init.zeros_(parameter)
         return layer

@@ -23,12 +23,15 @@ class MaskedBatchNorm(nn.BatchNorm1d):
     """Batch normalisation whose statistics are those of the steps that stand, not of padding. (N, C, T), mask (N, 1, T)."""
 
     def forward(self, input: Tensor, mask: Tensor | None = None) -> Tensor:
-        if not self.training or mask is None or bool(mask.all()):  # the quick way, where all steps stand
+        if not self.training:
             return super().forward(input)
-        steps = input.transpose(1, 2)[mask[:, 0]]  # (steps that stand, C)
-        if len(steps) < 2:  # no variance: the running statistics serve
+        steps = len(input) * input.shape[2] if mask is None else int(mask.sum())
+        if steps < 2:  # no variance: the running statistics serve
             return F.batch_norm(input, self.running_mean, self.running_var, self.weight, self.bias, False, 0.0, self.eps)
-        normalised = super().forward(steps)
+        if mask is None or steps == mask.numel():  # the quick way, where all steps stand
+            return super().forward(input)
+        standing = input.transpose(1, 2)[mask[:, 0]]  # (steps that stand, C)
+        normalised = super().forward(standing)
         return torch.zeros_like(input).transpose(1, 2).masked_scatter(mask.transpose(1, 2), normalised).transpose(1, 2)
 
 
