@@ -14,7 +14,7 @@ from typing import Any, TypeVar, cast
 from pellucid.core.errors import PellucidError
 from pellucid.core.language import Text, text
 from pellucid.core.records import Cost, Finding, Notice, Score, Task
-from pellucid.core.results import Baselines, Evaluation, MaskPictures, Mistakes, NetworkTable, PartEvaluation
+from pellucid.core.results import Baselines, Evaluation, Forecasts, MaskPictures, Mistakes, NetworkTable, PartEvaluation
 from pellucid.core.studies import LearningCurve, RemedyTrials
 from pellucid.diagnosis.dynamic.observations import Observations
 from pellucid.runs.directory import RunDirectory
@@ -53,6 +53,7 @@ class RunRecords:
     evaluation: Evaluation | None = None
     mistakes: Mistakes | None = None
     masks: MaskPictures | None = None
+    forecasts: Forecasts | None = None
     baselines: Baselines | None = None
     learning_curve: LearningCurve | None = None
     remedies: RemedyTrials | None = None
@@ -177,6 +178,7 @@ def read_records(directory: RunDirectory | Path | str) -> RunRecords:
         evaluation=evaluation,
         mistakes=record("mistakes", Mistakes.from_dict),
         masks=record("masks", MaskPictures.from_dict),
+        forecasts=record("forecasts", Forecasts.from_dict),
         baselines=record("baselines", Baselines.from_dict),
         learning_curve=record("learning_curve", LearningCurve.from_dict),
         remedies=record("remedies", RemedyTrials.from_dict),

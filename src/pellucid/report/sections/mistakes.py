@@ -21,7 +21,7 @@ LARGEST_PICTURE = 120_000  # characters
 
 def content(records: RunRecords) -> Mapping[str, Any] | Absent:
     found = records.mistakes
-    if records.task.kind == "segmentation":  # whole images, beside their masks: section masks
+    if records.task.kind in ("segmentation", "forecasting"):  # these have sections of their own: masks, forecast
         return Absent()
     if found is None:
         return not_recorded(records)
