@@ -13,7 +13,8 @@ from pellucid.core.errors import ModelError
 from pellucid.core.language import text
 from pellucid.explanation.explain import explain
 from pellucid.explanation.methods.coalitions import Estimate, Game
-from pellucid.explanation.methods.shapley import contributions, drawn_references, enumerated, sampled
+from pellucid.explanation.methods.designs import design, designed
+from pellucid.explanation.methods.shapley import contributions, enumerated, sampled
 from pellucid.explanation.players import Players
 from pellucid.explanation.reference import Reference
 from pellucid.explanation.subject import Subject
@@ -128,7 +129,7 @@ def test_a_pair_is_an_order_and_its_reverse():
     """For a product of two features a pair gives each of them half, whatever the order: antithetic orders have no variance here."""
     product = Function(lambda x: x[:, :1] * x[:, 1:2])
     played = game(product, torch.tensor([[2.0, 3.0, 1.0]]), torch.zeros(1, 3))
-    added = contributions(played, drawn_references(played, 1, torch.Generator().manual_seed(0)), 9, torch.Generator().manual_seed(0))
+    added = contributions(played, played.drawn_references(1, torch.Generator().manual_seed(0)), 9, torch.Generator().manual_seed(0))
     assert torch.equal(added, torch.tensor([3.0, 3.0, 0.0], dtype=torch.float64).expand(1, 1, 9, 3))
 
 
@@ -157,6 +158,39 @@ def test_a_sample_that_takes_no_part_in_the_pilot_is_played_like_the_others():
     assert torch.allclose(found.values.sum(1), played.full - played.empty.mean(1), atol=1e-12)
     truth = weights * (inputs - background.mean(0))
     assert ((found.low <= truth) & (truth <= found.high)).double().mean() > 0.9
+
+
+@pytest.mark.parametrize("repeats", [3, 5])
+def test_the_values_of_a_design_are_unbiased_for_every_game(repeats: int):
+    """A game of random numbers, whose interactions are as large as its values, with the roles drawn 4000 times."""
+    generator = torch.Generator().manual_seed(0)
+    table, plan = torch.randn(256, generator=generator, dtype=torch.float64), design(8, repeats)
+    lookup = Function(lambda x: table.index_select(0, (x @ 2 ** torch.arange(8, dtype=x.dtype)).long())[:, None])
+    truth = enumerated(game(lookup, torch.ones(1, 8, dtype=torch.float64), torch.zeros(1, 8, dtype=torch.float64))).values[0]
+    roles = torch.rand(4000, 8, generator=generator).argsort(1)
+    present = (plan.members[:, roles].double() @ 2 ** torch.arange(8, dtype=torch.float64)).long().T  # (draws, n)
+    by_role = (table[present] - table[255 - present]) / 2 @ plan.weights + (table[255] - table[0]) / 2 * plan.rest
+    drawn = by_role.gather(1, roles)
+    assert torch.allclose(drawn.sum(1), table[255] - table[0], atol=1e-12)
+    assert bool(((drawn.mean(0) - truth).abs() < 4 * drawn.std(0) / 4000**0.5).all())
+
+
+@pytest.mark.parametrize("players", [8, 30])
+def test_a_design_is_exact_on_additive_games(players: int):
+    plan, worth = design(players, 3), torch.randn(players, dtype=torch.float64)
+    half = (plan.members.double() - 0.5) @ worth
+    assert torch.allclose(half @ plan.weights + worth.sum() / 2 * plan.rest, worth, atol=1e-12)
+
+
+def test_columns_that_do_nothing_are_exactly_zero():
+    """Only orders give that: no design is used then."""
+    torch.manual_seed(9)
+    model, inputs, background = network(13), torch.randn(3, 14), torch.randn(25, 14)
+    played = game(Function(lambda x: model(x[:, :13])), inputs, background)
+    found = sampled(played, torch.Generator().manual_seed(0))
+    assert bool((found.values[:, 13].abs() <= played.noise()[:, 0]).all())  # the network rounds as its batch does
+    assert bool(found.exact[:, 13].all())
+    assert not bool(found.exact[:, :13].any())
 
 
 def test_explain_gives_entries_and_patches():
@@ -224,6 +258,30 @@ def test_intervals_cover(make, references: int, pairs: int):
     assert total >= 1000
     print(f"{inside / total:.4f} of {total}")
     assert 0.93 <= inside / total <= 0.97
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("make", "references", "pairs"), [
+    (lambda s: network(10, seed=s), 60, 2), (lambda s: network(10, seed=s), 20, 2), (lambda s: network(10, seed=s, scale=3), 50, 8),
+    (lambda s: _steps(s), 50, 2),
+])  # fmt: skip
+def test_intervals_of_designs_cover(make, references: int, pairs: int):
+    inside = total = 0
+    for seed in range(20):
+        model = make(seed)
+        torch.manual_seed(1000 + seed)
+        played = game(model, torch.randn(20, 10), torch.randn(references, 10))
+        covered, count = coverage(designed(played, torch.Generator().manual_seed(seed), pairs), enumerated(played).values)
+        inside, total = inside + covered, total + count
+    assert total >= 1000
+    print(f"{inside / total:.4f} of {total}")
+    assert 0.93 <= inside / total <= 0.97
+
+
+def _steps(seed: int) -> nn.Module:
+    """Products of step functions: strong interactions that most references do not meet."""
+    weights = torch.randn(10, 3, generator=torch.Generator().manual_seed(seed))
+    return Function(lambda x: (x @ weights > 0.5).float().prod(1, keepdim=True) + (x[:, :2] > 0).float().prod(1, keepdim=True))
 
 
 @pytest.mark.slow

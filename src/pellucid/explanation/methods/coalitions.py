@@ -6,7 +6,7 @@ of many, as `COPIES_BYTES` allows; where memory is short, `Subject` halves it.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -76,18 +76,8 @@ class Game:
         return ROUNDING * torch.finfo(self.subject.predictions.dtype).eps * magnitude[:, None]
 
     def values(self, games: int, states: int, choose: Callable[[Tensor, slice], Chosen]) -> Tensor:
-        """v of `states` coalitions in each of `games` games, (games, states) float64.
-
-        `choose` is given the numbers of some games (n,) and a slice of the states, s of them; it gives the games' samples (n,), references
-        (n,), and who is present, (n, s, players) or (1, s, players).
-        """
-
-        def copies(numbers: Tensor, part: slice) -> tuple[Tensor, Inputs]:
-            samples, references, present = choose(numbers, part)
-            own = tuple(entries[samples] for entries in self.subject.inputs)
-            return samples, self.players.mixed(own, self.reference.at(samples, references), present)
-
-        return self.evaluated(games, states, copies)
+        """v of `states` coalitions in each of `games` games, (games, states) float64; `choose` says which: see `mixed`."""
+        return self.evaluated(games, states, self.mixed(choose))
 
     def evaluated(
         self,
@@ -96,17 +86,30 @@ class Game:
         copies: Callable[[Tensor, slice], tuple[Tensor, Inputs]],
         measure: Callable[[Tensor, Tensor], Tensor] | None = None,
     ) -> Tensor:
-        """The model's chosen output on perturbed copies, (games, states) float64.
+        """The model's chosen output on perturbed copies, (games, states) float64: see `blocks`."""
+        found = torch.empty(games, states, dtype=torch.float64, device=self.device)
+        for numbers, values in self.blocks(games, states, copies, measure):
+            found[numbers] = values
+        return found
+
+    def blocks(
+        self,
+        games: int,
+        states: int,
+        copies: Callable[[Tensor, slice], tuple[Tensor, Inputs]],
+        measure: Callable[[Tensor, Tensor], Tensor] | None = None,
+    ) -> Generator[tuple[Tensor, Tensor]]:
+        """The numbers of some games (n,), and the model's chosen output on their perturbed copies, (n, states) float64; then the next.
 
         `copies` of some games (n,) and a slice of the states gives the games' samples (n,) and the copies (n * s, ...). `measure`, where
         given, makes one number per copy of the copies' samples (n * s,) and all of their outputs (n * s, K).
         """
-        found = torch.empty(games, states, dtype=torch.float64, device=self.device)
         size = sum(entries[0].numel() * entries.element_size() for entries in self.subject.inputs)
         at_once = max(1, min(COPIES_BYTES // max(size, 1), PROGRESS_BATCHES * self.subject.batch_size))
         some, part = max(1, at_once // max(states, 1)), max(1, min(states, at_once))
         for start in range(0, games, some):
             numbers = torch.arange(start, min(games, start + some), device=self.device)
+            found = torch.empty(len(numbers), states, dtype=torch.float64, device=self.device)
             for first in range(0, states, part):
                 chosen = slice(first, min(states, first + part))
                 samples, inputs = copies(numbers, chosen)
@@ -116,10 +119,27 @@ class Game:
                     values = self.subject.values(inputs, chosen_outputs)
                 else:
                     values = measure(samples.repeat_interleave(chosen.stop - first), self.subject.outputs(inputs))
-                found[start : start + len(numbers), chosen] = self._finite(values).reshape(len(numbers), -1)
+                found[:, chosen] = self._finite(values).reshape(len(numbers), -1)
                 if self.tell is not None:
                     self.tell(start * states + len(numbers) * chosen.stop, games * states)
-        return found
+            yield numbers, found
+
+    def mixed(self, choose: Callable[[Tensor, slice], Chosen]) -> Callable[[Tensor, slice], tuple[Tensor, Inputs]]:
+        """The copies in which those who are chosen are present. `choose` is given the numbers of some games (n,) and a slice of the states,
+        s of them; it gives the games' samples (n,), references (n,), and who is present, (n, s, players) or (1, s, players).
+        """
+
+        def copies(numbers: Tensor, part: slice) -> tuple[Tensor, Inputs]:
+            samples, references, present = choose(numbers, part)
+            own = tuple(entries[samples] for entries in self.subject.inputs)
+            return samples, self.players.mixed(own, self.reference.at(samples, references), present)
+
+        return copies
+
+    def drawn_references(self, clusters: int, generator: torch.Generator) -> Tensor:
+        """References of each sample, (samples, clusters), without replacement."""
+        chance = torch.rand(self.samples, self.references, generator=generator, device=generator.device)
+        return chance.argsort(1)[:, :clusters].to(self.device)
 
     def _finite(self, values: Tensor) -> Tensor:
         if not bool(torch.isfinite(values).all()):

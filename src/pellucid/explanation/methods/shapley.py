@@ -15,6 +15,7 @@ from torch import Tensor
 
 from pellucid.core.language import Text, text
 from pellucid.explanation.methods.coalitions import Chosen, Estimate, Game, t_quantile
+from pellucid.explanation.methods.designs import designed, suits
 from pellucid.explanation.players import Players
 from pellucid.explanation.reference import Reference
 from pellucid.explanation.registry import Attributed, method
@@ -107,17 +108,16 @@ def contributions(game: Game, references: Tensor, pairs: int, generator: torch.G
         present = torch.addcmul(start[part], sign[part], place[orders, None].to(dtype)).clamp_(0, 1)
         return rows[orders // (clusters * pairs)], reference[orders], present if game.shared_type else present > 0
 
-    v = game.values(len(place), 2 * (M - 1), choose).reshape(-1, 2, M - 1)
-    sample = rows.repeat_interleave(clusters * pairs)
-    change = (game.full[sample] - game.empty[sample, reference])[:, None]
-    apart = torch.cat([-change, v[:, 0] - v[:, 1], change], 1)  # (orders, M + 1): of those before and all others, one more at a time
-    return apart.diff(dim=1).gather(1, place.long()).div_(2).reshape(N, clusters, pairs, M)
-
-
-def drawn_references(game: Game, clusters: int, generator: torch.Generator) -> Tensor:
-    """References of each sample, (samples, clusters), without replacement."""
-    chance = torch.rand(game.samples, game.references, generator=generator, device=generator.device)
-    return chance.argsort(1)[:, :clusters].to(game.device)
+    added = torch.empty(len(place), M, dtype=torch.float64, device=game.device)
+    for orders, v in game.blocks(len(place), 2 * (M - 1), game.mixed(choose)):
+        change = (game.full[rows[orders // (clusters * pairs)]] - game.empty[rows[orders // (clusters * pairs)], reference[orders]])[
+            :, None
+        ]
+        apart = torch.cat(
+            [-change, v[:, : M - 1] - v[:, M - 1 :], change], 1
+        )  # (n, M + 1): those before less the others, one more at a time
+        added[orders] = apart.diff(dim=1).gather(1, place[orders].long()).div_(2)
+    return added.reshape(N, clusters, pairs, M)
 
 
 def sampled(game: Game, generator: torch.Generator, pairs: int | None = None) -> Estimate:
@@ -129,11 +129,13 @@ def sampled(game: Game, generator: torch.Generator, pairs: int | None = None) ->
     Source: W. G. Cochran, "Sampling Techniques", 1977, section 10.4 (the variance); F. E. Satterthwaite 1946 (degrees of freedom).
     """
     R = game.references
-    first = drawn_references(game, min(R, PILOT_REFERENCES), generator)
+    first = game.drawn_references(min(R, PILOT_REFERENCES), generator)
     looked = slice(None, None, math.ceil(game.samples / PILOT_SAMPLES) if pairs is None else 1)
     pilot = _pilot(game, first, looked, generator) if pairs is None or pairs < 2 * R else None
     clusters, each = _split(_enough(pilot[0], R) if pairs is None and pilot is not None else pairs or FEWEST_PAIRS, R)
-    chosen = drawn_references(game, clusters, generator)
+    if pairs is None and pilot is not None and clusters == R and suits(game, pilot[2]):
+        return designed(game, generator, each)
+    chosen = game.drawn_references(clusters, generator)
     fresh = contributions(game, chosen, each, generator)
     if clusters == R or pilot is None:  # every reference is met equally often: the control is zero on average
         return _estimate(fresh, fresh, R, game.noise())
@@ -142,12 +144,15 @@ def sampled(game: Game, generator: torch.Generator, pairs: int | None = None) ->
     return _estimate(_corrected(game, fresh, chosen, pilot[1]), pilot[0], R, game.noise())
 
 
-def _pilot(game: Game, references: Tensor, looked: slice, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Of the samples that are looked at: what a few pairs give, corrected, (samples, clusters, pairs, M), and the slopes, (samples, M)."""
+def _pilot(game: Game, references: Tensor, looked: slice, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+    """Of the samples that are looked at: what a few pairs give, corrected, (samples, clusters, pairs, M), the slopes, (samples, M), and who
+    did nothing in any pair of a cluster, (samples, clusters, M) bool.
+    """
     rows, references = torch.arange(game.samples, device=game.device)[looked], references[looked]
     raw = contributions(game, references, max(2, FEWEST_PAIRS // 2 // references.shape[1]), generator, rows)
     slope = _slope(_control(game, references, rows), raw.mean(2))
-    return _corrected(game, raw, references, slope, rows), slope
+    idle = (raw.abs() <= game.noise()[rows, :, None, None]).all(2)
+    return _corrected(game, raw, references, slope, rows), slope, idle
 
 
 def _control(game: Game, references: Tensor, rows: Tensor | None = None) -> Tensor:
