@@ -230,6 +230,11 @@ def refused(error: Exception, model: nn.Module, inputs: tuple[Tensor, ...], keyw
         ):
             expected = text("inputs of the network's type, {dtype} (tokens: torch.long)", dtype=str(dtype))
             do = text("convert them: inputs.to({dtype})", dtype=str(dtype))
+    first = next((module for module in model.modules() if not any(module.children()) and next(module.parameters(), None) is not None), None)
+    if isinstance(first, nn.Linear) and "cannot be multiplied" in str(error) and len(inputs) == 1 and inputs[0].dim() <= 2:
+        expected = text("shape (N, {count}): the first layer takes {count} numbers for each sample", count=first.in_features)
+        if inputs[0].shape == (first.in_features,):
+            do = text("give a single sample its sample axis: inputs.unsqueeze(0)")
     if keywords is not None and isinstance(error, TypeError):
         expected = text("a dict by the names of forward's parameters")
     return DataError(got, expected, do)
