@@ -78,4 +78,4 @@ def stretched(series: Tensor, steps: int) -> Tensor:
     high = torch.minimum(low + 1, last)
     shape = (-1, series.shape[1], -1)
     first, second = (torch.nan_to_num(series).gather(2, index[:, None].expand(*shape)) for index in (low, high))
-    return torch.lerp(first, second, (places - low)[:, None]).flatten(1)
+    return torch.lerp(first, second, (places - low)[:, None].to(series.dtype)).flatten(1)
