@@ -68,7 +68,7 @@ REFERENCES = {
 
 
 def test_every_metric_has_a_reference():
-    assert set(REFERENCES) == set(METRICS)
+    assert set(REFERENCES) == {name for name, metric in METRICS.items() if metric.task != "forecasting"}  # these: test_forecasting
 
 
 def test_segmentation_against_scikit_learn():

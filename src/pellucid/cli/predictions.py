@@ -50,6 +50,10 @@ def show_table(output: Output, answer: Predictions) -> None:
             others = ", ".join(f"{answer.task.classes[other]} {chances[other]:.3f}" for other in order[1:])
             table.append([names[index], (answer.labels[index], "bold"), f"{chances[order[0]]:.3f}", (others, "dim")])
         output.table(header, table, right=(2,))
+    elif answer.forecasts:
+        columns = answer.to_dict()
+        shown = [[number(value, 5) if isinstance(value, float) else str(value) for value in values[:SHOWN]] for values in columns.values()]
+        output.table(list(columns), [list(row) for row in zip(*shown, strict=True)], right=range(1, len(columns)))
     elif answer.values is not None:
         header = [str(text("sample")), *answer.task.targets]
         table = [[names[index], *(number(float(value), 5) for value in answer.values[index])] for index in rows]

@@ -16,6 +16,7 @@ from pellucid import data
 from pellucid.core.errors import DataError, OptionError, RunError
 from pellucid.core.language import Text, text
 from pellucid.core.records import Finding, Interval, Notice, Score, Task
+from pellucid.core.results import Forecast
 from pellucid.core.studies import LearningCurve, RemedyTrials
 from pellucid.core.system import environment, environment_differences
 from pellucid.data.kinds import preprocessing_kind_of
@@ -24,6 +25,7 @@ from pellucid.networks.registry import build, own_network
 from pellucid.runs.directory import RunDirectory
 from pellucid.training.construction import choose_device, surrounded
 from pellucid.training.evaluation import Announced, outputs_of
+from pellucid.training.forecasting.forecasts import forecast_columns, next_steps
 from pellucid.training.loop import load_weights
 from pellucid.training.losses import probabilities
 from pellucid.training.metrics import MEASURES
@@ -50,6 +52,8 @@ class Predictions:
     values: np.ndarray | None  # regression: (n, outputs), in the target's units
     masks: list[np.ndarray] | None = None  # segmentation: (H, W) uint8 class indices, as large as each image
     mask_classes: MaskClasses | None = None  # and what they are called in the user's own masks
+    forecasts: tuple[Forecast, ...] = ()  # forecasting: the next steps of each series
+    names: tuple[str, ...] = ()  # forecasting: of the columns that hold the times and the series
     skipped: tuple[str, ...] = ()  # what could not be read, each with its reason
     notices: tuple[Notice, ...] = ()  # what is unlike the data the network was trained on: unseen categories, another scale
 
@@ -58,6 +62,8 @@ class Predictions:
 
     def to_dict(self) -> dict[str, Any]:
         """Column name -> values: what a CSV of the predictions holds."""
+        if self.forecasts:
+            return forecast_columns(self.forecasts, self.task, self.names)
         columns: dict[str, Any] = {"sample": self.identifiers}
         if self.labels is not None and self.probabilities is not None:
             columns[self.task.targets[0]] = self.labels
@@ -252,6 +258,13 @@ class Run:
         samples, part = self._new(inputs, header, "ignored", data_dir)
         outputs = self._outputs(part, batch_size, tell)
         skipped = tuple(str(item.summary) for item in samples.quarantined)
+        if self.task.kind == "forecasting":
+            forecasts = tuple(next_steps(outputs, samples, self._preprocessing()))
+            times = [time for forecast in forecasts for time in forecast.times]
+            return Predictions(
+                self.task, times, None, None, None, forecasts=forecasts, names=(samples.time_name, samples.group or ""), skipped=skipped,
+                notices=tuple(samples.notices),
+            )  # fmt: skip
         if self.task.kind == "segmentation":
             from pellucid.data.masks.reading import shrunk
 

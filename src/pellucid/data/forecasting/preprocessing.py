@@ -21,7 +21,7 @@ from pellucid.data.forecasting.reading import SeriesSamples, gap_sentence, read_
 from pellucid.data.forecasting.seasons import find_season, grows_with_level
 from pellucid.data.forecasting.windows import Grid, WindowPart
 from pellucid.data.kinds import PreprocessingKind, preprocessing_kind
-from pellucid.data.samples import Samples
+from pellucid.data.samples import ResidentPart, Samples
 from pellucid.data.tables.columns import Column
 
 FORMAT = 1
@@ -414,6 +414,22 @@ class SeriesPreprocessingKind(PreprocessingKind):
     def part(self, samples: Samples, indices: np.ndarray, preprocessing: Any) -> WindowPart:
         assert isinstance(samples, SeriesSamples)
         return preprocessing.part(samples, indices)
+
+    def new_part(self, samples: Samples, preprocessing: Any, *, labelled: bool) -> Any:
+        """Every window whose following steps are known; or, to forecast what is not, the last window of each series."""
+        assert isinstance(samples, SeriesSamples)
+        if not labelled:
+            windows, _, _ = preprocessing.latest(samples)
+            return ResidentPart(windows, torch.zeros(len(windows)), np.arange(len(windows)), preprocessing)
+        part = preprocessing.part(samples, np.arange(len(samples)))
+        if not len(part):
+            needed = max(preprocessing.lags, preprocessing.season_lag) + preprocessing.horizon
+            raise DataError(
+                text("no forecast can be compared with these {count} rows", count=len(samples)),
+                text("at least {needed} steps one after the other: those a forecast is made from, and those that follow", needed=needed),
+                text("give a longer stretch of the series"),
+            )
+        return part
 
     def read_new(self, source: Any, target: Any, preprocessing: Any, *, header: bool, task: Task | None, targets: str) -> SeriesSamples:
         return read_new_series(source, preprocessing, header=header)

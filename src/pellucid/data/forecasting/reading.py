@@ -44,6 +44,11 @@ class SeriesSamples(Samples):
     header: bool = True
     decimal_comma: bool = False
 
+    @property
+    def time_name(self) -> str:
+        """Of the column that holds the times; "time" where several do."""
+        return "time" if self.time is None or ", " in self.time else self.time
+
 
 def read_series(
     source: Any,

@@ -31,7 +31,11 @@ def content(records: RunRecords) -> Mapping[str, Any] | Absent:
         "count": len(found.shown),
         "series": found.series,
         "plot": _picture(found, levels),
-        "legend": [("actual", text("true")), ("train", text("forecast (median)")), *(("train", _interval(level)) for level in levels[:1])],
+        "legend": [
+            ("actual", text("true")),
+            ("train", text("forecast (median)")),
+            ("train", text("{levels} interval", levels=[f"{100 * float(level):g} %" for level in levels])),
+        ][: 2 + bool(levels)],
         "levels": [_interval(level) for level in levels],
         "errors": errors,
         "error_legend": [

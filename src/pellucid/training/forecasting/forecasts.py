@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -47,7 +47,7 @@ def forecasts_of(
             past[place - first] = _rounded(value)
     errors = {"network": _by_step(points(outputs, task), targets)}
     errors |= {name: _by_step(answer, targets) for name, answer in naive_forecasts(source, preprocessing).items()}
-    upcoming = next_steps(network, samples, preprocessing)
+    upcoming = next_steps(_answers(network, preprocessing.latest(samples)[0]), samples, preprocessing)
     return Forecasts(
         part=part,
         origins=len(rows),
@@ -66,22 +66,45 @@ def forecasts_of(
     )
 
 
-def next_steps(network: nn.Module, samples: Any, preprocessing: Any) -> list[Forecast]:
-    """The forecast after the last value of each series of `samples`."""
-    windows, numbers, places = preprocessing.latest(samples)
+def next_steps(outputs: Tensor, samples: Any, preprocessing: Any) -> list[Forecast]:
+    """The forecasts after the last value of each series, of the network's `outputs` for the last window of each."""
+    _, numbers, places = preprocessing.latest(samples)
+    restored = preprocessing.restore_targets(outputs)
+    return [
+        _forecast(output, preprocessing.task, samples.series_names[number], samples.steps, int(place), int(place))
+        for output, number, place in zip(restored, numbers.tolist(), places.tolist(), strict=True)
+    ]
+
+
+def forecast_columns(forecasts: Sequence[Forecast], task: Task, names: Sequence[str]) -> dict[str, list[Any]]:
+    """Column name -> values, a row for each step: the series where there are several, the time, the median and the ends of the intervals.
+
+    Args:
+        names: of the columns of times and of series in the user's table.
+    """
+    time, group = names
+    columns: dict[str, list[Any]] = {}
+    if any(forecast.series for forecast in forecasts):
+        columns[group or "series"] = [forecast.series for forecast in forecasts for _ in forecast.times]
+    columns[time] = [moment for forecast in forecasts for moment in forecast.times]
+    columns[task.targets[0]] = [value for forecast in forecasts for value in forecast.median]
+    for level in sorted({level for forecast in forecasts for level in forecast.intervals}, key=float):
+        for end, name in enumerate(("lower", "upper")):
+            ends = [pair[end] for forecast in forecasts for pair in forecast.intervals[level]]
+            columns[f"{name} {100 * float(level):g} %"] = ends
+    return columns
+
+
+def _answers(network: nn.Module, windows: Tensor) -> Tensor:
+    """The network's outputs for windows (S, C, L), in evaluation mode, on the CPU."""
     device = next(iter(network.parameters())).device
     was_training = network.training
     network.eval()
     try:
         with torch.inference_mode():
-            outputs = torch.cat([network(some.to(device)).float().cpu() for some in windows.split(1024)])
+            return torch.cat([network(some.to(device)).float().cpu() for some in windows.split(1024)])
     finally:
         network.train(was_training)
-    outputs = preprocessing.restore_targets(outputs)
-    return [
-        _forecast(output, preprocessing.task, samples.series_names[number], samples.steps, int(place), int(place))
-        for output, number, place in zip(outputs, numbers.tolist(), places.tolist(), strict=True)
-    ]
 
 
 def _forecast(output: Tensor, task: Task, series: str, steps: Any, place: int, first: int, actual: Tensor | None = None) -> Forecast:
