@@ -14,6 +14,7 @@ from pellucid.core.records import Task
 from pellucid.networks import registry
 from pellucid.networks.convolutional import output_size
 from pellucid.networks.registry import build, check_custom, default_for, own_network, resolved_options
+from pellucid.networks.text_cnn import NgramScores
 
 SHAPES = {
     "perceptron": [(1,), (30,), (1, 8, 8), (5, 7)],
@@ -55,7 +56,7 @@ VARIANTS = {
     "transformer": [{"vocabulary": 9}, {"size": 8}, {"heads": 2}, {"layers": 1}, {"pooling": "max"}],
     "text_cnn": [
         {"vocabulary": 9}, {"vocabulary": 7, "embedding_size": 3}, {"vocabulary": 7, "filters": 5}, {"vocabulary": 7, "kernel_size": "2"},
-        {"vocabulary": 7, "initialization": "orthogonal"},
+        {"vocabulary": 7, "initialization": "orthogonal"}, {"vocabulary": 7, "ngrams": 1}, {"vocabulary": 7, "ngrams": 0},
     ],
     "cnn": [
         {"kernel_size": "5"}, {"kernel_size": 2}, {"filters": "4,8,16"}, {"stride": 2}, {"pooling": "average"}, {"pool_size": 3},
@@ -288,6 +289,23 @@ def test_defaults_build(shape, samples, name):
 )  # one column has nobody to meet; a table of genes would take a matrix of billions
 def test_long_tables_get_embedded_columns(columns, samples, name):
     assert default_for((sum(columns),), "regression", samples, {"columns": columns})[0] == name
+
+
+def test_scores_of_tokens_and_pairs_by_hand():
+    scores = NgramScores(9, 3, 2).double()
+    with torch.no_grad():
+        for parameter in scores.parameters():
+            parameter[1:] = torch.randn_like(parameter[1:])
+    text, expected = [3, 5, 5, 8], torch.zeros(2, dtype=torch.float64)
+    tables = [scores.tokens, *scores.runs]
+    runs = [text[start : start + length] for length in (1, 2, 3) for start in range(len(text) - length + 1)]
+    for run in runs:
+        hashed = 0
+        for token in run:
+            hashed = hashed * 1_000_003 + token
+        expected += tables[len(run) - 1].weight[run[0] if len(run) == 1 else 1 + hashed % (2**17 - 1)]
+    torch.testing.assert_close(scores(torch.tensor([[*text, 0, 0]]))[0], 10 * expected / len(runs) ** 0.5)
+    assert not scores(torch.zeros(1, 2, dtype=torch.int64)).any()
 
 
 def test_texts_get_a_network_that_reads_them():
