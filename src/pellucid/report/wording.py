@@ -93,6 +93,10 @@ _AMOUNTS: dict[str, Callable[[str], Text]] = {  # of an augmentation, after its 
     "cutout": lambda amount: text("squares of {amount} pixels a side cut out", amount=amount),
     "mixup": lambda amount: text("pairs mixed (mixup, alpha {amount})", amount=amount),
     "token_dropout": lambda amount: text("each token unknown with probability {amount}", amount=amount),
+    "jitter": lambda amount: text("noise of {amount} standard deviations added", amount=amount),
+    "scaling": lambda amount: text("channels multiplied by factors around 1 (standard deviation {amount})", amount=amount),
+    "time_warp": lambda amount: text("stretched and squeezed along time (strength {amount})", amount=amount),
+    "window_slice": lambda amount: text("a window of the share {amount} stretched to the whole length", amount=amount),
     "crop": lambda amount: text("pieces of {amount} pixels", amount=amount.replace("x", " x ")),
     "scale": lambda amount: text("seen larger or smaller by a factor of up to {amount}", amount=amount),
 }

@@ -173,7 +173,7 @@ def series_of_arrays(X: Any, y: Any) -> RawSeries:
         values=SeriesValues.of(series, channels),
         identifiers=NumberedNames(len(series)),
         name="arrays",
-        shown=text("X"),
+        shown="X",
         layout="array",
         labels=labels,
         target=name if isinstance(name, str) and name else "target",

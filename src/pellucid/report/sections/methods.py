@@ -71,7 +71,7 @@ def _rule(records: RunRecords) -> Text:
         return text("by time (the latest samples for testing)")
     if options.get("grouped"):
         return text("at random by groups")
-    if "parts" in (records.ledger.get("reference") or {}):
+    if "parts" in (records.ledger.get("reference") or {}) or options.get("given"):
         return text("as the source gives them")
     return text("at random, stratified by class,") if records.task.kind == "classification" else text("at random")
 
@@ -85,6 +85,10 @@ def _network(records: RunRecords) -> list[Text]:
     names = {
         "mlp": text("a multilayer perceptron"), "cnn": text("a convolutional neural network"), "perceptron": text("a perceptron"),
         "whitened_cnn": text("a convolutional neural network whose first layer whitens the image"),
+        "cnn1d": text("convolutions along time with a mean over all steps (Wang et al. 2017)"),
+        "resnet1d": text("residual convolutions along time (Wang et al. 2017)"),
+        "rnn": text("a recurrent network (Elman 1990)"), "lstm": text("a long short-term memory (Hochreiter and Schmidhuber 1997)"),
+        "gru": text("gated recurrent units (Cho et al. 2014)"), "transformer": text("a transformer's encoder (Vaswani et al. 2017)"),
         "unet": text("a U-Net (Ronneberger et al. 2015)"), "fcn": text("a fully convolutional network (Long et al. 2015)"),
         "logistic": text("a logistic (linear softmax) model") if records.task.kind == "classification" else text("a linear model"),
     }  # fmt: skip
