@@ -120,22 +120,21 @@ def text_cnn(at: Situation) -> dict[str, Any]:
 
 @recipe("cnn1d", "resnet1d")
 def convolution_along_time(at: Situation) -> dict[str, Any]:
-    """What convolutions along time are trained with where the user says nothing: a known rate and many passes over few series; the range
-    test's rate, which looks at the training loss alone, is several times too high here too (benchmarks/series_defaults.py).
+    """What convolutions along time are trained with where the user says nothing: small batches, a known rate, many passes over few series,
+    and series that are changed a little each time. Source: Wang, Yan and Oates 2017, section III-A (batches of 16, Adam at 0.001, up to
+    2000 passes); Um et al. 2017 and Le Guennec et al. 2016 for the changes. What was compared: benchmarks/LOG.md, time series.
     """
     size = 16 if at.samples < 1000 else 64
-    return {
+    made: dict[str, Any] = {
         "batch_size": size,
-        "epochs": _passes(at.samples, size, 3000, 300),
+        "epochs": int(min(300, max(20, round(3000 * size / max(at.samples, 1))))),
         "learning_rate": 0.002,
         "dropout": 0.0,
         "weight_decay": 0.01,
     }
-
-
-def _passes(samples: int, batch_size: int, updates: int, most: int) -> int:
-    """Passes over the samples that come to about so many updates; from 20 to `most`."""
-    return int(min(most, max(20, round(updates * batch_size / max(samples, 1)))))
+    if len(at.input_shape) == 2:  # series, not texts
+        made["augment"] = "jitter,scaling,time_warp,window_slice"
+    return made
 
 
 @recipe("unet", "fcn")
