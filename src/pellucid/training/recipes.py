@@ -127,7 +127,7 @@ def convolution_along_time(at: Situation) -> dict[str, Any]:
     size = 16 if at.samples < 1000 else 64
     made: dict[str, Any] = {
         "batch_size": size,
-        "epochs": int(min(300, max(20, round(3000 * size / max(at.samples, 1))))),
+        "epochs": _passes(at.samples, size, 3000, 300),
         "learning_rate": 0.002,
         "dropout": 0.0,
         "weight_decay": 0.01,
@@ -135,6 +135,11 @@ def convolution_along_time(at: Situation) -> dict[str, Any]:
     if len(at.input_shape) == 2:  # series, not texts
         made["augment"] = "jitter,scaling,time_warp,window_slice"
     return made
+
+
+def _passes(samples: int, batch_size: int, updates: int, most: int) -> int:
+    """Passes over the samples that come to about so many updates; from 20 to `most`."""
+    return int(min(most, max(20, round(updates * batch_size / max(samples, 1)))))
 
 
 @recipe("unet", "fcn")
