@@ -53,8 +53,8 @@ def test_infidelity_is_the_least_over_scales():
 
 
 def test_completeness_by_hand():
-    gaps = completeness(torch.tensor([3.0, 4.0, 1.0]), torch.tensor([4.0, 4.0, 0.0]).double(), torch.tensor([4.0, 4.0, 10.0]).double())
-    assert gaps.tolist() == pytest.approx([0.25, 0.0, 100.0])  # a change of 0 counts as a thousandth of the output
+    gaps = completeness(torch.tensor([3.0, 4.0, 1.0]), torch.tensor([4.0, 4.0, 0.0]).double(), torch.tensor([2.0, 2.0, 0.5]).double())
+    assert gaps.tolist() == pytest.approx([0.25, 0.0, 2.0])  # a change of 0 counts as 0.5, what features change when they are taken away
     one = torch.ones(2)
     assert completeness_score(one, one.double(), one.double(), claimed=True).passed is True
     assert completeness_score(2 * one, one.double(), one.double(), claimed=True).passed is False

@@ -12,17 +12,19 @@ TOLERANCE = 0.05  # of the change: Sundararajan et al. 2017, section 5, add step
 CLAIMED = {"integrated_gradients", "expected_gradients", "deeplift", "shapley"}  # methods that promise it
 
 
-def completeness(sums: Tensor, change: Tensor, scale: Tensor) -> Tensor:
-    """|sum of attributions - (f(x) - f(reference))| / |f(x) - f(reference)|, (N,); a change near 0 counts as `scale` times 0.001.
+def completeness(sums: Tensor, change: Tensor, least: Tensor) -> Tensor:
+    """|sum of attributions - (f(x) - f(reference))| / |f(x) - f(reference)|, (N,); a change below `least` (N,) counts as that much.
 
     Source: Sundararajan, Taly and Yan 2017, proposition 1.
     """
-    return (sums.double() - change).abs() / torch.maximum(change.abs(), 1e-3 * scale.abs()).clamp(min=1e-12)
+    return (sums.double() - change).abs() / torch.maximum(change.abs(), least).clamp(min=1e-12)
 
 
-def completeness_score(sums: Tensor, change: Tensor, scale: Tensor, *, claimed: bool) -> FaithfulnessScore:
-    """The gap over samples; it passes or fails only where the method promises it."""
-    gaps = completeness(sums, change, scale)
+def completeness_score(sums: Tensor, change: Tensor, least: Tensor, *, claimed: bool) -> FaithfulnessScore:
+    """The gap over samples; it passes or fails only where the method promises it. `least`: as in `completeness`; of contributions that
+    cancel, the whole change may be next to nothing, and any gap many times as large.
+    """
+    gaps = completeness(sums, change, least)
     value, interval, samples = mean_of(gaps, 0)
     worst = text("in the worst sample {gap}", gap=f"{100 * float(gaps.max()):.2g} %")
     return FaithfulnessScore(
