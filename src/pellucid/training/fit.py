@@ -90,7 +90,7 @@ def fit(
 ) -> Run:
     """Train a network on `data` and measure it on samples it has never seen.
 
-    `data` is a path (CSV, TSV, Parquet, JSON lines, a folder of images per class), the name of an embedded data set, arrays `(X, y)`
+    `data` is a path (CSV, TSV, Parquet, JSON lines, .ts, a folder of images per class), the name of an embedded data set, arrays `(X, y)`
     or `X` with `target=y`, a polars or pandas frame, a torch `Dataset` or `DataLoader`, or a pair `(train, test)` of these. `target`
     names the column to learn (or its index, or several). `network` is a name, an `nn.Module` (a copy of it is trained) or a factory of
     one. Every other option is explained by `pellucid fit --help`; "auto" values are chosen and said.

@@ -17,9 +17,10 @@ def _fit(session: Session, source: str | None, target: str | None, config: str |
     if source is None:
         raise OptionError(
             text("no data are named"),
-            text("a table (CSV, TSV, Parquet, JSON lines), a folder of images, or one of: {names}", names=list(EMBEDDED)),
+            text("a table (CSV, TSV, Parquet, JSON lines), time series (.ts), a folder of images or texts, or one of: {names}",
+                 names=list(EMBEDDED)),
             text("for example: pellucid fit iris, or: pellucid fit table.csv --target COLUMN"),
-        )
+        )  # fmt: skip
     options = given_options(values, file)
     target = target if target is not None else file.get("target")
 
@@ -51,8 +52,8 @@ command = Command(
             required=False,
             value=text("DATA"),
             says=text(
-                "a table (CSV, TSV, Parquet, JSON lines), a folder with a subfolder of images per class, or the name of a "
-                "built-in data set: {names}",
+                "a table (CSV, TSV, Parquet, JSON lines), time series (.ts), a folder with a subfolder of images or texts per class or "
+                "with images and their masks, or the name of a built-in data set: {names}",
                 names=list(EMBEDDED),
             ),
         ),
@@ -68,7 +69,7 @@ command = Command(
         ),
     ],
     word="训练",
-    short=text("train a network on a table, images or a built-in data set"),
+    short=text("train a network on a table, time series, images, texts or a built-in data set"),
     about=text(
         "Trains a network on DATA, measures it on a part that it has never seen, and keeps everything in a folder of its own, the run. "
         "What you leave out is chosen to suit the data, and said."
@@ -77,5 +78,6 @@ command = Command(
         ("pellucid fit digits", text("a built-in data set")),
         ("pellucid fit adult.csv --target income", text("a table")),
         ("pellucid fit photos/ --epochs 20", text("a folder per class")),
+        ("pellucid fit Vowels_TRAIN.ts", text("time series, with Vowels_TEST.ts beside them")),
     ),
 )  # fmt: skip
