@@ -17,6 +17,7 @@ from data.mask_scenes import scene, write_scenes
 from pellucid.cli import main
 from pellucid.core.errors import DataError, Interrupted, ModelError, OptionError
 from pellucid.core.results import Baselines, Evaluation, MaskPictures
+from pellucid.training.explaining import explain_run
 from pellucid.training.run import Run
 
 SMALL = {"network_options": {"filters": (8, 16)}}
@@ -120,6 +121,19 @@ def test_a_folder_of_masks_is_measured(trained, tmp_path):
     assert any(notice.kind == "seen_before" for notice in seen.notices)
     with pytest.raises(DataError, match="masks"):
         run.evaluate(tmp_path / "images")
+
+
+def test_a_class_is_explained_by_the_pixels_answered_so(trained):
+    run, folder = trained
+    name = next(path.name for path in sorted((folder / "images").iterdir()))
+    explained = explain_run(run, folder / "images" / name, target="ground", method="grad_cam")
+    masks = run.predict(folder / "images" / name).masks
+    assert masks is not None
+    assert f"ground in {100 * (masks[0] == 1).mean():.1f} % of the pixels" in str(explained.sample.answer)
+    _, part = run._new(folder / "images" / name, None, "ignored", None)
+    with torch.no_grad():
+        scores = run.model(next(iter(part.batches(1)))[0])[0, 1].numpy()
+    assert float(explained.explanation.value[0]) == pytest.approx(scores[masks[0] == 1].mean(), rel=1e-5)
 
 
 def test_gone_on_with_after_an_interruption_it_is_the_same(tmp_path, monkeypatch):

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from pellucid.core.errors import DataError, OptionError, did_you_mean
 from pellucid.core.language import Text, sample_name, text
+from pellucid.data.masks.reading import MaskSamples
 from pellucid.data.samples import ResidentPart
 from pellucid.data.sequences import UNKNOWN
 from pellucid.data.series.values import SeriesValues
@@ -101,8 +102,13 @@ def explain_run(
     if background is not None and isinstance(chosen.inputs, SeriesValues):  # of the length of the sample, without padding
         background = stretched(background, inputs.shape[2]).unflatten(1, tuple(inputs.shape[1:]))
     network = _Answering(run, preprocessing)
+    if run.task.kind == "segmentation":
+        network.look_at(inputs)
+    if background is not None and background.shape[1:] != inputs.shape[1:] and run.task.kind == "segmentation":
+        notes.append(text("the training images have other sizes than this one: none of them stand for what is absent"))
+        background = None
     outputs = _outputs(network, inputs)
-    number, name = _target_of(run, target, outputs, notes)
+    number, name = _target_of(run, target, outputs, notes, network.shares)
     grouped, labels = _players(preprocessing, chosen, inputs)
     explanation = explain(
         network, inputs, number, method=method, baseline=baseline, data=background, seed=seed,
@@ -122,6 +128,16 @@ def explain_run(
         share = f"{100 * probability:.1f}" if probability < 0.9995 else "> 99.9"
         said = text("The network says {name}, probability {share} %", name=answer, share=share)
         notes.append(text("each number is a part of the score of {name} before it becomes a probability", name=name))
+    elif run.task.kind == "segmentation":
+        assert number is not None
+        assert network.shares is not None
+        answer, share = name, f"{100 * float(network.shares[number]):.1f}"
+        said = text("The network says {name} in {share} % of the pixels", name=name, share=share)
+        notes.append(
+            text("each number is a part of the mean score of {name} over the pixels that were answered so", name=name)
+            if network.shares[number] > 0
+            else text("no pixel was answered {name}: each number is a part of its mean score over the whole image", name=name)
+        )
     else:
         answer = f"{float(outputs[0, number or 0]):.6g}"
         said = text("The network says {name} = {value}", name=name, value=answer)
@@ -138,7 +154,7 @@ def explain_run(
         if any(part.kind == "words" and not part.values.any() for part in parts):
             notes.append(text("none of these words decides anything here: the network knows none of them, or has learnt nothing from them"))
     else:
-        pictures = chosen.inputs if getattr(preprocessing, "kind", "") == "images" else None
+        pictures = chosen.inputs if getattr(preprocessing, "kind", "") in ("images", "masks") else None
         raw = chosen.inputs if isinstance(chosen.inputs, np.ndarray) else None
         values = [[f"{value:g}" for value in raw[0].tolist()]] if raw is not None and raw.ndim == 2 else None
         channels = preprocessing.inputs_named if isinstance(chosen.inputs, SeriesValues) else None
@@ -170,7 +186,19 @@ class _Answering(nn.Module):
         if scaling is not None and scaling.mean:
             self.scale, self.mean = torch.tensor(scaling.scale, dtype=torch.float32), torch.tensor(scaling.mean, dtype=torch.float32)
         self.two_classes = run.task.kind == "classification" and len(run.task.classes) == 2
+        self.regions: Tensor | None = None  # (K, H, W) of masks: where each class's scores are averaged
+        self.shares: Tensor | None = None  # (K,) of the pixels
         self.eval()
+
+    def look_at(self, inputs: Tensor) -> None:
+        """Answer for images of this size with one score per class: its mean over the pixels of this image (1, C, H, W) that were answered
+        so; over all where none was. Source: Vinogradova, Dibrov and Myers 2020 (Seg-Grad-CAM), equation 2.
+        """
+        scores = _outputs(self.network, inputs)[0]  # (K, H, W)
+        answered = torch.nn.functional.one_hot(scores.argmax(0), len(scores)).permute(2, 0, 1).float()
+        counts = answered.sum((1, 2), keepdim=True)
+        self.shares = counts.flatten() / answered[0].numel()
+        self.regions = torch.where(counts > 0, answered / counts.clamp_min(1), 1 / answered[0].numel())
 
     def forward(self, inputs: Tensor) -> Tensor:
         outputs = self.network(inputs)
@@ -178,6 +206,8 @@ class _Answering(nn.Module):
             return outputs.reshape(len(outputs), -1) * self.scale + self.mean
         if self.two_classes and outputs.shape[1] == 1:  # one number whose sign decides
             return torch.cat([-outputs, outputs], dim=1)
+        if self.regions is not None:
+            return (outputs * self.regions).sum((2, 3))
         return outputs
 
 
@@ -225,6 +255,9 @@ def _sample_of(run: Run, preprocessing: Any, source: Any, row: str | None, words
         targets=None if samples.targets is None else samples.targets[index], identifiers=[samples.identifiers[place]], hashes=[""],
         input_hashes=(), fixed_parts=None, groups=None, times=None,
     )  # fmt: skip
+    if isinstance(chosen, MaskSamples):  # without the rest of the canvas
+        height, width = chosen.sizes[place].tolist()
+        chosen = replace(chosen, inputs=chosen.inputs[..., :height, :width], targets=None)
     part = ResidentPart(preprocessing.inputs(chosen), torch.zeros(1), index, preprocessing)
     inputs, _ = next(part.batches(1))
     return chosen, inputs, prepared, notes
@@ -306,17 +339,20 @@ def _background(run: Run, prepared: Any, notes: list[Text], seed: int) -> Tensor
     return torch.cat([inputs for inputs, _ in prepared.train.batches(BACKGROUND, order)])
 
 
-def _target_of(run: Run, target: str | None, outputs: Tensor, notes: list[Text]) -> tuple[int | None, str]:
+def _target_of(run: Run, target: str | None, outputs: Tensor, notes: list[Text], shares: Tensor | None = None) -> tuple[int | None, str]:
     """The output that is explained and its name."""
-    names = list(run.task.classes if run.task.kind == "classification" else run.task.targets)
+    names = list(run.task.classes or run.task.targets)
     if target is not None:
         if target not in names:
-            raise OptionError(text("there is no class {name!r}", name=target) if run.task.kind == "classification"
+            raise OptionError(text("there is no class {name!r}", name=target) if run.task.classes
                               else text("there is no target {name!r}", name=target),
                               text("one of: {names}", names=names[:20]), did_you_mean(target, names))  # fmt: skip
         return (names.index(target) if outputs.shape[1] > 1 else None), target
     if run.task.kind == "classification":
         number = int(outputs[0].argmax())
+        return number, names[number]
+    if shares is not None:  # of masks: the class that most pixels were answered
+        number = int(shares.argmax())
         return number, names[number]
     if len(names) > 1:
         notes.append(text("of {count} targets the first is explained; another: --target NAME", count=len(names)))
