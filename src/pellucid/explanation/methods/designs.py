@@ -4,8 +4,8 @@ The coalitions of an order are nested, so that their outputs say nearly the same
 serves all players. What games look like is stated as a random game: an additive part that may be anything (the weights are exact on it),
 and interactions of three, five and seven players (those of two, four, ... cancel between a coalition and its complement). The weights
 have the smallest expected squared error for such games among those that are unbiased for *every* game once the players' roles are drawn.
-Sources: D. G. Krige 1951, G. Matheron 1963 (the prediction); L. M. Ruiz, F. Valenciano, J. M. Zarzuelo 1998, theorem 9 (of linear,
-symmetric, efficient values: each coalition size has one number, and where all are 1 it is the Shapley value); I. Covert, S.-I. Lee 2021
+Sources: D. G. Krige 1951, G. Matheron 1963 (the prediction); L. M. Ruiz, F. Valenciano, J. M. Zarzuelo 1998 (linear, symmetric and
+efficient values: one number for each size of coalition says which, and where all are 1 it is the Shapley value); I. Covert, S.-I. Lee 2021
 (complements).
 """
 
@@ -27,7 +27,7 @@ FEWEST_REPEATS = 3  # of each size of coalition: of twice as many coalitions as 
 FEWEST_REFERENCES = 20
 TWICE = 40  # references that are met twice: the variance of half as many is too uncertain where interactions are few and strong
 FEWEST, MOST = 8, 64  # players: sets of seven others; and a linear system of some hundred equations that takes half a second
-MOST_IDLE = 0.05  # of the players of a sample and a reference
+MOST_IDLE = 0.05  # of the players, over samples and references: one-hot columns are, where both have a zero
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,7 +108,7 @@ def designed(game: Game, generator: torch.Generator, pairs: int) -> Estimate:
     references = torch.cat([torch.arange(R, device=game.device).expand(N, R), twice], 1)
     n, clusters = len(plan.members), references.shape[1]
     roles = torch.rand(clusters, M, generator=generator, device=generator.device).argsort(1)
-    turned = torch.randint(clusters, (N, 1), generator=generator, device=generator.device)  # no two samples share their draws
+    turned = torch.randint(clusters, (N, 1), generator=generator, device=generator.device)  # samples seldom share their draws
     drawn = ((torch.arange(clusters) + turned.cpu()) % clusters).reshape(-1).to(game.device)  # of each game
     members = plan.members[:, roles.cpu()].transpose(0, 1)  # (clusters, n, M)
     present = torch.cat([members, ~members], 1).to(game.device, dtype)

@@ -1,4 +1,4 @@
-"""Shapley values: exact by enumeration where that is affordable, else by antithetic permutations, with intervals.
+"""Shapley values: exact by enumeration where that is affordable, else by antithetic permutations or designs (see designs), with intervals.
 
 phi_j = the mean over all orders of the players of v(those before j, and j) - v(those before j), where v(S) is the model's output with the
 players in S as they are and the others taken from a reference sample, averaged over the references (the interventional game).
@@ -50,7 +50,7 @@ def shapley(
 def _note(game: Game, pairs: int | None) -> Text:
     if affordable(game, pairs):
         return text("exact: all {count} coalitions of the features were tried", count=2**game.count)
-    drawn = text("Shapley values from orders drawn at random; the features' values add up exactly, each has a 95 % interval")
+    drawn = text("Shapley values from coalitions drawn at random; the features' values add up exactly, each has a 95 % interval")
     if game.count > MOST_ENUMERATED or pairs is not None:
         return drawn
     return text(
@@ -126,6 +126,7 @@ def sampled(game: Game, generator: torch.Generator, pairs: int | None = None) ->
     A pilot says how much of the variance the references make and how much the orders, and thereby how many pairs are needed (where
     `pairs` does not say) and how a reference's own output f(r) - mean f predicts what its cluster gives: taken off, it makes the sum of the
     values f(x) - mean f(r) exactly. Fresh references and orders make the values and intervals.
+    Where all references are met and no player was seen to do nothing, a design needs fewer coalitions for the same error.
     Source: W. G. Cochran, "Sampling Techniques", 1977, section 10.4 (the variance); F. E. Satterthwaite 1946 (degrees of freedom).
     """
     R = game.references
