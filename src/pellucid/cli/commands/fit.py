@@ -69,7 +69,7 @@ command = Command(
         ),
     ],
     word="训练",
-    short=text("train a network on a table, time series, images, texts or a built-in data set"),
+    short=text("train a network on tables, series, images or texts"),
     about=text(
         "Trains a network on DATA, measures it on a part that it has never seen, and keeps everything in a folder of its own, the run. "
         "What you leave out is chosen to suit the data, and said."
