@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from statistics import NormalDist
 
 import numpy as np
 
@@ -35,7 +37,8 @@ def find_season(values: np.ndarray, calendar: Sequence[float]) -> tuple[int, flo
 
     Asked first are the `calendar`'s seasons (steps of a day, a week, a year): each of the series without its moving average over that
     season, as in the classical decomposition, so that neither trend nor slow swings pass for it. The highest autocorrelation wins where
-    it passes the 90 % test and 0.1; a longer one must be higher by 0.05. Where none does, the highest peak at any lag counts.
+    it passes the 90 % test and 0.1; a longer one must be higher by 0.05. Where none does, the highest peak at any lag counts, if
+    noise would hardly (5 %) have one as high.
 
     Args:
         values: (n,) without missing values.
@@ -55,10 +58,11 @@ def find_season(values: np.ndarray, calendar: Sequence[float]) -> tuple[int, flo
     if best > 1:
         return best, height
     found, bounds = _tested(detrended(values), longest)
+    by_chance = NormalDist().inv_cdf(1 - 0.05 / longest) / math.sqrt(n)  # the highest of so many, of noise
     for lag in range(4, longest):
         around = max(2, lag // 8)
         nearby = np.concatenate([found[lag - around : lag], found[lag + 1 : lag + 1 + around]])
-        if found[lag] > max(bounds[lag], _WEAKEST) and found[lag] >= nearby.max() and found[lag] > height:
+        if found[lag] > max(bounds[lag], by_chance, _WEAKEST) and found[lag] >= nearby.max() and found[lag] > height:
             best, height = lag, float(found[lag])
     return best, height
 
@@ -82,8 +86,8 @@ def grows_with_level(values: np.ndarray, season: int) -> bool:
     """Whether the logarithm makes the swings even: all values positive, a level that changes, and blocks whose deviation is
     in proportion to their mean rather than constant.
 
-    Blocks of a season (at least 8 steps) have means m_b and deviations s_b; the coefficient of variation of s_b / m_b is compared with that
-    of s_b. Source: Guerrero 1993, section 3, for the powers 0 (logarithm) and 1.
+    Blocks of a season (at least 8 steps) have means m_b and deviations s_b from a straight line; the coefficient of
+    variation of s_b / m_b is compared with that of s_b. Source: Guerrero 1993, section 3, for the powers 0 (logarithm) and 1.
     """
     if not len(values) or values.min() <= 0:
         return False
@@ -92,7 +96,9 @@ def grows_with_level(values: np.ndarray, season: int) -> bool:
     if blocks < 4:
         return False
     cut = values[len(values) - blocks * size :].reshape(blocks, size)
-    means, deviations = cut.mean(1), cut.std(1)
+    places = np.linspace(-1, 1, size)
+    slopes = (cut * places).mean(1) / (places**2).mean()
+    means, deviations = cut.mean(1), (cut - slopes[:, None] * places).std(1)
     if means.max() < _GROWTH * means.min() or (deviations == 0).any():
         return False
 
