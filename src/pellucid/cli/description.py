@@ -36,7 +36,7 @@ def show_description(output: Output, description: DataDescription) -> None:
         output.prose(str(text("The data come already split: {parts}.", parts=parts)))
     if description.classes:
         output.line("")
-        _show_classes(output, description.classes, description.samples)
+        _show_classes(output, description.classes, description.task is not None and description.task.kind == "segmentation")
     if description.columns and several:
         output.line("")
         _show_columns(output, description)
@@ -47,21 +47,22 @@ def show_description(output: Output, description: DataDescription) -> None:
     tell_skipped(output, [str(item.summary) for item in description.quarantined])
 
 
-def _show_classes(output: Output, classes: Mapping[str, int], samples: int) -> None:
+def _show_classes(output: Output, classes: Mapping[str, int], pixels: bool) -> None:
     """The classes, the commonest first, with a bar each: an imbalance is seen before it is read."""
     order = sorted(classes, key=lambda name: -classes[name])
-    largest = max(classes[order[0]], 1)
+    largest, total = max(classes[order[0]], 1), max(sum(classes.values()), 1)
     block = "━" if output.unicode else "="
     rows: list[list[Piece]] = [
         [
             shorten(one_line(name), _LONGEST_NAME),
             count(classes[name]),
-            f"{100 * classes[name] / max(samples, 1):.1f} %",
+            f"{100 * classes[name] / total:.1f} %",
             (block * max(round(_BAR * classes[name] / largest), 1 if classes[name] else 0), "green"),
         ]
         for name in order[:_CLASSES_SHOWN]
     ]
-    output.table([str(text("class")), str(text("samples")), str(text("share")), ""], rows, right=(1, 2), spare=(3,))
+    header = [str(text("class")), str(text("pixels") if pixels else text("samples")), str(text("share")), ""]
+    output.table(header, rows, right=(1, 2), spare=(3,))
     if len(order) > _CLASSES_SHOWN:
         more, least = len(order) - _CLASSES_SHOWN, order[-1]
         rest = text("and {count} more classes, down to {name!r} with {samples}", count=more, name=least, samples=classes[least])

@@ -51,7 +51,9 @@ class DataDescription(Record):
     task: Task | None = None
     columns: tuple[ValueDescription, ...] = ()  # of a table; of other data one entry for all numbers together
     targets: tuple[ValueDescription, ...] = ()
-    classes: Mapping[str, int] = field(default_factory=lambda: cast("dict[str, int]", {}))  # samples per class, in the classes' order
+    classes: Mapping[str, int] = field(
+        default_factory=lambda: cast("dict[str, int]", {})
+    )  # samples, of masks pixels, per class, in the classes' order
     missing: int = 0  # values missing in all columns together
     duplicates: int = 0  # samples that are exact copies of an earlier one, target included
     contradictions: int = 0  # samples whose input equals another's while their targets differ
@@ -77,6 +79,9 @@ def describe(samples: Samples) -> DataDescription:
     if task is not None and samples.targets is not None:
         if task.kind == "classification":
             counts = np.bincount(samples.targets, minlength=len(task.classes))
+            classes = dict(zip(task.classes, counts.tolist(), strict=True))
+        elif task.kind == "segmentation":
+            counts = np.bincount(samples.targets.reshape(-1), minlength=256)[: len(task.classes)]
             classes = dict(zip(task.classes, counts.tolist(), strict=True))
         else:
             values = np.asarray(samples.targets, dtype=np.float64).reshape(len(samples), -1)
@@ -290,6 +295,11 @@ def _sentences(found: DataDescription) -> list[Text]:
 def _target_sentences(found: DataDescription) -> list[Text]:
     if found.task is None:
         return [text("No target was named.")]
+    if found.task.kind == "segmentation":
+        pixels = max(1, sum(found.classes.values()))
+        shares = [text("{name} {share:.3g} %", name=name, share=100 * count / pixels)
+                  for name, count in sorted(found.classes.items(), key=lambda item: -item[1])]  # fmt: skip
+        return [text("Each pixel has one of {count} classes; their shares: {shares}.", count=len(shares), shares=shares[:20])]
     if found.classes:
         order = sorted(found.classes, key=lambda label: -found.classes[label])
         common, rare = order[0], order[-1]
