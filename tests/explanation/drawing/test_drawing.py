@@ -18,6 +18,7 @@ from pellucid.core.language import text, use_language
 from pellucid.core.records import Interval
 from pellucid.explanation.certificate import Certificate
 from pellucid.explanation.drawing import colours
+from pellucid.explanation.drawing.page import facts_of, made_by
 from pellucid.explanation.drawing.samples import samples_of
 from pellucid.explanation.explain import explain
 from pellucid.explanation.explanation import Explanation
@@ -207,3 +208,12 @@ def test_a_page_says_the_method_once_and_calls_features_by_their_names(tmp_path:
     assert "Shapley values, compared with zero in every entry" in page
     assert "Method:" not in english  # a note says it, with the reason
     assert "but for" not in english
+
+
+@pytest.mark.parametrize(("method", "compares"), [("integrated_gradients", True), ("lrp", False), ("saliency", False)])
+def test_a_method_without_a_reference_is_not_said_to_have_one(method: str, compares: bool) -> None:
+    found = explain(nn.Linear(3, 2), torch.ones(1, 3), 0, method=method)
+    with use_language("en"):
+        said = " ".join(map(str, (made_by(found), *facts_of(found))))
+    assert ("compared with zero" in said) == compares
+    assert ("uses no reference" in said) != compares

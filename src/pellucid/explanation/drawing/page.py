@@ -18,6 +18,7 @@ from pellucid.core.page import style as shared_style
 from pellucid.core.wording import duration
 from pellucid.explanation.drawing import colours
 from pellucid.explanation.drawing.samples import Part, Sample, samples_of
+from pellucid.explanation.registry import methods
 from pellucid.explanation.terms import TRUST, method_name, score_name
 
 if TYPE_CHECKING:
@@ -264,8 +265,17 @@ _DRAWN = {"pixels": _pixels, "columns": _columns, "words": _words, "steps": _ste
 # -- how far to trust it, how it was made --------------------------------------------------------------------------------------------------
 
 
+def _compares(explanation: Explanation) -> bool:
+    """Whether the method uses the reference itself; of a method that is not known here it is taken to."""
+    known = methods().get(explanation.method)
+    return known is None or known.compares
+
+
 def made_by(explanation: Explanation) -> Text:
     """The method and what its numbers are compared with."""
+    if not _compares(explanation):
+        return text("{method}; its tests take {reference} for what is absent", method=method_name(explanation.method),
+                    reference=explanation.reference)  # fmt: skip
     return text("{method}, compared with {reference}", method=method_name(explanation.method), reference=explanation.reference)
 
 
@@ -321,7 +331,10 @@ def facts_of(explanation: Explanation) -> Iterator[Text]:
     """How the attributions were made, in sentences."""
     if not any("name" in note.values and "why" in note.values for note in explanation.notes):  # which says the method, and why
         yield text("Method: {method}", method=method_name(explanation.method))
-    yield text('Reference, which is what "absent" means: {reference}', reference=explanation.reference)
+    if _compares(explanation):
+        yield text('Reference, which is what "absent" means: {reference}', reference=explanation.reference)
+    else:
+        yield text('This method uses no reference; in its tests "absent" means: {reference}', reference=explanation.reference)
     if explanation.evidence is not None and explanation.evidence.family in ("perturbation", "surrogate", "shapley"):
         yield text("One feature is: {features}", features=explanation.features)
     if explanation.gap is not None:
