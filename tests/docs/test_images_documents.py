@@ -8,7 +8,7 @@ import pytest
 from pellucid.data.images.named import DATA_DIR_VARIABLE, NAMED_IMAGES
 from pellucid.data.images.reading import LARGEST_SIDE
 from pellucid.data.splitting import AUTOMATIC_LIMITS
-from pellucid.training.augmentation import AUGMENTATIONS, CUTOUT_FRACTION, MIXUP_ALPHA, SHIFT_FRACTION, build_augmentation
+from pellucid.training.augmentation import CUTOUT_FRACTION, MIXUP_ALPHA, OF_IMAGES, SHIFT_FRACTION, build_augmentation
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 PAGES = ("images.md", "images.zh-CN.md")
@@ -18,7 +18,7 @@ PAGES = ("images.md", "images.zh-CN.md")
 def test_the_tables_are_those_of_the_code(page):
     content = (DOCS / page).read_text(encoding="utf-8")
     rows = re.findall(r"^\| `([a-z0-9_-]+)` \| (.*?) \|(.*?)\|$", content, flags=re.MULTILINE)
-    assert [name for name, _, _ in rows] == [*NAMED_IMAGES, *AUGMENTATIONS]
+    assert [name for name, _, _ in rows] == [*NAMED_IMAGES, *OF_IMAGES]
     for (_, images, parts), found in zip(rows, NAMED_IMAGES.values(), strict=False):
         assert images.startswith(" x ".join(map(str, found.layout.shape)))
         assert {f"{found.layout.train:,}", f"{found.layout.test:,}"} <= set(re.findall(r"[\d,]+\d", parts))

@@ -36,7 +36,8 @@ from pellucid.training.masks.augmentation import OF_MASKS, MaskAugmentation, bui
 from pellucid.training.series_augmentation import AMOUNTS as SERIES_AMOUNTS
 from pellucid.training.series_augmentation import SeriesChanges
 
-AUGMENTATIONS = ("none", "flip", "alternating_flip", "shift", "shift_zero", "cutout", "mixup", "token_dropout", *SERIES_AMOUNTS, *OF_MASKS)
+OF_IMAGES = ("none", "flip", "alternating_flip", "shift", "shift_zero", "cutout", "mixup")
+AUGMENTATIONS = (*OF_IMAGES, "token_dropout", *SERIES_AMOUNTS, *OF_MASKS)
 _OLDER_NAMES = {"shift_flip": ("flip", "shift")}
 _AMOUNTS = ("shift", "shift_zero", "cutout", "mixup", "token_dropout", *SERIES_AMOUNTS, *OF_MASKS)  # those that take one after a colon
 _FRACTIONS = ("mixup", "token_dropout", *SERIES_AMOUNTS)  # amounts that need not be whole
