@@ -106,7 +106,7 @@ def surrounded(
     network: nn.Module, task: Task, loss: Any, input_shape: tuple[int, ...], facts: Mapping[str, Any] | None = None
 ) -> nn.Module:
     """The network with what the task puts around every network: that of a forecast, else nothing."""
-    if task.kind != "forecasting":
+    if task.kind != "forecasting" or isinstance(network, Forecaster):
         return network
     quantiles = task.quantiles if loss == "quantile" else ()
     season_channel = bool((facts or {}).get("season_channel"))
