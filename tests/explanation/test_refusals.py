@@ -378,3 +378,16 @@ def test_a_type_that_is_taken_stays() -> None:
     found = pellucid.explain(Precise(), tabular().double(), method="saliency")
     assert found.attributions.dtype == torch.float64
     assert "float64" not in " ".join(map(str, found.notes))
+
+
+def test_what_is_absent_is_said_of_numbers_and_of_tokens() -> None:
+    class Both(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.embed, self.last = nn.Embedding(9, 3), nn.Linear(8, 2)
+
+        def forward(self, numbers: Tensor, token: Tensor) -> Tensor:
+            return self.last(torch.cat([numbers, self.embed(token)], 1))
+
+    found = pellucid.explain(seeded(Both), (tabular(), torch.tensor([0, 1, 2, 3])), 0, baseline="zero", method="saliency")
+    assert str(found.reference) == "zero in every entry; of whole numbers: token 0 in every place"

@@ -76,6 +76,8 @@ class Reference:
         values = tuple(value.expand(n, *value.shape[1:]) if own else value for value in made)
         tokens = [_token(subject, index, background) for index, kept in enumerate(subject.continuous) if not kept]
         stated = _stated(baseline, background is not None) if any(subject.continuous) else tokens[0][1]
+        if tokens and any(subject.continuous):
+            stated = text("{numbers}; of whole numbers: {token}", numbers=stated, token=tokens[0][1])
         return cls(baseline, values, stated, own, tuple(note for _, _, note in tokens if note is not None))
 
 
