@@ -217,3 +217,12 @@ def test_a_method_without_a_reference_is_not_said_to_have_one(method: str, compa
         said = " ".join(map(str, (made_by(found), *facts_of(found))))
     assert ("compared with zero" in said) == compares
     assert ("uses no reference" in said) != compares
+
+
+def test_the_page_of_an_embedding_shows_what_lies_nearest(tmp_path: Path) -> None:
+    model = nn.Sequential(nn.Embedding(3, 2), nn.Flatten(), nn.Linear(4, 2))
+    model[0].weight.data = torch.tensor([[1.0, 0.0], [0.0, 1.0], [1.0, 0.1]])
+    page = (
+        features(model, torch.tensor([[0, 1], [2, 1]]), "0").to_html(tmp_path / "f.html", names=["king", "sea", "queen"]).read_text("utf-8")
+    )
+    assert re.search(r"<td><bdi>king</bdi></td><td>queen <span class=\"soft\">0.995</span>, sea", page)

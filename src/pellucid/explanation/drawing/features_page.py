@@ -41,6 +41,7 @@ def features_page(
     parts += [_soft(note) for note in features.notes]
     parts += _kernels(features)
     parts += _attention(features, names)
+    parts += _neighbours(features, names)
     parts += _units(features, chosen, names, maximised)
     parts += _maps(features, chosen)
     if probes is not None:
@@ -172,6 +173,25 @@ def _input_in_words(given: Tensor, names: Sequence[str] | None, step: int) -> st
         words = [escape(str(names[int(token)]) if int(token) < len(names) else str(token)) for token in flat]
         return " ".join(f"<b>{word}</b>" if place == step else word for place, word in enumerate(words))
     return f'<span class="soft">{escape(", ".join(number(float(value)) for value in flat[:10]))}{" …" if given.numel() > 10 else ""}</span>'
+
+
+def _neighbours(features: Features, names: Sequence[str] | None) -> Iterator[str]:
+    """Of an embedding the first tokens, each with those whose vectors lie nearest."""
+    if not isinstance(features.module, nn.Embedding) or features.module.num_embeddings < 2:
+        return
+
+    def word(token: int) -> str:
+        return escape(str(names[token]) if names is not None and token < len(names) else str(token))
+
+    yield heading(text("Nearest vectors"))
+    yield _soft(text("The first tokens, and beside each those whose vectors point most nearly the same way, with the cosine of the angle."))
+    rows: list[str] = []
+    for token in range(min(UNITS_SHOWN, features.module.num_embeddings)):
+        near = features.neighbours(token, 5)
+        pairs = zip(near.indices.tolist(), near.similarities.tolist(), strict=True)
+        shown = ", ".join(f'{word(other)} <span class="soft">{number(cosine)}</span>' for other, cosine in pairs)
+        rows.append(f"<tr><td><bdi>{word(token)}</bdi></td><td>{shown}</td></tr>")
+    yield f'<div class="table"><table>{"".join(rows)}</table></div>'
 
 
 def _maps(features: Features, units: Sequence[int]) -> Iterator[str]:
