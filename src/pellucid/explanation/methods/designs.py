@@ -27,7 +27,7 @@ FEWEST_REPEATS = 3  # of each size of coalition: of twice as many coalitions as 
 FEWEST_REFERENCES = 20
 TWICE = 40  # references that are met twice: the variance of half as many is too uncertain where interactions are few and strong
 FEWEST, MOST = 8, 64  # players: sets of seven others; and a linear system of some hundred equations that takes half a second
-MOST_IDLE = 0.05  # of the players, over samples and references: one-hot columns are, where both have a zero
+MOST_IDLE = 0.5  # of the players, over samples and references (one-hot columns where both have a zero): up to there it was measured
 
 
 @dataclass(frozen=True, eq=False)
