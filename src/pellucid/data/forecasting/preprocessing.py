@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from pellucid.core.errors import DataError
-from pellucid.core.language import Text, text
+from pellucid.core.language import text
 from pellucid.core.records import Notice, Task
 from pellucid.data.forecasting.calendar import Steps
 from pellucid.data.forecasting.reading import SeriesSamples, gap_sentence, read_new_series
@@ -433,9 +433,3 @@ class SeriesPreprocessingKind(PreprocessingKind):
 
     def read_new(self, source: Any, target: Any, preprocessing: Any, *, header: bool, task: Task | None, targets: str) -> SeriesSamples:
         return read_new_series(source, preprocessing, header=header)
-
-
-def interval_names() -> list[tuple[Text, float, float]]:
-    """(what an interval is called, its lower and upper level), the narrower first."""
-    pairs = list(zip(QUANTILES, QUANTILES[::-1], strict=True))[: len(QUANTILES) // 2][::-1]
-    return [(text("{share:.0f} % interval", share=100 * (high - low)), low, high) for low, high in pairs]
