@@ -23,7 +23,7 @@ def test_the_tables_are_those_of_the_code(page):
     named = set(re.findall(r"`([^`\n]+)`", written(page)))
     assert set(MASK_LOSSES) <= named
     assert {name for name in registry.names() if registry.entry(name).tasks == ("segmentation",)} <= named
-    for option in re.findall(r"--([a-z-]+)", written(page)):
+    for option in re.findall(r"(?<!-)--([a-z][a-z-]+)", written(page)):
         assert option.replace("-", "_") in {*BY_NAME, "target", "output", "row", "network_option"}, option
     for value in re.findall(r"--augment (\S+?)`", written(page)):
         assert build_augmentation(value, (3, 180, 240), task_kind="segmentation") is not None
