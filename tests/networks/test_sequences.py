@@ -169,3 +169,20 @@ def test_what_came_first_is_remembered(name):
         loss.backward()
         optimizer.step()
     assert (model(samples).argmax(1) == classes).float().mean() > 0.95
+
+
+def test_a_pyramid_keeps_where_things_stand():
+    """The means of the whole, the halves and the quarters of each sequence's own length."""
+    from pellucid.networks.sequences import Pooling
+
+    steps, mask = torch.randn(2, 9, 3), torch.ones(2, 9, dtype=torch.bool)
+    mask[1, 5:] = False
+    pooled = Pooling("pyramid", 3)(steps, mask)
+    assert pooled.shape == (2, 21)
+    for row, length in ((0, 9), (1, 5)):
+        for place, (parts, part) in enumerate(((1, 0), (2, 0), (2, 1), (4, 0), (4, 1), (4, 2), (4, 3))):
+            owned = [step for step in range(length) if step * parts // length == part]
+            torch.testing.assert_close(pooled[row, 3 * place : 3 * place + 3], steps[row, owned].mean(0))
+    turned = Pooling("pyramid", 3)(steps[:1].flip(1), mask[:1])
+    assert not torch.allclose(turned, pooled[:1])
+    torch.testing.assert_close(Pooling("mean", 3)(steps[:1].flip(1), mask[:1]), pooled[:1, :3])

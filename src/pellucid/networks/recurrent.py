@@ -87,7 +87,7 @@ class RecurrentNetwork(nn.Module):
             features = hidden_size * (1 + bidirectional)
         self.dropout = LockedDropout(dropout)
         self.pooling = Pooling(pooling, features)
-        self.output = nn.Linear(features, outputs)
+        self.output = nn.Linear(self.pooling.features, outputs)
         initialize(self.output, initialization, "identity")
 
     def _layer(self, features: int, hidden_size: int) -> nn.RNNBase:

@@ -18,7 +18,8 @@ from pellucid.networks.attention import AdditiveAttention
 
 VOCABULARY = Option("vocabulary", "integer", 0, text("how many tokens there are, padding included; 0: the inputs are numbers"), "network")
 EMBEDDING_SIZE = Option("embedding_size", "integer", 64, text("numbers that each token becomes"), "network", minimum=1, maximum=65_536)
-POOLINGS = ("last", "mean", "max", "attention")
+POOLINGS = ("last", "mean", "max", "attention", "pyramid")
+PYRAMID = (1, 2, 4)  # into how many equal parts a sequence is cut on each level: He et al. 2014, section 2.2, with 4 for 6 and 2 for 3
 POOLING = Option("pooling", "choice", "mean", text("how the steps of a sequence become one vector"), "network", choices=POOLINGS)
 
 
@@ -67,14 +68,18 @@ def lengths_of(mask: Tensor) -> Tensor:
 
 
 class Pooling(nn.Module):
-    """Steps (N, T, D) and mask (N, T) -> (N, D): the last step's features, their mean or maximum, or an attention's weighted mean.
+    """Steps (N, T, D) and mask (N, T) -> (N, D): the last step's features, their mean or maximum, or an attention's weighted mean; or
+    (N, 7 D), a pyramid: the means of the whole, of its two halves and of its four quarters, side by side, so that where something stands is
+    not lost.
 
     Attention asks with a query that is learnt with the network: score(h_t) = v . tanh(W h_t). Source: Yang et al. 2016, equations 5 to 7.
+    Pyramid: He et al. 2014, Spatial pyramid pooling, section 2.2, along time.
     """
 
     def __init__(self, kind: str, features: int) -> None:
         super().__init__()
         self.kind = kind
+        self.features = features * (sum(PYRAMID) if kind == "pyramid" else 1)  # of the vector
         self.attention = AdditiveAttention(1, features, features) if kind == "attention" else None
 
     def forward(self, steps: Tensor, mask: Tensor) -> Tensor:
@@ -84,6 +89,12 @@ class Pooling(nn.Module):
         if self.attention is not None:
             pooled, _ = self.attention(steps.new_ones(len(steps), 1), steps, steps, mask)
             return pooled
+        if self.kind == "pyramid":
+            place, lengths = torch.arange(mask.shape[1], device=mask.device), lengths_of(mask).clamp(min=1)
+            owner = [(place * parts)[None] // lengths[:, None] for parts in PYRAMID]  # (N, T): which part a step belongs to
+            held = [mask & (owned == part) for owned, parts in zip(owner, PYRAMID, strict=True) for part in range(parts)]
+            shares = torch.stack(held, 1).to(steps.dtype)  # (N, 7, T)
+            return ((shares @ steps) / shares.sum(2, keepdim=True).clamp(min=1)).flatten(1)
         kept = mask[..., None]
         if self.kind == "max":
             highest = steps.masked_fill(~kept, torch.finfo(steps.dtype).min).amax(1)

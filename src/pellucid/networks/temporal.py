@@ -87,7 +87,7 @@ class TemporalConvolution(nn.Module):
             channels = count
         self.pooling = Pooling(pooling, channels)
         self.dropout = nn.Dropout(dropout)
-        self.output = nn.Linear(channels, outputs)
+        self.output = nn.Linear(self.pooling.features, outputs)
         initialize(self.convolutions, initialization, activation)
         initialize(self.output, initialization, "identity")
 
@@ -171,7 +171,7 @@ class ResidualTemporalConvolution(nn.Module):
         )
         self.pooling = Pooling(pooling, sizes[-1])
         self.dropout = nn.Dropout(dropout)
-        self.output = nn.Linear(sizes[-1], outputs)
+        self.output = nn.Linear(self.pooling.features, outputs)
         initialize(self.blocks, initialization, activation)
         initialize(self.output, initialization, "identity")
 
@@ -247,7 +247,7 @@ class TransformerEncoder(nn.Module):
         self.layers = nn.ModuleList(EncoderLayer(size, heads, activation, dropout) for _ in range(layers))
         self.norm = nn.LayerNorm(size)
         self.pooling = Pooling(pooling, size)
-        self.output = nn.Linear(size, outputs)
+        self.output = nn.Linear(self.pooling.features, outputs)
         initialize(self.output, "auto", "identity")
 
     def steps(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
