@@ -1,10 +1,10 @@
 """Claim: deep learning beats decision trees, support vector machines and random forests.
 
-Measured: test accuracy, a quarter of the samples held out: Pellucid's NetworkClassifier and scikit-learn's methods, all with their own
-defaults (the support vector machine on standardised inputs). "shifted": the digits as pixels on a canvas of 8 x 16, each at a place of its
-own; there and on "digits" the network sees images and is a convolutional one. Differences are taken within each seed.
+Measured: test accuracy, a quarter of the samples held out: Pellucid's NetworkClassifier after 15 epochs and scikit-learn's methods, all
+else by default (the support vector machine on standardised inputs). "shifted": the digits on a canvas of 8 x 16, each at its own
+place; there and on "digits" the network sees images and is a convolutional one. Differences are taken within each seed.
 
-Came out: see docs/course.
+Came out: false on small tables, where nothing is shown between network, SVM and forest; true on images, most where the digits move.
 
 python examples/claims/classical.py
 """

@@ -1,7 +1,7 @@
 """Claim: plain recurrent networks forget what lies far back; gates remember it, and attention reaches it in one step.
 
 Measured: the first of L + 1 inputs is one of four symbols, the rest is noise; after the last, the symbol is asked for. Before training:
-log10 of the answer's gradient at the first input over that at the last. After 400 steps of Adam, clipped: the share recalled (guessing 0.25).
+log10 of the gradient at the first input over that at the last. After 400 steps of Adam, clipped: the share recalled (guessing 0.25).
 
 Came out: see docs/course.
 
