@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from pellucid.core.errors import OptionError
-from pellucid.data.masks.classes import VOID
+from pellucid.data.masks.classes import IGNORED
 from pellucid.training.masks.augmentation import MaskAugmentation, automatic_mask_augmentation, build_mask_augmentation
 
 
@@ -24,13 +24,13 @@ def test_image_and_mask_stay_aligned(name):
     for _ in range(5):
         inputs, targets = built.together(images, masks, generator)
         assert inputs.shape[2:] == targets.shape[1:]
-        counts = targets != VOID
+        counts = targets != IGNORED
         assert counts.any()
         wrong = ((inputs[:, 0] - targets).abs() > 1e-4) & counts
         # with scaling a pixel between two bands mixes both: next to such an edge only, about every eighth column and the corner's
         assert wrong.float().mean() <= (0.0 if "scale" not in name else 0.35)
         assert (inputs[:, 0].round() - targets).abs()[counts].float().mean() <= (0.0 if "scale" not in name else 0.6)
-        assert set(targets.unique().tolist()) <= {*range(10), VOID}  # no class is mixed of two
+        assert set(targets.unique().tolist()) <= {*range(10), IGNORED}  # no class is mixed of two
 
 
 def test_scaling_aligned_where_the_image_is_smooth():
@@ -41,7 +41,7 @@ def test_scaling_aligned_where_the_image_is_smooth():
     built = MaskAugmentation(crop=(32, 32), scale=2.0)
     for seed in range(10):
         inputs, targets = built.together(ramp, mask, torch.Generator().manual_seed(seed))
-        counts = targets != VOID
+        counts = targets != IGNORED
         assert (inputs[:, 0] - targets).abs()[counts].max() <= 1.01
 
 
@@ -55,13 +55,13 @@ def test_a_mirror_is_drawn_for_each_image_by_itself():
 
 def test_pieces_stay_in_the_image_and_not_in_its_canvas():
     images, masks = stripes(1)
-    masks[:, 20:] = VOID  # the lower half of the canvas belongs to no image
+    masks[:, 20:] = IGNORED  # the lower half of the canvas belongs to no image
     for seed in range(20):
         _, targets = MaskAugmentation(crop=(16, 16)).together(images, masks, torch.Generator().manual_seed(seed))
-        assert (targets != VOID).all()
+        assert (targets != IGNORED).all()
     _, targets = MaskAugmentation(crop=(64, 64)).together(images, masks, torch.Generator().manual_seed(0))
     assert targets.shape == (1, 64, 64)
-    assert int((targets != VOID).sum()) == 20 * 56  # larger than the image: all of it is in the piece
+    assert int((targets != IGNORED).sum()) == 20 * 56  # larger than the image: all of it is in the piece
 
 
 def test_every_place_can_be_reached():

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 
 from pellucid.core.errors import DataError, ModelError, OptionError
 from pellucid.core.records import Task
-from pellucid.data.masks.classes import VOID
+from pellucid.data.masks.classes import IGNORED, VOID
 from pellucid.training.losses import build_loss, class_weights
 from pellucid.training.masks.losses import MASK_LOSSES, total
 
@@ -27,7 +27,7 @@ def mask(*classes: int) -> torch.Tensor:
 
 
 def test_hand_worked_numbers():
-    output, targets = scores(0.5, 0.75, 0.9), mask(1, 1, VOID)
+    output, targets = scores(0.5, 0.75, 0.9), mask(1, 1, IGNORED)
     assert build_loss("cross_entropy", TWO)(output, targets).item() == pytest.approx(-(math.log(0.5) + math.log(0.75)) / 2)
     assert build_loss("focal", TWO)(output, targets).item() == pytest.approx(-(0.25 * math.log(0.5) + 0.0625 * math.log(0.75)) / 2)
     # class 1 alone is shown: 2 (0.5 + 0.75) + 1 over (0.5 + 0.75) + 2 + 1
@@ -50,11 +50,11 @@ def test_hand_worked_weights():
 def test_cross_entropy_is_torch_s_own():
     torch.manual_seed(0)
     output, targets = torch.randn(3, 3, 4, 5), torch.randint(0, 3, (3, 4, 5))
-    targets[0, :2] = VOID
+    targets[0, :2] = IGNORED
     weight = torch.tensor([1.0, 2.0, 0.5])
     for smoothing in (0.0, 0.2):
         ours = build_loss("cross_entropy", THREE, class_weight=weight, label_smoothing=smoothing)(output, targets)
-        theirs = F.cross_entropy(output, targets, weight, ignore_index=VOID, label_smoothing=smoothing)
+        theirs = F.cross_entropy(output, targets, weight, ignore_index=IGNORED, label_smoothing=smoothing)
         torch.testing.assert_close(ours, theirs)
 
 
@@ -63,7 +63,7 @@ def test_cross_entropy_is_torch_s_own():
 def test_gradients_are_those_of_finite_differences(name, weighted):
     torch.manual_seed(0)
     targets = torch.randint(0, 3, (2, 3, 2))
-    targets[0, 0, 0] = VOID
+    targets[0, 0, 0] = IGNORED
     loss = build_loss(name, THREE, class_weight=torch.tensor([1.0, 2.0, 0.5]) if weighted else None)
     output = torch.randn(2, 3, 3, 2, dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradcheck(lambda z: loss(z, targets), (output,))
@@ -74,8 +74,8 @@ def test_void_counts_nothing_and_terms_join_batches(name):
     torch.manual_seed(0)
     loss = build_loss(name, THREE)
     output, targets = torch.randn(4, 3, 5, 6, dtype=torch.float64), torch.randint(0, 3, (4, 5, 6))
-    targets[:, 3:] = VOID
-    targets[2] = VOID
+    targets[:, 3:] = IGNORED
+    targets[2] = IGNORED
     other = output.clone()
     other[:, :, 3:] = 100 * torch.randn(4, 3, 2, 6)
     other[2] += 5
@@ -83,7 +83,7 @@ def test_void_counts_nothing_and_terms_join_batches(name):
     torch.testing.assert_close(loss.per_sample(output, targets).mean(), loss(output, targets))
     apart = torch.cat([loss.terms(output[:1], targets[:1]), loss.terms(output[1:], targets[1:])])
     torch.testing.assert_close(total(apart), loss(output, targets))
-    empty = torch.full_like(targets, VOID)
+    empty = torch.full_like(targets, IGNORED)
     assert loss(output.requires_grad_(), empty).item() == 0
     loss(output, empty).backward()
     assert output.grad is not None
@@ -118,7 +118,7 @@ def test_what_does_not_fit_is_refused():
         loss.check(torch.zeros(2, 3, 2, 2), torch.zeros(2, 4, 5, dtype=torch.long))
     with pytest.raises(DataError, match="0 to 3"):
         loss.check(torch.zeros(1, 3, 1, 2), torch.tensor([[[0, 3]]]))
-    loss.check(torch.zeros(1, 3, 1, 2), torch.tensor([[[2, VOID]]]))
+    loss.check(torch.zeros(1, 3, 1, 2), torch.tensor([[[2, IGNORED]]]))
     with pytest.raises(OptionError, match="segmentation"):
         build_loss("dice", Task(kind="classification", classes=("a", "b")))
     with pytest.raises(OptionError):

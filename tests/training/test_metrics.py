@@ -90,6 +90,8 @@ def test_segmentation_against_scikit_learn():
         assert score.interval.low < score.value < score.interval.high
     assert full_scores(maps.to(torch.uint8), masks.to(torch.uint8), task) == list(found.values())  # maps say as much as scores
     assert quick_metrics(scores, masks, task) == {name: score.value for name, score in found.items()}
+    batch = masks.masked_fill(masks == 255, -100)  # as batches have it
+    assert quick_metrics(scores, batch, task) == {name: score.value for name, score in found.items()}
     value, interval = paired_difference(maps, masks.clamp_max(2), masks, task)
     assert interval is not None
     assert value == pytest.approx(found["mean_iou"].value - 1.0)

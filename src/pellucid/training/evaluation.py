@@ -16,6 +16,7 @@ from pellucid.core.language import Text, text
 from pellucid.core.records import Task
 from pellucid.core.system import peak_memory_bytes
 from pellucid.training.masks.losses import per_image
+from pellucid.training.masks.measures import compact
 from pellucid.training.metrics import MEASURES, quick_metrics
 from pellucid.training.summary import WORTH_SAYING, usage_sentence
 from pellucid.training.weighted import joined, without_weights
@@ -42,7 +43,7 @@ def outputs_of(
     targets: list[Tensor] = []
     for output, target in answers_of(network, part, device=device, batch_size=batch_size, autocast=autocast):
         outputs.append((output if kept is None else kept(output)).cpu())
-        targets.append(target.cpu())
+        targets.append((target if kept is None else compact(target)).cpu())
     return joined(outputs), joined(targets)
 
 
@@ -99,7 +100,7 @@ def _evaluated_by_batches(
     for output, target in answers_of(network, part, device=device, batch_size=batch_size, autocast=autocast):
         terms.append(loss_function.terms(output, target.to(device)).double().cpu())
         outputs.append(kept(output).cpu())
-        targets.append(target.cpu())
+        targets.append(compact(target).cpu())
     losses = per_image(torch.cat(terms))
     measured = {"loss": float(losses.mean())}
     if len(losses) > 1:

@@ -86,7 +86,8 @@ def _data(part: Any) -> Any:
     resident = isinstance(part, ResidentPart)
     ordered = getattr(part, "ordered", True)
     if not ordered or (resident and part.inputs.numel() <= FINISHED):
-        batches = list(part.batches(512))
+        one_canvas = torch.arange(len(part)) if hasattr(part, "sizes") else None  # images of several sizes in one array
+        batches = list(part.batches(512) if one_canvas is None else part.batches(len(part), one_canvas))
         return torch.cat([inputs for inputs, _ in batches]), torch.cat([targets for _, targets in batches])
     return _Finished(part)
 

@@ -189,7 +189,8 @@ def plan(prepared: Any, resolved: Mapping[str, Any], device: torch.device) -> tu
     if settings.until:
         parse_condition(settings.until, prepared.task)
     build_augmentation(settings.augment, shape, task_kind=prepared.task.kind)
-    if "augment" in settings.chosen and mirrors(settings.augment):
+    said = any(notice.kind == "mirrored_images" for notice in prepared.notices)  # a plan that is made again for a budget
+    if "augment" in settings.chosen and mirrors(settings.augment) and not said:
         others = ",".join(step for step in settings.augment.split(",") if not mirrors(step)) or "none"
         summary = text("training images are also mirrored left to right; where left and right differ in meaning, write --augment {others}",
                        others=others)  # fmt: skip

@@ -35,7 +35,7 @@ from torch import Tensor
 from pellucid.core.errors import DataError, ModelError, OptionError, OptionTypeError, did_you_mean
 from pellucid.core.language import Text, text
 from pellucid.core.records import Task
-from pellucid.data.masks.classes import VOID
+from pellucid.data.masks.classes import IGNORED
 from pellucid.training.masks.losses import MASK_LOSSES, median_frequency_weights, per_image, terms_of, total
 
 LossFunction = Callable[[Tensor, Tensor], Tensor]
@@ -227,7 +227,7 @@ def _check_masks(loss: Loss, output: Tensor, targets: Tensor) -> None:
             text("give a score for every class at every pixel: end with a convolution of {columns} maps, as large as the image",
                  columns=loss.columns),
         )  # fmt: skip
-    counting = targets[targets != VOID]
+    counting = targets[targets != IGNORED]
     if len(counting) and (int(counting.min()) < 0 or int(counting.max()) >= loss.task.outputs):
         raise DataError(
             text("targets holds class indices from {low} to {high}", low=int(counting.min()), high=int(counting.max())),

@@ -15,7 +15,8 @@ from pellucid.core.errors import DataError
 from pellucid.core.language import text
 from pellucid.core.records import Notice
 
-VOID = 255  # in masks as they are kept: a pixel that nobody has labelled, or that lies outside of its image
+VOID = 255  # in masks as they are kept, bytes: a pixel that nobody has labelled, or that lies outside of its image
+IGNORED = -100  # the same in batches: what torch's losses leave out by default
 MOST_CLASSES = 254
 VOID_NAMES = ("void", "ignore", "ignored", "unlabelled", "unlabeled", "dontcare", "don't care", "未标注", "忽略")
 LIST_NAMES = (

@@ -20,7 +20,7 @@ from pellucid.data.images.folders import images_below
 from pellucid.data.images.reading import image_paths
 from pellucid.data.kinds import PreprocessingKind, preprocessing_kind
 from pellucid.data.ledger import NumberedNames
-from pellucid.data.masks.classes import VOID, MaskClasses
+from pellucid.data.masks.classes import IGNORED, VOID, MaskClasses
 from pellucid.data.masks.folders import folders_of, list_pairs
 from pellucid.data.masks.reading import MaskSamples, decoded, read_listing
 from pellucid.data.samples import Quarantined, ResidentPart, Samples
@@ -34,7 +34,7 @@ class MaskPart(ResidentPart):
     """Images and masks in canvases, and how much of each canvas its image fills.
 
     In the part's own order batches hold images of one size, as large as they are: an answer does not depend on what else there is. In
-    another order a batch is what was asked for, in a canvas for the largest image of it, VOID beside the smaller ones.
+    another order a batch is what was asked for, in a canvas for the largest image of it, IGNORED beside the smaller ones.
     """
 
     sizes: np.ndarray = field(default_factory=lambda: np.zeros((0, 2), dtype=np.int64))  # (n, 2)
@@ -44,7 +44,7 @@ class MaskPart(ResidentPart):
     def batches(
         self, batch_size: int, order: Tensor | None = None, change: Callable[[Tensor, Tensor], Tensor] | None = None
     ) -> Iterator[tuple[Tensor, Tensor]]:
-        """(images (n, C, h, w), masks (n, h, w) int64, VOID where nothing counts)."""
+        """(images (n, C, h, w), masks (n, h, w) int64, IGNORED where nothing counts)."""
         if order is None:
             for start, stop in self._alike(batch_size):
                 yield self._finished_pair(torch.arange(start, stop, device=self.inputs.device))
@@ -67,7 +67,7 @@ class MaskPart(ResidentPart):
         height, width = (int(side) for side in self.sizes[chosen.cpu().numpy()].max(axis=0))
         inputs = self.inputs.index_select(0, chosen)[..., :height, :width]
         targets = self.targets.index_select(0, chosen)[..., :height, :width]
-        return self._finished(inputs), targets.long()
+        return self._finished(inputs), targets.long().masked_fill_(targets == VOID, IGNORED)
 
 
 @dataclass

@@ -6,7 +6,7 @@
     crop[:h x w]   a piece of h x w pixels from a random place                    Chen et al. 2018, section 4.1
 
 A piece of the image, of the size (h / f, w / f) for a factor f, is drawn and brought to h x w: images bilinearly, masks by the nearest
-pixel, so that no class is mixed. Beyond the image its border goes on, and the mask is VOID.
+pixel, so that no class is mixed. Beyond the image its border goes on, and the mask is IGNORED.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from torch import Tensor
 
 from pellucid.core.errors import OptionError, did_you_mean
 from pellucid.core.language import text
-from pellucid.data.masks.classes import VOID
+from pellucid.data.masks.classes import IGNORED
 
 OF_MASKS = ("crop", "scale")  # which other samples do not have
 MASK_AUGMENTATIONS = ("none", "flip", *OF_MASKS)
@@ -43,8 +43,8 @@ class MaskAugmentation:
     ) -> tuple[Tensor, Tensor]:
         """The batch's pieces, of one size. The draws come from `generator`, a CPU generator, or from torch's global one.
 
-        The place of a piece is drawn so that it holds as much of the image as it can; what is VOID all along the lower or right side (the
-        rest of a canvas, see data.masks) belongs to no image.
+        The place of a piece is drawn so that it holds as much of the image as it can; what is IGNORED all along the lower or right side
+        (the rest of a canvas, see data.masks) belongs to no image.
         """
         height, width = self.crop or (inputs.shape[2], inputs.shape[3])
         images: list[Tensor] = []
@@ -69,8 +69,8 @@ class MaskAugmentation:
 
 
 def _used(mask: Tensor) -> tuple[int, int]:
-    """Height and width of the image within its canvas: without rows and columns at the end that are all VOID."""
-    counts = mask != VOID
+    """Height and width of the image within its canvas: without rows and columns at the end that are all IGNORED."""
+    counts = mask != IGNORED
     rows, columns = counts.any(1).nonzero(), counts.any(0).nonzero()
     return (int(rows[-1]) + 1, int(columns[-1]) + 1) if len(rows) else (mask.shape[0], mask.shape[1])
 
@@ -88,7 +88,7 @@ def _cut(image: Tensor, mask: Tensor, start: tuple[int, int], size: tuple[int, i
     around = (left - start[1], start[1] + size[1] - right, top - start[0], start[0] + size[0] - bottom)
     piece, labels = image[:, top:bottom, left:right], mask[top:bottom, left:right]
     if any(around):
-        piece, labels = F.pad(piece, around, mode="replicate"), F.pad(labels, around, value=VOID)
+        piece, labels = F.pad(piece, around, mode="replicate"), F.pad(labels, around, value=IGNORED)
     return piece, labels
 
 

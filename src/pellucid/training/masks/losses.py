@@ -1,4 +1,4 @@
-"""Losses of scores for every pixel, z (N, K, H, W), against masks y (N, H, W) in which VOID counts nothing. p = softmax(z).
+"""Losses of scores for every pixel, z (N, K, H, W), against masks y (N, H, W); IGNORED counts nothing. p = softmax(z).
 
     name            equation, over the pixels i that count, w the class weights (1 without the option)
     cross_entropy   - sum_i w[y_i] ln p_i[y_i] / sum_i w[y_i]
@@ -22,7 +22,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pellucid.data.masks.classes import VOID
+from pellucid.data.masks.classes import IGNORED, VOID
 
 GAMMA = 2.0  # of the focal loss: Lin et al. 2017, section 4.1
 MASK_LOSSES = ("cross_entropy", "focal", "dice", "cross_entropy+dice", "focal+dice")
@@ -56,7 +56,7 @@ def per_image(terms: Tensor) -> Tensor:
 
 def _pixelwise(losses: Tensor, targets: Tensor, weight: Tensor | None) -> Tensor:
     """(N, 2): the sum of (N, H, W) weighted losses, 0 where nothing counts, and of the weights."""
-    counts = targets != VOID
+    counts = targets != IGNORED
     shares = counts.to(losses.dtype) if weight is None else weight.to(losses)[targets.masked_fill(~counts, 0)] * counts
     return torch.stack([losses.flatten(1).sum(1), shares.flatten(1).sum(1)], dim=1)
 
@@ -64,7 +64,7 @@ def _pixelwise(losses: Tensor, targets: Tensor, weight: Tensor | None) -> Tensor
 def _cross_entropy(weight: Tensor | None, smoothing: float) -> Terms:
     def terms(output: Tensor, targets: Tensor) -> Tensor:
         of_type = None if weight is None else weight.to(output)
-        losses = F.cross_entropy(output, targets, of_type, ignore_index=VOID, reduction="none", label_smoothing=smoothing)
+        losses = F.cross_entropy(output, targets, of_type, ignore_index=IGNORED, reduction="none", label_smoothing=smoothing)
         return _pixelwise(losses, targets, weight)
 
     return terms
@@ -72,10 +72,10 @@ def _cross_entropy(weight: Tensor | None, smoothing: float) -> Terms:
 
 def _focal(weight: Tensor | None, smoothing: float) -> Terms:
     def terms(output: Tensor, targets: Tensor) -> Tensor:
-        surprise = F.cross_entropy(output, targets, ignore_index=VOID, reduction="none")  # -ln p[y], 0 where nothing counts
+        surprise = F.cross_entropy(output, targets, ignore_index=IGNORED, reduction="none")  # -ln p[y], 0 where nothing counts
         losses = (-torch.expm1(-surprise)) ** GAMMA * surprise
         if weight is not None:
-            losses = losses * weight.to(losses)[targets.masked_fill(targets == VOID, 0)]
+            losses = losses * weight.to(losses)[targets.clamp_min(0)]
         return _pixelwise(losses, targets, weight)
 
     return terms
@@ -83,9 +83,9 @@ def _focal(weight: Tensor | None, smoothing: float) -> Terms:
 
 def _dice(weight: Tensor | None, smoothing: float) -> Terms:
     def terms(output: Tensor, targets: Tensor) -> Tensor:
-        counts = (targets != VOID)[:, None]  # (N, 1, H, W)
+        counts = (targets != IGNORED)[:, None]  # (N, 1, H, W)
         chances = output.softmax(1) * counts
-        hot = torch.zeros_like(chances).scatter_(1, targets.masked_fill(targets == VOID, 0)[:, None], 1.0) * counts
+        hot = torch.zeros_like(chances).scatter_(1, targets.clamp_min(0)[:, None], 1.0) * counts
         common, both = (chances * hot).sum((2, 3)), (chances + hot).sum((2, 3))  # (N, K)
         shown = (hot.amax((2, 3)) > 0).to(output.dtype)
         share = shown if weight is None else shown * weight.to(output)
@@ -100,7 +100,7 @@ _PARTS: dict[str, Callable[[Tensor | None, float], Terms]] = {"cross_entropy": _
 
 
 def median_frequency_weights(targets: Tensor, classes: int) -> list[float]:
-    """(K,) weights of (N, H, W) masks; a class that no mask shows weighs 1."""
+    """(K,) weights of masks as they are kept, (N, H, W) bytes; a class that no mask shows weighs 1."""
     counts = torch.stack([torch.bincount(mask[mask != VOID].flatten().long(), minlength=classes) for mask in targets]).double()  # (N, K)
     counting = counts.sum(1, keepdim=True)
     shown = counts > 0

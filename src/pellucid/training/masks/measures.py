@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pellucid.data.masks.classes import VOID
+from pellucid.data.masks.classes import IGNORED, VOID
 
 
 def answered(output: Tensor) -> Tensor:
@@ -24,9 +24,14 @@ def answered(output: Tensor) -> Tensor:
     return output.argmax(1).to(torch.uint8) if output.ndim == 4 else output
 
 
+def compact(targets: Tensor) -> Tensor:
+    """Masks of batches, int64 with IGNORED, as they are kept: bytes with VOID."""
+    return targets if targets.dtype == torch.uint8 else targets.masked_fill(targets == IGNORED, VOID).to(torch.uint8)
+
+
 def pixel_counts(output: Tensor, targets: Tensor, classes: int) -> Tensor:
-    """(N, K, K) float64 n[i, a, b] of scores or class maps against masks (N, H, W)."""
-    maps, masks = answered(output).long().flatten(1), targets.long().flatten(1)
+    """(N, K, K) float64 n[i, a, b] of scores or class maps against masks (N, H, W), as in batches or as they are kept."""
+    maps, masks = answered(output).long().flatten(1), compact(targets).long().flatten(1)
     counts = masks != VOID
     image = torch.arange(len(maps), device=maps.device)[:, None].expand_as(maps)
     cells = (image * classes + masks) * classes + maps.clamp_max(classes - 1)
