@@ -273,3 +273,18 @@ def test_the_seasonal_naive_forecast_is_beaten(name: str, target: str, shared_da
     baselines = json.loads((run.directory / "records" / "baselines.json").read_text(encoding="utf-8"))
     season = next(row for row in baselines["baselines"] if row["name"] == "seasonal_naive")
     assert season["difference"]["interval"]["high"] < 0
+
+
+@pytest.mark.slow
+def test_a_forecast_is_explained_by_the_steps_before_it(run: Any) -> None:
+    from pellucid.core.errors import DataError
+    from pellucid.training.explaining import explain_run
+
+    explained = explain_run(run, row="2009-01", target="12")
+    attributions = np.asarray(explained.explanation.attributions)
+    assert attributions.shape == (1, 1, 24)
+    assert float(explained.answer) > 100  # in the user's unit, not standardised
+    assert attributions[0, 0, [11, 23]].sum() > 0.3 * attributions.sum()  # the same month a year and two before
+    assert explained.part == "test"
+    with pytest.raises(DataError, match="no forecast can begin at 2000-03"):
+        explain_run(run, row="2000-03")

@@ -160,7 +160,8 @@ class Forecaster(nn.Module):
     def _level(inputs: Tensor) -> tuple[Tensor, Tensor]:
         """(N, 1, 1) the last value and (N, 1) the deviation of the target."""
         past = inputs[:, :1]
-        return past[:, :, -1:], past[:, 0].std(1, correction=0, keepdim=True).clamp_min(_SMALLEST)
+        middle = past.mean(2)[..., None]
+        return past[:, :, -1:], (past - middle).square().mean(2).sqrt().clamp_min(_SMALLEST)
 
     @torch.no_grad()
     def initialize_from_part(self, part: Any) -> None:

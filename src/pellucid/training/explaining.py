@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from pellucid.core.errors import DataError, OptionError, did_you_mean
 from pellucid.core.language import Text, sample_name, text
+from pellucid.data.forecasting.reading import SeriesSamples
 from pellucid.data.masks.reading import MaskSamples
 from pellucid.data.samples import ResidentPart
 from pellucid.data.sequences import UNKNOWN
@@ -33,6 +34,7 @@ from pellucid.explanation.reference import checked_kind
 from pellucid.explanation.registry import find_method
 from pellucid.training.baselines.series import stretched
 from pellucid.training.derived import PARTS
+from pellucid.training.forecasting.measures import points
 from pellucid.training.losses import probabilities
 from pellucid.training.run import Run
 
@@ -104,6 +106,8 @@ def explain_run(
     network = _Answering(run, preprocessing)
     if run.task.kind == "segmentation":
         network.look_at(inputs)
+    elif run.task.kind == "forecasting":
+        notes.append(text("each number of the series before the forecast is a step of its past"))
     if background is not None and background.shape[1:] != inputs.shape[1:] and run.task.kind == "segmentation":
         notes.append(text("the training images have other sizes than this one: none of them stand for what is absent"))
         background = None
@@ -140,10 +144,12 @@ def explain_run(
         )
     else:
         answer = f"{float(outputs[0, number or 0]):.6g}"
+        if run.task.kind == "forecasting":
+            name = f"{run.task.targets[0]} (t+{name})"
         said = text("The network says {name} = {value}", name=name, value=answer)
         notes.append(text("each number is in the unit of {name}", name=name))
     identifier = chosen.identifiers[0]
-    actual = _actual(run, chosen)
+    actual = _actual(run, chosen) if run.task.kind != "forecasting" or number == 0 else None
     if actual is not None:
         said = text("{sentence}; the data say {actual}", sentence=said, actual=actual)
     if isinstance(preprocessing, TextPreprocessing):
@@ -157,7 +163,7 @@ def explain_run(
         pictures = chosen.inputs if getattr(preprocessing, "kind", "") in ("images", "masks") else None
         raw = chosen.inputs if isinstance(chosen.inputs, np.ndarray) else None
         values = [[f"{value:g}" for value in raw[0].tolist()]] if raw is not None and raw.ndim == 2 else None
-        channels = preprocessing.inputs_named if isinstance(chosen.inputs, SeriesValues) else None
+        channels = preprocessing.inputs_named if hasattr(preprocessing, "inputs_named") else None
         parts = list(samples_of(explanation, names=channels, images=pictures, values=values)[0].parts)
         if isinstance(chosen.inputs, SeriesValues) and preprocessing.as_given:
             parts = [replace(part, series=chosen.inputs.steps.T) for part in parts]
@@ -188,6 +194,7 @@ class _Answering(nn.Module):
         self.two_classes = run.task.kind == "classification" and len(run.task.classes) == 2
         self.regions: Tensor | None = None  # (K, H, W) of masks: where each class's scores are averaged
         self.shares: Tensor | None = None  # (K,) of the pixels
+        self.ahead = preprocessing if run.task.kind == "forecasting" else None  # which restores the medians of the steps
         self.eval()
 
     def look_at(self, inputs: Tensor) -> None:
@@ -202,6 +209,8 @@ class _Answering(nn.Module):
 
     def forward(self, inputs: Tensor) -> Tensor:
         outputs = self.network(inputs)
+        if self.ahead is not None:
+            return self.ahead.restore_targets(points(outputs, self.ahead.task)).float()
         if self.scale is not None and self.mean is not None:
             return outputs.reshape(len(outputs), -1) * self.scale + self.mean
         if self.two_classes and outputs.shape[1] == 1:  # one number whose sign decides
@@ -249,6 +258,11 @@ def _sample_of(run: Run, preprocessing: Any, source: Any, row: str | None, words
         notes += [notice.summary for notice in samples.notices]
     place = _place(samples.identifiers, row)
     index = np.asarray([place])
+    if isinstance(samples, SeriesSamples):  # a forecast that begins there, from the window before it
+        inputs = preprocessing.inputs(samples, index)
+        values = None if samples.targets is None else samples.targets[index]
+        shown = replace(samples, targets=values, identifiers=[samples.identifiers[place]])
+        return shown, inputs, prepared, notes
     table = isinstance(samples.inputs, pl.DataFrame)
     chosen = replace(
         samples, inputs=samples.inputs[place : place + 1] if table else samples.inputs[index],
@@ -342,6 +356,11 @@ def _background(run: Run, prepared: Any, notes: list[Text], seed: int) -> Tensor
 def _target_of(run: Run, target: str | None, outputs: Tensor, notes: list[Text], shares: Tensor | None = None) -> tuple[int | None, str]:
     """The output that is explained and its name."""
     names = list(run.task.classes or run.task.targets)
+    if run.task.kind == "forecasting":  # steps ahead, by number
+        names = [str(step) for step in range(1, run.task.horizon + 1)]
+        if target is None:
+            notes.append(text("of {count} steps ahead the first is explained; another: --target NUMBER", count=len(names)))
+            return 0, names[0]
     if target is not None:
         if target not in names:
             raise OptionError(text("there is no class {name!r}", name=target) if run.task.classes

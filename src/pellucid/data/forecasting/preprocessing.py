@@ -133,18 +133,41 @@ class SeriesPreprocessing:
         assert isinstance(samples, SeriesSamples)
         if indices is None:
             return self.latest(samples)[0]
-        part = self.part(samples, np.arange(len(samples)))
-        at = {int(row): place for place, row in enumerate(part.indices.tolist())}
-        return part.windows(part.origins[[at[int(row)] for row in indices]])
+        part, origins = self._windows_at(samples, indices)
+        return part.windows(origins)
 
     def targets(self, samples: Samples, indices: np.ndarray | None = None) -> Tensor:
         """(n, horizon) float32: the steps from each of the rows `indices` on; None: of all windows."""
         assert isinstance(samples, SeriesSamples)
-        part = self.part(samples, np.arange(len(samples)))
         if indices is None:
+            part = self.part(samples, np.arange(len(samples)))
             return part.following(part.origins)
+        part, origins = self._windows_at(samples, indices)
+        return part.following(origins)
+
+    def _windows_at(self, samples: SeriesSamples, rows: np.ndarray) -> tuple[WindowPart, Tensor]:
+        """All windows, and the origins (n,) of those whose forecasts begin at `rows`."""
+        part = self.part(samples, np.arange(len(samples)))
         at = {int(row): place for place, row in enumerate(part.indices.tolist())}
-        return part.following(part.origins[[at[int(row)] for row in indices]])
+        lacking = next((int(row) for row in rows if int(row) not in at), None)
+        if lacking is not None:
+            needed = max(self.lags, self.season_lag)
+            raise DataError(
+                text("no forecast can begin at {row}", row=samples.identifiers[lacking]),
+                text("a row with {needed} steps before it and {horizon} with values from it on", needed=needed, horizon=self.horizon),
+                text("take another row, for example {row}", row=samples.identifiers[int(part.indices[-1])] if len(part) else "-"),
+            )
+        return part, part.origins[[at[int(row)] for row in rows]]
+
+    @property
+    def inputs_named(self) -> list[str]:
+        """What each channel is called, for an explanation."""
+        kinds = {"target": self.task.targets[0], "season": f"{self.task.targets[0]} (t-{self.season_lag})", "observed": "observed"}
+        return [
+            kinds.get(channel.kind)
+            or (f"{channel.kind} {channel.period:g}" if channel.period else f"{channel.name} {channel.level}".strip())
+            for channel in self.channels
+        ]
 
     def finish(self, batch: Tensor) -> Tensor:
         return batch
