@@ -9,7 +9,10 @@ from pellucid.core.language import text
 from pellucid.core.options import BY_NAME
 
 
-def _data(session: Session, source: str, target: str | None, task: str | None, header: bool | None, data_dir: str | None) -> None:
+def _data(
+    session: Session, source: str, target: str | None, task: str | None, group: str | None, time: str | None, header: bool | None,
+    data_dir: str | None,
+) -> None:  # fmt: skip
     kind: str = BY_NAME["task"].check("auto" if task is None else task)
 
     from pellucid import data
@@ -18,7 +21,9 @@ def _data(session: Session, source: str, target: str | None, task: str | None, h
 
     progress = TerminalProgress(session.err)
     try:
-        samples = data.read(source, target, task=kind, header=header is not False, data_dir=data_dir, tell=progress.waiting)
+        samples = data.read(
+            source, target, task=kind, group=group, time=time, header=header is not False, data_dir=data_dir, tell=progress.waiting
+        )
     finally:
         progress.close()
     description = data.describe(samples)
@@ -35,7 +40,7 @@ command = Command(
         NamedArgument(
             "source",
             value=text("DATA"),
-            says=text("a table, a folder of images, or the name of a built-in data set: {names}", names=list(EMBEDDED)),
+            says=text("a table, time series (.ts), a folder, or the name of a built-in data set: {names}", names=list(EMBEDDED)),
         ),
         GroupedOption(
             "--target",
@@ -44,6 +49,8 @@ command = Command(
             value=text("COLUMN"),
         ),
         TableOption(BY_NAME["task"]),
+        TableOption(BY_NAME["group"]),
+        TableOption(BY_NAME["time"]),
         TableOption(BY_NAME["header"]),
         TableOption(BY_NAME["data_dir"]),
     ],
