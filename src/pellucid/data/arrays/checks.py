@@ -294,7 +294,7 @@ def _as_images(array: np.ndarray, name: Text | str) -> tuple[np.ndarray, list[No
             kind="grey_images",
             summary=text(
                 "{name} of shape {shape} is taken as {count} grey images of {height} x {width} pixels; "
-                "for sequences give a torch Dataset, which is used as it is",
+                "for series of numbers set task to time_series",
                 name=name, shape=str(array.shape), count=array.shape[0], height=array.shape[1], width=array.shape[2],
             ),
         )  # fmt: skip
