@@ -33,7 +33,7 @@ from pellucid.data.series.values import SeriesValues
 FORMAT = 1
 POINTS = 120  # of a series that is drawn
 _DRAWN, _DRAWN_CLASSES, _DRAWN_CHANNELS = 3, 12, 6
-MOST_STEPS = 8_192  # of one series in a batch: 16 of them through 128 channels are 67 MB a layer; speech at 16 kHz keeps what a telephone carries
+MOST_STEPS = 8_192  # of one series in a batch; speech at 16 kHz keeps what a telephone carries
 
 
 @dataclass(frozen=True)
