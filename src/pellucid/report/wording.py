@@ -58,6 +58,7 @@ SCHEDULE_NAMES = {
     "linear": text("linear decay"),
 }
 LOSS_NAMES = {
+    "quantile": text("the quantile (pinball) loss"),
     "cross_entropy": text("cross-entropy loss"),
     "binary_cross_entropy": text("binary cross-entropy loss"),
     "focal": text("focal loss"),
