@@ -36,7 +36,7 @@ def test_defaults_are_chosen_and_said(trained):
     assert run.summary is not None
     assert run.summary.primary == "mean_iou"
     settings = run.settings
-    assert (settings["loss"], settings["augment"], settings["batch_size"]) == ("cross_entropy", "flip", 8)
+    assert (settings["loss"], settings["augment"], settings["batch_size"]) == ("cross_entropy", "flip,light", 8)
     record = json.loads((run.directory / "run.json").read_text())
     assert record["network"]["name"] == "unet"
     assert record["network"]["outputs"] == 3

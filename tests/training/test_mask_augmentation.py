@@ -73,11 +73,25 @@ def test_every_place_can_be_reached():
     assert begins == set(range(9))
 
 
+def test_light_changes_each_image_as_a_whole_and_no_mask():
+    images, masks = torch.randn(300, 3, 4, 4), torch.randint(0, 3, (300, 4, 4))
+    inputs, targets = MaskAugmentation(light=1.5).together(images, masks, torch.Generator().manual_seed(0))
+    assert torch.equal(targets, masks)
+    contrast = inputs.flatten(1).std(1) / images.flatten(1).std(1)
+    brightness = (inputs - contrast[:, None, None, None] * images).flatten(1)
+    torch.testing.assert_close(brightness, brightness[:, :1].expand_as(brightness), rtol=0, atol=1e-4)  # one number for all pixels
+    assert 1 / 1.5 <= contrast.min() < 0.75
+    assert 1.4 < contrast.max() <= 1.5
+    assert 0.4 < brightness.abs().max() <= 0.5
+
+
 def test_names():
     assert build_mask_augmentation("none", (3, 64, 64)) is None
     assert build_mask_augmentation("scale:1.25,crop:48", (3, 64, 64)) == MaskAugmentation(crop=(48, 48), scale=1.25)
-    assert build_mask_augmentation(automatic_mask_augmentation((3, 180, 240)), (3, 180, 240)) == MaskAugmentation((144, 192), True, 1.5)
-    assert automatic_mask_augmentation((3, 40, 40)) == "flip"
+    assert build_mask_augmentation(automatic_mask_augmentation((3, 180, 240)), (3, 180, 240)) == MaskAugmentation(
+        (144, 192), True, 1.5, 1.5
+    )
+    assert automatic_mask_augmentation((3, 40, 40)) == "flip,light"
     for wrong in ("mixup", "crop:0", "scale:0.5", "crop:axb", "flip:2", "scale:x", "none,flip"):
         with pytest.raises(OptionError):
             build_mask_augmentation(wrong, (3, 64, 64))

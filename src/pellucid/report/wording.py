@@ -48,6 +48,7 @@ AUGMENTATION_NAMES = {
     "token_dropout": text("single tokens unknown"),
     "crop": text("pieces of the images"),
     "scale": text("seen larger or smaller"),
+    "light": text("brightness and contrast changed"),
 }
 SCHEDULE_NAMES = {
     "constant": text("a constant rate"),
@@ -99,6 +100,7 @@ _AMOUNTS: dict[str, Callable[[str], Text]] = {  # of an augmentation, after its 
     "time_warp": lambda amount: text("stretched and squeezed along time (strength {amount})", amount=amount),
     "window_slice": lambda amount: text("a window of the share {amount} stretched to the whole length", amount=amount),
     "crop": lambda amount: text("pieces of {amount} pixels", amount=amount.replace("x", " x ")),
+    "light": lambda amount: text("brightness and contrast changed, contrast by a factor of up to {amount}", amount=amount),
     "scale": lambda amount: text("seen larger or smaller by a factor of up to {amount}", amount=amount),
 }
 

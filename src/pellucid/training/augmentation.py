@@ -10,7 +10,7 @@
 
 For series there are jitter, scaling, time_warp and window_slice: see `series_augmentation`.
 
-    crop, scale       of images together with their masks                see masks.augmentation
+    crop, scale, light   of images with masks                            see masks.augmentation
 
 Several are joined with commas: "alternating_flip,shift:4,cutout:8". Flips and shifts only move pixels and are made on the stored bytes,
 before they are cast and standardised; cutout and mixup need the finished numbers, whose mean is zero.

@@ -4,6 +4,8 @@
     scale[:s]      seen larger or smaller by a factor from 1/s to s, evenly on a logarithmic scale    Chen et al. 2018, section 4.1;
                    not so small that the piece would reach beyond the image
     crop[:h x w]   a piece of h x w pixels from a random place                    Chen et al. 2018, section 4.1
+    light[:s]      contrast times a factor from 1/s to s, brightness moved by up to s - 1 standard deviations; the mask stays
+                                                                                  Howard 2013, section 2; Liu et al. 2016, section 2.2
 
 A piece of the image, of the size (h / f, w / f) for a factor f, is drawn and brought to h x w: images bilinearly, masks by the nearest
 pixel, so that no class is mixed. Beyond the image its border goes on, and the mask is IGNORED.
@@ -23,9 +25,10 @@ from pellucid.core.errors import OptionError, did_you_mean
 from pellucid.core.language import text
 from pellucid.data.masks.classes import IGNORED
 
-OF_MASKS = ("crop", "scale")  # which other samples do not have
+OF_MASKS = ("crop", "scale", "light")  # which other samples do not have
 MASK_AUGMENTATIONS = ("none", "flip", *OF_MASKS)
 SCALE = 1.5
+LIGHT = 1.5  # as in the photometric distortion of Liu et al. 2016: contrast 0.5 to 1.5, brightness by 32 of 255, half a standard deviation
 CROP_FRACTION = 0.8  # of both sides
 LARGEST_CROP = 256  # pixels of a side, where nobody says more: a step's time and memory grow with the piece
 
@@ -37,6 +40,7 @@ class MaskAugmentation:
     crop: tuple[int, int] | None = None  # height and width of the piece; None: the whole image
     flip: bool = False
     scale: float = 1.0  # the largest factor; the smallest is its inverse
+    light: float = 1.0  # the largest factor of the contrast
 
     def together(
         self, inputs: Tensor, targets: Tensor, generator: torch.Generator | None = None, chosen: Tensor | None = None, epoch: int = 0
@@ -61,6 +65,9 @@ class MaskAugmentation:
                 labels = F.interpolate(labels[None, None].float(), size=(height, width), mode="nearest-exact")[0, 0].to(labels.dtype)
             if self.flip and side < 0.5:
                 piece, labels = piece.flip(2), labels.flip(1)
+            if self.light > 1:
+                contrast, brightness = torch.rand(2, generator=generator).mul(2).sub(1).tolist()
+                piece = piece * math.exp(contrast * math.log(self.light)) + brightness * (self.light - 1)
             images.append(piece)
             masks.append(labels)
         stacked = torch.stack(images)
@@ -96,9 +103,9 @@ def _cut(image: Tensor, mask: Tensor, start: tuple[int, int], size: tuple[int, i
 
 
 def automatic_mask_augmentation(input_shape: tuple[int, ...]) -> str:
-    """Pieces of CROP_FRACTION of the sides, in whole sixteens, mirrored, at several scales; of small images the whole."""
+    """Pieces of CROP_FRACTION of the sides, in whole sixteens, mirrored, at several scales, in other light; of small images the whole."""
     sides = [min(LARGEST_CROP, int(CROP_FRACTION * side) // 16 * 16) for side in input_shape[1:]]
-    return f"flip,scale,crop:{sides[0]}x{sides[1]}" if min(sides) >= 64 else "flip"
+    return f"flip,scale,light,crop:{sides[0]}x{sides[1]}" if min(sides) >= 64 else "flip,light"
 
 
 def build_mask_augmentation(name: str, input_shape: tuple[int, ...]) -> MaskAugmentation | None:
@@ -123,6 +130,8 @@ def build_mask_augmentation(name: str, input_shape: tuple[int, ...]) -> MaskAugm
             built = replace(built, flip=True)
         elif step == "scale" and _number(amount or str(SCALE), 1.0, 8.0):
             built = replace(built, scale=float(amount or SCALE))
+        elif step == "light" and _number(amount or str(LIGHT), 1.0, 4.0):
+            built = replace(built, light=float(amount or LIGHT))
         elif step == "crop" and (match := re.fullmatch(r"(\d+)(?:x(\d+))?", amount or "")) and int(match[1]) * int(match[2] or 1):
             built = replace(built, crop=(int(match[1]), int(match[2] or match[1])))
         elif step == "crop" and not colon:
@@ -130,7 +139,9 @@ def build_mask_augmentation(name: str, input_shape: tuple[int, ...]) -> MaskAugm
         else:
             raise OptionError(
                 text("augment has {word!r}", word=word),
-                text("for example flip, scale:1.5 (a factor from 1 to 8) or crop:144x192 (pixels, height x width)"),
+                text(
+                    "for example flip, scale:1.5 (a factor from 1 to 8), light:1.5 (from 1 to 4) or crop:144x192 (pixels, height x width)"
+                ),
                 text("leave {amount!r} out to get the default", amount=f":{amount}"),
             )
     return built
