@@ -26,10 +26,10 @@ RESULTS = Path(__file__).parent / "results"
 Figures = dict[str, dict[str, float]]  # row -> column -> number
 
 
-def figure(values: list[float]) -> dict[str, float]:
+def figure(values: list[float]) -> dict[str, Any]:
     """Mean and interval of one number per seed."""
     if all(isinstance(value, bool) for value in values):
-        interval = wilson_interval(sum(values), len(values))
+        interval = wilson_interval(int(sum(values)), len(values))
     else:
         interval = mean_interval(np.array(values, dtype=float))
     return {"mean": float(np.mean(values)), "low": interval.low, "high": interval.high}

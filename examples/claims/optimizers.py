@@ -3,7 +3,7 @@
 Measured: steps (mini-batches of 64) until the loss on all training digits is below 0.1, at most 400, with 32 hidden units. Each learning
 rate is the best of the same eight, 0.0001 times powers of 4, on two seeds of their own. "uneven": every second column of pixels times ten.
 
-Came out: see docs/course.
+Came out: with tuned rates SGD needs less than twice Adam's steps. On uneven inputs RMSProp and Adam lead, and momentum is no help.
 
 python examples/claims/optimizers.py
 """

@@ -30,6 +30,7 @@ _FIGURES = {
         "models.random_forest": r"random forest ({number}) ± ({number})",
         "models.svm": r"SVM ({number}) ± ({number})",
         "conclusion": r"the network is (better|no better|worse) than the best of them",
+        "claim": r".+: (-?[\d.]+ \[-?[\d.]+, -?[\d.]+\])",
     },
     "zh": {
         "test.accuracy": r"测试准确率 ({number}) ± ({number})",
@@ -49,6 +50,7 @@ _FIGURES = {
         "models.random_forest": r"随机森林 ({number}) ± ({number})",
         "models.svm": r"支持向量机 ({number}) ± ({number})",
         "conclusion": r"网络(优于|不优于|不如)其中最好的",
+        "claim": r".+：(-?[\d.]+ \[-?[\d.]+, -?[\d.]+\])",
     },
 }
 _WORDS = {  # what is said, as the program's answer has it
@@ -59,7 +61,7 @@ _WORDS = {  # what is said, as the program's answer has it
 
 @dataclass(frozen=True)
 class Figure:
-    """One stated figure: `value` within `spread`, or a word of the verdict."""
+    """One stated figure: `value` within `spread`, a word of the verdict, or a claim's mean with its interval as its script shows it."""
 
     name: str
     value: float | str
@@ -113,7 +115,7 @@ def figures(result: str, language: str) -> tuple[Figure, ...]:
             match = re.fullmatch(pattern.replace("{number}", r"[\d,.]+"), part)
             if match:
                 first, *rest = match.groups()
-                if name in ("finding", "conclusion"):
+                if name in ("finding", "conclusion", "claim"):
                     found.append(Figure(name, _WORDS.get(first, first)))
                 else:
                     found.append(Figure(name, _number(first), _number(rest[0]) if rest else 0.0))

@@ -137,8 +137,21 @@ COMMANDS = [
         row, id=row.subject,
         marks=[*([pytest.mark.slow] if row.command in SLOW else []), *([pytest.mark.shared_data] if uses_shared_data(row.command) else [])],
     )
-    for row in ENGLISH if row.command
+    for row in ENGLISH if row.command and "examples/claims/" not in row.command
 ]  # fmt: skip
+CLAIMS = [row for row in ENGLISH if row.command and "examples/claims/" in row.command]
+
+
+def test_claims_are_what_their_scripts_have_found() -> None:
+    """The scripts themselves are run by tests/examples/test_claims.py."""
+    assert {Path(str(row.command).split()[1]).name for row in CLAIMS} == {
+        f"{path.stem}.py" for path in (ROOT / "examples" / "claims" / "results").glob("*.json")
+    }
+    for row in CLAIMS:
+        script = ROOT / str(row.command).split()[1]
+        rows = json.loads((script.parent / "results" / f"{script.stem}.json").read_text(encoding="utf-8"))["rows"]
+        shown = {cell["shown"] for cells in rows.values() for cell in cells.values()}
+        assert {figure.value for figure in row.figures} <= shown, row.subject
 
 
 @pytest.mark.parametrize("row", COMMANDS)
