@@ -271,7 +271,16 @@ def plan_lines(plan: Plan) -> list[tuple[Text, Text | str]]:
 
 
 def _shape(plan: Plan) -> Text:
-    """A table by its columns, where its inputs are more."""
+    """A table by its columns, where its inputs are more; texts by what they are cut into."""
+    if plan.unit is not None:
+        told = {"longest": count(plan.input_shape[0]), "vocabulary": count(plan.vocabulary or 0)}
+        return (
+            text("texts, read by characters, the first {longest} of each; {vocabulary} different ones are known", **told)
+            if plan.unit == "character"
+            else text("texts, read by byte pairs, the first {longest} of each; {vocabulary} different ones are known", **told)
+            if plan.unit == "byte_pair"
+            else text("texts, read by words, the first {longest} of each; {vocabulary} different ones are known", **told)
+        )
     if plan.columns is None or plan.columns == plan.input_shape[0]:
         return shape_of(plan.input_shape)
     inputs = count(plan.input_shape[0])

@@ -398,6 +398,45 @@ def _only_segmentation(task: str) -> None:
 
 
 @data_kind
+class TextFolderKind(BuiltInKind):
+    name = "text folder"
+    accepts = text("the path of a folder with one subfolder of .txt files per class")
+
+    def recognises(self, source: Any) -> bool:
+        if not isinstance(source, (str, Path)) or not is_folder(source):
+            return False
+        from pellucid.data.text.folders import holds_texts
+
+        return holds_texts(place_of(source))
+
+    def read(
+        self, source: Any, target: Any = None, *, task: str = "auto", header: bool = True, group: Any = None, time: Any = None
+    ) -> Samples:
+        from pellucid.data.text.folders import read_text_folder
+
+        _no_target_for_texts(target)
+        return read_text_folder(Path(source).expanduser(), task=task, group=group, time=time)
+
+    def read_parts(
+        self, parts: Mapping[str, tuple[Any, Any]], *, task: str = "auto", header: bool = True, group: Any = None, time: Any = None
+    ) -> Samples:
+        from pellucid.data.text.folders import read_text_parts
+
+        _no_target_for_texts(next(iter(parts.values()))[1])
+        roots = {part: Path(source).expanduser() for part, (source, _) in parts.items()}
+        return read_text_parts(roots, task=task, group=group, time=time)
+
+
+def _no_target_for_texts(target: Any) -> None:
+    if target not in (None, "class"):
+        raise DataError(
+            text("target={target!r} for a folder of texts", target=str(target)),
+            text("the classes are the names of the subfolders"),
+            text("leave target out"),
+        )
+
+
+@data_kind
 class ImageFileKind(BuiltInKind):
     name = "image file"  # recognised so that the message is right; one picture is nothing to learn from
 

@@ -61,6 +61,9 @@ class DataDescription(Record):
     groups: int | None = None
     lengths: tuple[int, int] | None = None  # of series: steps of the shortest and the longest
     steps: int | None = None  # of all series together
+    texts: Mapping[str, Any] = field(
+        default_factory=lambda: cast("dict[str, Any]", {})
+    )  # where a column of texts is all that is learnt from
     quarantined: tuple[Quarantined, ...] = ()
     notices: tuple[Notice, ...] = ()
     sentences: tuple[Text, ...] = ()
@@ -107,6 +110,8 @@ def describe(samples: Samples) -> DataDescription:
     if samples.kind == "series":
         lengths = samples.inputs.lengths
         found |= {"lengths": (int(lengths.min()), int(lengths.max())) if len(lengths) else (0, 0), "steps": int(lengths.sum())}
+    if samples.kind == "table":
+        found["texts"] = _texts(samples)
     return DataDescription(**found, sentences=tuple(_sentences(DataDescription(**found))))
 
 
@@ -223,6 +228,31 @@ def _columns(samples: Samples, notices: list[Notice]) -> tuple[ValueDescription,
     return tuple(described)
 
 
+def _texts(samples: Samples) -> dict[str, Any]:
+    """Lengths, tokens and examples of the texts, where nothing else is learnt from."""
+    from pellucid.data.tables.columns import used_columns
+    from pellucid.data.tables.reading import TableSamples
+    from pellucid.data.text.vocabulary import cut, unit_of
+
+    used = used_columns(samples.columns) if isinstance(samples, TableSamples) else []
+    if len(used) != 1 or samples.columns[used[0]].kind != "text" or not len(samples):  # pyright: ignore[reportAttributeAccessIssue]
+        return {}
+    texts: Any = samples.inputs[used[0]]
+    unit = unit_of(texts)
+    tokens: Any = cut(texts, unit)
+    lengths, counted = tokens.list.len(), tokens.explode().drop_nulls().value_counts(name="times")
+    return {
+        "column": used[0],
+        "unit": unit,
+        "shortest": int(lengths.min()),
+        "median": float(lengths.median()),
+        "longest": int(lengths.max()),
+        "tokens": counted.height,
+        "once": int((counted["times"] == 1).sum()),
+        "example": str(texts.drop_nulls()[0])[:80] if texts.null_count() < texts.len() else "",
+    }
+
+
 def _common(values: Any) -> dict[str, int]:
     counted = values.drop_nulls().value_counts(sort=True).head(_COMMON)
     return {str(value): int(count) for value, count in counted.iter_rows()}
@@ -247,6 +277,8 @@ def _sentences(found: DataDescription) -> list[Text]:
         said.append(
             text("{samples} rows with {columns} input columns: {kinds}.", samples=found.samples, columns=len(found.columns), kinds=kinds)
         )
+        if found.texts:
+            said += _text_sentences(found.texts)
     elif found.kind == "series":
         shortest, longest = found.lengths or (0, 0)
         told = {"samples": found.samples, "channels": found.shape[0], "steps": longest, "shortest": shortest}
@@ -290,6 +322,20 @@ def _sentences(found: DataDescription) -> list[Text]:
             )
         )  # fmt: skip
     return said
+
+
+def _text_sentences(found: Mapping[str, Any]) -> list[Text]:
+    told = {name: found[name] for name in ("column", "shortest", "longest", "tokens")}
+    told |= {"median": f"{found['median']:g}", "share": f"{100 * found['once'] / max(1, found['tokens']):.3g}"}
+    characters = found["unit"] == "character"
+    return [
+        text("The texts in {column!r} are read character by character, in their order: {shortest} to {longest} characters, half of them at "
+             "most {median}; {tokens} different characters, {share} % of which occur once.", **told)
+        if characters
+        else text("The texts in {column!r} are read word by word, in their order: {shortest} to {longest} words and marks, half of them at "
+                  "most {median}; {tokens} different ones, {share} % of which occur once.", **told),
+        text("For example: {example!r}.", example=found["example"]),
+    ]  # fmt: skip
 
 
 def _target_sentences(found: DataDescription) -> list[Text]:

@@ -47,6 +47,8 @@ class Plan:
     settings: Mapping[str, Any]  # every resolved option that training uses: epochs, batch_size, optimizer, ...
     chosen: tuple[str, ...]  # names of those settings that were "auto" and were chosen by us
     columns: int | None = None  # of a table, that the network sees; `input_shape` counts the inputs into which they are encoded
+    unit: str | None = None  # of texts that are read in order: "word", "character" or "byte_pair"
+    vocabulary: int | None = None  # how many of these the network knows
 
 
 class Progress:

@@ -208,6 +208,7 @@ class Session:
 
     def _plan(self) -> Plan:
         task = self.prepared.task
+        vocabulary = getattr(self.prepared.preprocessing, "vocabulary", None)
         return Plan(
             name=self.name,
             task=task.kind,
@@ -219,6 +220,8 @@ class Session:
             settings=self.settings.to_dict(),
             chosen=self.settings.chosen,
             columns=columns_of(self.prepared.preprocessing),
+            unit=getattr(vocabulary, "unit", None),
+            vocabulary=None if vocabulary is None else len(vocabulary),
         )
 
     def optimizer_of(self, network: nn.Module, learning_rate: float) -> torch.optim.Optimizer:
@@ -445,7 +448,7 @@ class Session:
 def columns_of(preprocessing: Any) -> int | None:
     """How many columns of a table the network sees; None for data that are no table."""
     encodings = getattr(preprocessing, "encodings", None)
-    return None if encodings is None else sum(bool(encoding.features) for encoding in encodings.values())
+    return None if not encodings else sum(bool(encoding.features) for encoding in encodings.values())
 
 
 def loss_of(settings: Settings, prepared: Prepared) -> Loss:

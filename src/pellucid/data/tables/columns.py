@@ -333,12 +333,20 @@ def _wrong_value(column: Column, texts: pl.Series, typed: pl.Series, rows: Any) 
     )  # fmt: skip
 
 
-def infer_columns(frame: pl.DataFrame, *, decimal_comma: bool = False) -> tuple[dict[str, Column], pl.DataFrame]:
-    """Every column's kind, and the frame with every column in its kind's type."""
+def infer_columns(
+    frame: pl.DataFrame, *, decimal_comma: bool = False, texts: tuple[str, ...] = ()
+) -> tuple[dict[str, Column], pl.DataFrame]:
+    """Every column's kind, and the frame with every column in its kind's type; those of `texts` are prose, whatever they hold."""
     columns: dict[str, Column] = {}
     typed: list[pl.Series] = []
     for values in frame.get_columns():
-        column, series = infer_column(values.name, values, decimal_comma=decimal_comma)
+        if values.name in texts:
+            column = Column(
+                name=values.name, kind="text", rows=values.len(), missing=values.null_count(), distinct=values.drop_nulls().n_unique()
+            )
+            series = values
+        else:
+            column, series = infer_column(values.name, values, decimal_comma=decimal_comma)
         columns[column.name] = column
         typed.append(series)
     return columns, pl.DataFrame(typed)

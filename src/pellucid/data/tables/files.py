@@ -31,6 +31,7 @@ class RawTable:
     decimal_comma: bool = False  # whether a comma in a number is likely to be a decimal sign
     path: str | None = None
     notices: list[Notice] = field(default_factory=list[Notice])
+    texts: tuple[str, ...] = ()  # columns that hold texts, whatever they look like
 
 
 def is_frame(value: Any) -> bool:

@@ -24,9 +24,12 @@ from pellucid.data.targets import TargetChoice, read_known_target
 
 if TYPE_CHECKING:
     from pellucid.data.tables.preprocessing import TablePreprocessing
+    from pellucid.data.text.preprocessing import TextPreprocessing
 
 
-def read_new_table(source: Any, preprocessing: TablePreprocessing, *, header: bool = True, target: str = "optional") -> TableSamples:
+def read_new_table(
+    source: Any, preprocessing: TablePreprocessing | TextPreprocessing, *, header: bool = True, target: str = "optional"
+) -> TableSamples:
     """New rows for a trained network: the columns it was trained on are there, whatever their order; others are ignored.
 
     `target` is "optional" (targets are given where every row has one), "required" (rows without a usable target are quarantined) or
@@ -90,7 +93,7 @@ def read_new_table(source: Any, preprocessing: TablePreprocessing, *, header: bo
     )
 
 
-def _placed(raw: RawTable, preprocessing: TablePreprocessing) -> RawTable:
+def _placed(raw: RawTable, preprocessing: TablePreprocessing | TextPreprocessing) -> RawTable:
     """Columns without names are known by their places, with or without the target among them."""
     if preprocessing.header or (raw.header and set(used_columns(preprocessing.columns)) <= set(raw.frame.columns)):
         return raw
@@ -128,7 +131,7 @@ def _typed(raw: RawTable, columns: Mapping[str, Column], names: Sequence[str]) -
     return pl.DataFrame([read_column(columns[name], _plain(raw.frame[name]), names) for name in needed])
 
 
-def _content_hashes(raw: RawTable, typed: pl.DataFrame, preprocessing: TablePreprocessing) -> list[str]:
+def _content_hashes(raw: RawTable, typed: pl.DataFrame, preprocessing: TablePreprocessing | TextPreprocessing) -> list[str]:
     """A row's hash as it was made of a training row, columns that no network sees included; "" where these are not known or not there."""
     if not preprocessing.content or not set(preprocessing.unseen) <= set(raw.frame.columns):
         return [""] * typed.height
@@ -143,7 +146,7 @@ def _plain(values: pl.Series) -> pl.Series:
     return values.cast(pl.String) if values.dtype in (pl.Categorical, pl.Enum, pl.Null) else values
 
 
-def _news(frame: pl.DataFrame, preprocessing: TablePreprocessing) -> list[Notice]:
+def _news(frame: pl.DataFrame, preprocessing: TablePreprocessing | TextPreprocessing) -> list[Notice]:
     """What the training data did not have: values missing in columns that had none."""
     new = [
         name for name in frame.columns if preprocessing.columns[name].missing == 0 and preprocessing.columns[name].infinite == 0
@@ -157,13 +160,15 @@ def _news(frame: pl.DataFrame, preprocessing: TablePreprocessing) -> list[Notice
             summary=text(
                 "values are missing in {columns}, where the training data had none: the training data's middle value is taken",
                 columns=new[:10],
-            ),
+            )
+            if any(preprocessing.columns[name].kind != "text" for name in new)
+            else text("texts are missing in {columns}: the network answers as to a word that it does not know", columns=new[:10]),
             where=new[0],
         )
     ]
 
 
-def _new_categories(frame: pl.DataFrame, preprocessing: TablePreprocessing) -> list[Notice]:
+def _new_categories(frame: pl.DataFrame, preprocessing: TablePreprocessing | TextPreprocessing) -> list[Notice]:
     """One for each column with categories that no training row had; where rare ones were joined into one, nobody can tell."""
     notices: list[Notice] = []
     for name, encoding in preprocessing.encodings.items():

@@ -49,7 +49,7 @@ def read_table(
         DataError: the source cannot be read, a column does not exist, or the target cannot be learnt.
     """
     raw = load(source, header=header)
-    samples = _samples(raw, target, task=task, group=group, time=time)
+    samples = samples_of(raw, target, task=task, group=group, time=time)
     if raw.path is not None:
         samples.reference = _reference(raw.path, target, task, header, group, time)
     return samples
@@ -90,7 +90,7 @@ def read_table_parts(
         notices=[notice for table in tables.values() for notice in table.notices],
     )
     sides = np.concatenate([np.full(table.frame.height, part) for part, table in tables.items()])
-    return _samples(together, target, task=task, group=group, time=time, sides=sides, identifiers=identifiers)
+    return samples_of(together, target, task=task, group=group, time=time, sides=sides, identifiers=identifiers)
 
 
 def _reference(path: str, target: Any, task: str, header: bool, group: Any, time: Any) -> dict[str, Any]:
@@ -130,7 +130,7 @@ def _stacked(frames: list[pl.DataFrame]) -> pl.DataFrame:
 # -- samples -------------------------------------------------------------------------------------------------------------------------
 
 
-def _samples(
+def samples_of(
     raw: RawTable,
     target: Any,
     *,
@@ -154,7 +154,7 @@ def _samples(
                 text("name another column, or leave {option} out", option=option),
             )
     inputs = raw.frame.drop([*targets, *([group_name] if group_name else [])])
-    columns, typed = infer_columns(inputs, decimal_comma=raw.decimal_comma)
+    columns, typed = infer_columns(inputs, decimal_comma=raw.decimal_comma, texts=raw.texts)
     columns = _with_something_to_use(columns, raw, targets)
     notices = [*raw.notices, *column_notices(columns)]
 
@@ -164,13 +164,14 @@ def _samples(
     choice = _choice(raw, targets, task, training)
     reasons = dict(choice.reasons) if choice else {}
     usable = choice.usable.copy() if choice else np.ones(rows, dtype=bool)
+    empty = _without_text(columns, typed, usable, reasons)
     times = _times(raw, time_name, usable, reasons) if time_name else None
     groups = _groups(raw.frame[group_name]) if group_name else None
 
     names: Sequence[str] = NumberedNames(len(kept), "row ", 1) if identifiers is None else identifiers
     original = np.flatnonzero(kept)
     quarantined = [Quarantined(identifier=names[int(original[row])], reason=reasons[row]) for row in np.flatnonzero(~usable).tolist()]
-    check_quarantine(quarantined, rows, reasons, targets, raw)
+    check_quarantine(quarantined, rows, reasons, [empty] if empty else targets, raw)
     chosen = np.flatnonzero(usable)
     if len(chosen) < len(kept):
         names = [names[int(row)] for row in original[chosen]]
@@ -264,6 +265,18 @@ def _with_something_to_use(columns: dict[str, Column], raw: RawTable, targets: S
     )
 
 
+def _without_text(columns: Mapping[str, Column], typed: pl.DataFrame, usable: np.ndarray, reasons: dict[int, Text]) -> str | None:
+    """Where a column of texts is all that is learnt from: set aside the rows without one, and give the column's name if there are any."""
+    used = used_columns(columns)
+    if len(used) != 1 or columns[used[0]].kind != "text":
+        return None
+    blank = (typed[used[0]].fill_null("").str.strip_chars() == "").to_numpy()
+    for row in np.flatnonzero(blank & usable).tolist():
+        usable[row] = False
+        reasons[row] = text("the text is empty")
+    return used[0] if blank.any() else None
+
+
 def _choice(raw: RawTable, targets: Sequence[str], task: str, training: np.ndarray | None) -> TargetChoice | None:
     if not targets:
         return None
@@ -288,7 +301,7 @@ def check_quarantine(
             "{count} of {rows} rows of {name} cannot be used, for example {example}: {reason}",
             count=len(quarantined), rows=rows, name=raw.shown, example=sample_name(quarantined[0].identifier), reason=quarantined[0].reason,
         ),
-        text("at most {limit:.0f} % of the rows without a usable target", limit=100 * QUARANTINE_LIMIT),
+        text("at most {limit:.0f} % of the rows that cannot be used", limit=100 * QUARANTINE_LIMIT),
         text("correct the column {name!r}, or leave these rows out of the file", name=", ".join(targets)),
     )  # fmt: skip
 

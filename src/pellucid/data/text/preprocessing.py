@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import polars as pl
@@ -16,10 +18,13 @@ from pellucid.core.memory import require_memory
 from pellucid.core.records import Task
 from pellucid.data.arrays.preprocessing import TargetScaling
 from pellucid.data.kinds import PreprocessingKind, preprocessing_kind
-from pellucid.data.samples import Samples
+from pellucid.data.samples import Quarantined, Samples
 from pellucid.data.sequences import PADDING, SequencePart
 from pellucid.data.tables.columns import Column
 from pellucid.data.text.vocabulary import Vocabulary
+
+COLUMN, CLASS = "text", "class"  # of the table that texts in files become
+SUFFIXES = (".txt", ".text")
 
 FORMAT = 1
 LONGEST = 512  # tokens of a text that are read at most
@@ -145,5 +150,49 @@ class TextPreprocessingKind(PreprocessingKind):
     def restore(self, stored: Mapping[str, Any]) -> TextPreprocessing:
         return TextPreprocessing.from_dict(stored)
 
+    def read_new(self, source: Any, target: Any, preprocessing: Any, *, header: bool, task: Task | None, targets: str) -> Samples | None:
+        """Texts as they are, in a list or as one; .txt files, one by one or in folders. None for tables, which are read as any."""
+        if isinstance(source, (str, list, tuple)):
+            given = [source] if isinstance(source, str) else list(cast("Sequence[Any]", source))
+            if not given or not all(isinstance(entry, str) for entry in given):
+                return None
+            frame, names, aside = pl.DataFrame({COLUMN: given}), None, []
+        elif isinstance(source, Path) and (source.is_dir() or (source.suffix.lower() in SUFFIXES and not _is_table(source, preprocessing))):
+            from pellucid.data.text.folders import new_texts
+
+            frame, names, aside = new_texts(source)
+        else:
+            return None
+        return _new_rows(frame, names, aside, preprocessing, target, targets)
+
     def part(self, samples: Samples, indices: np.ndarray, preprocessing: Any) -> Any:
         return preprocessing.part(samples, indices)
+
+
+def _is_table(path: Path, preprocessing: TextPreprocessing) -> bool:
+    """Whether the first line of a .txt file names the column that the network reads."""
+    with path.open("rb") as file:
+        first = file.readline(65_536).decode("utf-8", "replace")
+    (name,) = preprocessing.columns
+    return name in [cell.strip(' "\ufeff\r\n') for cell in re.split(r"[,;\t|]", first)] and first.strip() != name
+
+
+def _new_rows(
+    frame: pl.DataFrame, names: list[str] | None, aside: Sequence[Quarantined], preprocessing: TextPreprocessing, target: Any, targets: str
+) -> Samples:  # fmt: skip
+    """The texts under the name of the column that the network reads, with their targets where these are given or known by their folders."""
+    from pellucid.data.tables.files import RawTable
+    from pellucid.data.tables.new_rows import read_new_table
+
+    (column,), (wanted,) = preprocessing.columns, preprocessing.task.targets
+    if target is not None:
+        frame = frame.with_columns(pl.Series(CLASS, [str(value) for value in target]))
+    if CLASS in frame.columns and (targets != "optional" or target is not None or set(frame[CLASS]) <= set(preprocessing.task.classes)):
+        frame = frame.rename({CLASS: wanted})
+    frame = frame.rename({COLUMN: column})
+    shown = text("the texts")
+    samples = read_new_table(RawTable(frame, name="texts", shown=shown, texts=(column,)), preprocessing, target=targets)
+    if names is not None and len(names) == len(samples):
+        samples.identifiers = names
+    samples.quarantined = [*samples.quarantined, *aside]
+    return samples

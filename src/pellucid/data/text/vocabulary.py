@@ -50,10 +50,12 @@ class Vocabulary:
         one of which nothing is left holds the unknown."""
         lists = cut(texts, self.unit)
         index = {token: place + _FIRST for place, token in enumerate(self.tokens)}
-        exploded = lists.explode()
-        coded = exploded.replace_strict(index, default=UNKNOWN, return_dtype=pl.Int32).fill_null(UNKNOWN).to_numpy()
-        lengths = np.maximum(lists.list.len().fill_null(0).to_numpy(), 1)  # an empty list explodes to one null
-        return coded, np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+        lengths = lists.list.len().to_numpy()
+        held = np.maximum(lengths, 1)
+        numbers = np.full(int(held.sum()), UNKNOWN, dtype=np.int32)
+        found = lists.explode().drop_nulls().replace_strict(index, default=UNKNOWN, return_dtype=pl.Int32)
+        numbers[np.repeat(lengths > 0, held)] = found.to_numpy()
+        return numbers, np.concatenate([[0], np.cumsum(held)]).astype(np.int64)
 
     def to_dict(self) -> dict[str, Any]:
         return {"unit": self.unit, "tokens": list(self.tokens)}
