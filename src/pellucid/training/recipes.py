@@ -31,6 +31,7 @@ class Situation:
 
 
 Recipe = Callable[[Situation], dict[str, Any]]
+_STEPS_TO_MOVE = 32  # of a series: in shorter ones a step, such as an hour of the day, means something by its place (benchmarks/LOG.md)
 _recipes: dict[str, Recipe] = {}
 
 
@@ -133,7 +134,7 @@ def convolution_along_time(at: Situation) -> dict[str, Any]:
         "weight_decay": 0.01,
     }
     if len(at.input_shape) == 2:  # series, not texts
-        made["augment"] = "jitter,scaling,time_warp,window_slice"
+        made["augment"] = "jitter,scaling" + (",time_warp,window_slice" if at.input_shape[-1] >= _STEPS_TO_MOVE else "")
     return made
 
 
