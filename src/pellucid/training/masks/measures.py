@@ -18,6 +18,8 @@ from torch import Tensor
 
 from pellucid.data.masks.classes import IGNORED, VOID
 
+_PIXELS = 2**22  # counted together
+
 
 def answered(output: Tensor) -> Tensor:
     """(N, H, W) uint8 class maps of scores (N, K, H, W); maps as they are."""
@@ -31,6 +33,11 @@ def compact(targets: Tensor) -> Tensor:
 
 def pixel_counts(output: Tensor, targets: Tensor, classes: int) -> Tensor:
     """(N, K, K) float64 n[i, a, b] of scores or class maps against masks (N, H, W), as in batches or as they are kept."""
+    step = max(1, _PIXELS // max(1, targets[:1].numel()))  # some images at a time: a part has more pixels than numbers fit into memory
+    return torch.cat([_counted(some, truth, classes) for some, truth in zip(output.split(step), targets.split(step), strict=True)])
+
+
+def _counted(output: Tensor, targets: Tensor, classes: int) -> Tensor:
     maps, masks = answered(output).long().flatten(1), compact(targets).long().flatten(1)
     counts = masks != VOID
     image = torch.arange(len(maps), device=maps.device)[:, None].expand_as(maps)
