@@ -112,7 +112,8 @@ def _configuration(records: RunRecords) -> str:
     resolved = {option.name: settings.get(option.name, records.config.get(option.name)) for option in OPTIONS}
     resolved["network"] = PYTHON + str(described.get("name")) if described.get("custom") else described.get("name")
     resolved["network_options"] = described.get("options") or None
-    resolved["task"] = records.task.kind
+    if resolved.get("task") in (None, "auto"):  # time_series says how to read, beyond the kind of answer
+        resolved["task"] = records.task.kind
     lines: list[str] = []
     source = _source(records)
     if source is not None:
