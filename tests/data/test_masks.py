@@ -195,6 +195,7 @@ def test_palette_masks_are_read_by_their_values(tmp_path):
         picture.save(path)
     samples = read(tmp_path)
     assert samples.targets is not None
+    assert plain.targets is not None
     assert np.array_equal(samples.targets, plain.targets)
     assert samples.classes is not None
     assert samples.classes.palette == ((0, 0, 0), (128, 0, 0), (0, 128, 0))

@@ -6,6 +6,7 @@ import json
 import os
 import signal
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,7 +21,7 @@ from pellucid.core.results import Baselines, Evaluation, MaskPictures
 from pellucid.training.explaining import explain_run
 from pellucid.training.run import Run
 
-SMALL = {"network_options": {"filters": (8, 16)}}
+SMALL: dict[str, Any] = {"network_options": {"filters": (8, 16)}}
 
 
 @pytest.fixture(scope="module")
@@ -140,7 +141,14 @@ def test_gone_on_with_after_an_interruption_it_is_the_same(tmp_path, monkeypatch
     from pellucid.training.loop import Loop
 
     folder = write_scenes(tmp_path / "scenes", 20)
-    options = {"epochs": 3, "baselines": False, "report": False, "augment": "flip,scale,crop:16x16", "loss": "focal+dice", **SMALL}
+    options: dict[str, Any] = {
+        "epochs": 3,
+        "baselines": False,
+        "report": False,
+        "augment": "flip,scale,crop:16x16",
+        "loss": "focal+dice",
+        **SMALL,
+    }
     whole = pellucid.fit(folder, directory=tmp_path / "whole", **options)
     update = Loop.update
 
@@ -162,7 +170,8 @@ def test_gone_on_with_after_an_interruption_it_is_the_same(tmp_path, monkeypatch
 
 def test_what_does_not_belong_to_masks_is_refused(tmp_path):
     folder = write_scenes(tmp_path / "scenes")
-    for options in ({"loss": "mse"}, {"augment": "mixup"}, {"network": "mlp"}, {"until": "accuracy>=0.9"}):
+    refused: list[dict[str, Any]] = [{"loss": "mse"}, {"augment": "mixup"}, {"network": "mlp"}, {"until": "accuracy>=0.9"}]
+    for options in refused:
         with pytest.raises((OptionError, ModelError)):
             pellucid.fit(folder, directory=tmp_path / "runs", **options)
     with pytest.raises(OptionError, match="crop"):
