@@ -177,7 +177,7 @@ def test_the_language_of_the_user_comes_first(tmp_path):
 
 def test_every_section_is_there_and_numbered(tmp_path):
     page = drawn(write_run(tmp_path))
-    others = ("regression", "forecast", "masks", "watched", "learning_curve", "remedies")  # of other tasks, or only where they were asked for
+    others = ("regression", "forecast", "masks", "watched", "learning_curve", "remedies")  # of other tasks, or asked for
     expected = [section.name for section in SECTIONS if section.name not in others]
     assert [name for name in page.identifiers if name in expected] == expected
     assert "regression" not in page.identifiers
