@@ -277,8 +277,6 @@ def _shape(plan: Plan) -> Text:
         return (
             text("texts, read by characters, the first {longest} of each; {vocabulary} different ones are known", **told)
             if plan.unit == "character"
-            else text("texts, read by byte pairs, the first {longest} of each; {vocabulary} different ones are known", **told)
-            if plan.unit == "byte_pair"
             else text("texts, read by words, the first {longest} of each; {vocabulary} different ones are known", **told)
         )
     if plan.columns is None or plan.columns == plan.input_shape[0]:

@@ -68,10 +68,11 @@ class SequencePart:
             chosen = places[start : start + batch_size]
             yield self.padded(chosen).to(self.device), self.targets[torch.from_numpy(chosen).to(self.targets.device)]
 
-    def padded(self, chosen: np.ndarray) -> Tensor:
-        """Tokens (n, T) int64 with 0 behind the shorter samples, or series (n, C, T) with NaN behind them; T: the longest of these."""
+    def padded(self, chosen: np.ndarray, steps: int = 1) -> Tensor:
+        """Tokens (n, T) int64 with 0 behind the shorter samples, or series (n, C, T) with NaN behind them; T: the longest of these, at
+        least `steps`."""
         lengths = self.lengths[chosen]
-        times = np.arange(int(lengths.max(initial=1)))
+        times = np.arange(int(lengths.max(initial=steps)))
         stands = times < lengths[:, None]  # (n, T)
         found = self.steps[(self.begins[chosen][:, None] + times)[stands]]
         if np.issubdtype(self.steps.dtype, np.integer):

@@ -33,18 +33,18 @@ class NgramScores(nn.Module):
     def __init__(self, vocabulary: int, order: int, outputs: int) -> None:
         super().__init__()
         self.order = order
-        self.tokens = nn.Embedding(vocabulary, outputs, padding_idx=0)
-        self.runs = nn.ModuleList(nn.Embedding(_BUCKETS, outputs, padding_idx=0) for _ in range(2, order + 1))
+        self.tokens = nn.Embedding(vocabulary, outputs)
+        self.runs = nn.ModuleList(nn.Embedding(_BUCKETS, outputs) for _ in range(2, order + 1))
         for table in (self.tokens, *self.runs):
             nn.init.zeros_(cast("nn.Embedding", table).weight)
 
     def forward(self, inputs: Tensor) -> Tensor:  # (N, T) -> (N, K)
-        scores, count, hashed = self.tokens(inputs).sum(1), (inputs != 0).sum(1), inputs
+        stands, hashed = inputs != 0, inputs
+        scores, count = (self.tokens(inputs) * stands[..., None]).sum(1), stands.sum(1)
         for length, table in enumerate(self.runs, start=2):
             last = inputs[:, length - 1 :]  # the last token of each run (N, T - length + 1)
-            hashed = hashed[:, : last.shape[1]] * _FACTOR + last
-            stands = last != 0
-            scores = scores + table(torch.where(stands, 1 + hashed % (_BUCKETS - 1), 0)).sum(1)
+            hashed, stands = hashed[:, : last.shape[1]] * _FACTOR + last, last != 0
+            scores = scores + (table(1 + hashed % (_BUCKETS - 1)) * stands[..., None]).sum(1)
             count = count + stands.sum(1)
         return scores * (_STEP / count.clamp(min=1).sqrt())[:, None]
 

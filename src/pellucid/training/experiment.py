@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset
@@ -14,6 +15,7 @@ from torch.utils.data import Dataset
 from pellucid.core.errors import OptionError
 from pellucid.core.language import Text, text
 from pellucid.data.samples import ResidentPart
+from pellucid.data.sequences import SequencePart
 from pellucid.diagnosis.experiments.experiment import Experiment
 from pellucid.training.construction import choose_device
 from pellucid.training.optimizers import build_optimizer
@@ -36,6 +38,8 @@ class _Finished(Dataset[tuple[Tensor, Tensor]]):
         return len(self.part)
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+        if isinstance(self.part, SequencePart):  # to one length, so that samples can be put together
+            return self.part.padded(np.asarray([index]), int(self.part.lengths.max(initial=1)))[0], self.part.targets[index]
         inputs, targets = next(iter(self.part.batches(1, torch.tensor([index]))))
         return inputs[0], targets[0]
 
@@ -83,6 +87,8 @@ def left_out(run: Run) -> list[Text]:
 
 def _data(part: Any) -> Any:
     """(X, y) as the network gets them where they lie in memory, else a data set; of a loader of the user's the batches of one pass."""
+    if isinstance(part, SequencePart) and part.steps[:1].size * len(part) * int(part.lengths.max(initial=1)) <= FINISHED:
+        return part.padded(np.arange(len(part))), part.targets.cpu()
     resident = isinstance(part, ResidentPart)
     ordered = getattr(part, "ordered", True)
     if not ordered or (resident and part.inputs.numel() <= FINISHED):

@@ -14,7 +14,15 @@ from pellucid.core.options import BY_NAME
 FORMATS = (".csv", ".jsonl")
 
 
-def _predict(session: Session, run: str, source: str, output: str | None, header: bool | None, data_dir: str | None) -> None:
+def _predict(
+    session: Session, run: str, source: str | None, words: str | None, output: str | None, header: bool | None, data_dir: str | None
+) -> None:
+    if (source is None) == (words is None):
+        raise OptionError(
+            text("there is nothing to predict") if source is None else text("a text and {other}", other=text("a file")),
+            text("new data, or one text"),
+            text('give a file, or --text "..."'),
+        )
     table = output is None or Path(output).suffix.lower() in FORMATS
     if not table and Path(str(output)).suffix:
         raise _no_file(output)
@@ -25,7 +33,11 @@ def _predict(session: Session, run: str, source: str, output: str | None, header
     trained = load(run)
     if not table and trained.task.kind != "segmentation":
         raise _no_file(output)
-    answer = trained.predict(source, header=header, data_dir=data_dir, tell=session.tell)
+    if words is not None and "vocabulary" not in trained._preprocessing().to_dict():
+        raise OptionError(
+            text("the run {path} has not learnt from texts", path=run), text("data such as it has learnt from"), text("leave --text out")
+        )
+    answer = trained.predict([words] if words is not None else source, header=header, data_dir=data_dir, tell=session.tell)
     predictions.tell_skipped(session.err, answer.skipped)
     predictions.tell_notices(session.err, answer.notices)
     if output is not None and table:
@@ -56,7 +68,11 @@ command = Command(
     [
         NamedArgument("run", value=text("RUN"), says=text("the folder of a run")),
         NamedArgument(
-            "source", value=text("DATA"), says=text("new samples: a table with the same columns, an image, or a folder of images")
+            "source", value=text("DATA"), required=False,
+            says=text("new samples: a table with the same columns, an image or a text, or a folder of these"),
+        ),
+        GroupedOption(
+            "--text", "words", value=text('"..."'), group="data", says=text("a text, for a run that has learnt from one column of texts")
         ),
         GroupedOption("--output", says=text("write the predictions to this file; masks into this folder"), group="run",
             value=text("FILE.csv|.jsonl|FOLDER"),),

@@ -48,7 +48,7 @@ def _facts(records: RunRecords, samples: int, left_out: int | None) -> list[tupl
         (text("source"), str(data.get("name", ""))),
         (text("kind"), wording.DATA_KINDS.get(str(data.get("kind")), str(data.get("kind")))),
         (text("samples"), wording.grouped(samples)),
-        (text("one sample"), _one_sample(records.run["network"].get("input_shape"), str(data.get("kind")))),
+        (text("one sample"), _one_text(records) or _one_sample(records.run["network"].get("input_shape"), str(data.get("kind")))),
         (text("to predict"), _targets(task.targets)),
     ]
     if task.kind == "classification":
@@ -75,6 +75,18 @@ def _facts(records: RunRecords, samples: int, left_out: int | None) -> list[tupl
             rows.append((text("in no part"), wording.grouped(left_out)))
         rows.append((text("could not be read"), wording.grouped(len(ledger.get("quarantined") or ()))))
     return rows
+
+
+def _one_text(records: RunRecords) -> Text | None:
+    """A text that is read in order, in words; None of other data."""
+    stored = records.preprocessing
+    vocabulary = stored.get("vocabulary")
+    if stored.get("kind") != "text" or not isinstance(vocabulary, dict):
+        return None
+    told = {"longest": wording.grouped(float(stored.get("longest", 0))), "known": wording.grouped(len(vocabulary.get("tokens", ())))}
+    if vocabulary.get("unit") == "character":
+        return text("a text, read character by character, the first {longest} of them; {known} different ones are known", **told)
+    return text("a text, read word by word, the first {longest} of them; {known} different ones are known", **told)
 
 
 def _one_sample(shape: Sequence[int] | None, kind: str) -> Text | str:
