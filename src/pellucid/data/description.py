@@ -287,6 +287,8 @@ def _sentences(found: DataDescription) -> list[Text]:
             if shortest == longest
             else text("{samples} series with {channels} channels and {shortest} to {steps} steps.", **told)
         )
+    elif found.kind == "forecasting":
+        said.append(text("{samples} steps of one or several series.", samples=found.samples))
     elif found.shape:
         shape = " x ".join(map(str, found.shape))
         said.append(text("{samples} samples of shape {shape}.", samples=found.samples, shape=shape))

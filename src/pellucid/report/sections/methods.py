@@ -42,6 +42,15 @@ def _data(records: RunRecords) -> list[Text]:
                 data=str(data.get("name")), samples=samples, classes=len(task.classes),
             )
         )  # fmt: skip
+    elif task.kind == "forecasting":
+        told.append(
+            text(
+                "The task is to forecast {target} in {data} ({samples} rows) {horizon} steps ahead, from the last {lags} steps; every origin "
+                "of the test part was forecast from what was known then.",
+                target=targets[0], data=str(data.get("name")), samples=samples, horizon=task.horizon,
+                lags=records.preprocessing.get("lags", "?"),
+            )
+        )  # fmt: skip
     else:
         told.append(
             text(
@@ -190,11 +199,20 @@ def _result(records: RunRecords) -> list[Text]:
     else:
         told.append(text("On the {part} ({samples} samples), {metric} was {value}.", part=wording.PART_NAMES[part], **values))
     told += _compared(records)
+    if records.task.kind == "forecasting":
+        told.append(
+            text(
+                "The network corrects a ridge regression on the lags that was fitted to the training part; its intervals were calibrated on the "
+                "validation part (conformalised quantile regression)."
+            )
+        )
     told.append(
         text(
             "Intervals of accuracy are Wilson's, of the area under the ROC curve DeLong's, others percentiles of 1000 bootstrap resamples."
         )
         if records.task.kind == "classification"
+        else text("Intervals are percentiles of 1000 resamples of blocks of neighbouring origins (circular block bootstrap).")
+        if records.task.kind == "forecasting"
         else text("Intervals are percentiles of 1000 bootstrap resamples.")
     )
     return told
