@@ -45,8 +45,8 @@ def _data(records: RunRecords) -> list[Text]:
     elif task.kind == "forecasting":
         told.append(
             text(
-                "The task is to forecast {target} in {data} ({samples} rows) {horizon} steps ahead, from the last {lags} steps; every origin "
-                "of the test part was forecast from what was known then.",
+                "The task is to forecast {target} in {data} ({samples} rows) {horizon} steps ahead, from the last {lags} steps; every "
+                "origin of the test part was forecast from what was known then.",
                 target=targets[0], data=str(data.get("name")), samples=samples, horizon=task.horizon,
                 lags=records.preprocessing.get("lags", "?"),
             )
@@ -202,8 +202,8 @@ def _result(records: RunRecords) -> list[Text]:
     if records.task.kind == "forecasting":
         told.append(
             text(
-                "The network corrects a ridge regression on the lags that was fitted to the training part; its intervals were calibrated on the "
-                "validation part (conformalised quantile regression)."
+                "The network corrects a ridge regression on the lags that was fitted to the training part; its intervals were calibrated "
+                "on the validation part (conformalised quantile regression)."
             )
         )
     told.append(
