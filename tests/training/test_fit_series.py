@@ -76,6 +76,7 @@ def test_a_series_is_explained_step_by_step(trained: Any) -> None:
     assert part.series[0].max() > 2  # as the file has it
 
 
+@pytest.mark.slow
 def test_going_on_changes_nothing(trained: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from pellucid.core.errors import Interrupted
     from pellucid.training.loop import Loop
