@@ -16,7 +16,7 @@ from pellucid.cli.terminal import Output
 from pellucid.core.errors import StorageError
 from pellucid.core.language import text
 from pellucid.core.records import Notice, Task
-from pellucid.training.run import Predictions
+from pellucid.training.answers import Predictions
 
 CHANCES = np.array([[0.7, 0.2, 0.1], [0.05, 0.05, 0.9]])
 

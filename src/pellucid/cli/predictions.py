@@ -18,7 +18,7 @@ from pellucid.core.system import write_atomically
 from pellucid.core.wording import count
 
 if TYPE_CHECKING:
-    from pellucid.training.run import Predictions
+    from pellucid.training.answers import Predictions
 
 SHOWN = 20  # samples in a terminal
 _CLASSES_SHOWN = 3  # the most probable ones

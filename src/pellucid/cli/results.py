@@ -16,7 +16,8 @@ from pellucid.core.studies import curve_sentences, remedy_sentences
 from pellucid.core.wording import samples
 
 if TYPE_CHECKING:
-    from pellucid.training.run import Evaluation, Run
+    from pellucid.training.answers import Evaluation
+    from pellucid.training.run import Run
 
 _MARKS = {"fault": ("✗", "red"), "advice": ("!", "yellow"), "good": ("✓", "green")}  # level of a finding -> its mark
 
