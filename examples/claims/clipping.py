@@ -57,4 +57,4 @@ def measure(seed: int, quick: bool) -> Figures:
 
 
 if __name__ == "__main__":
-    report(measure, seeds=10, script=__file__)
+    report(measure, seeds=20, script=__file__)

@@ -3,8 +3,8 @@
 Measured: the accuracy on the four points, the best after any of 100 answers for the perceptron and after training for the others, and the
 share of the seeds in which all four are right.
 
-Came out: no line is right on more than three of four points, whatever the seed; logistic regression, which looks for the most probable
-line, ends at two. Two hidden units are enough to represent the function, but training does not always find it; eight find it every time.
+Came out: no line is right on more than three of four points, whatever the seed; logistic regression ends where all four probabilities are
+one half. Two hidden units are enough to represent the function, but training does not always find it; eight find it every time.
 
 python examples/claims/xor.py
 """
