@@ -13,7 +13,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 PYTHON ?= python3
 CATALOGUES := $(wildcard src/pellucid/locale/*/LC_MESSAGES/*.po)
-MARKDOWN_ZH := $(wildcard *.zh-CN.md docs/*.zh-CN.md)
+MARKDOWN_ZH := $(wildcard *.zh-CN.md docs/*.zh-CN.md docs/*/*.zh-CN.md)
 CHECKED := src tests tools examples benchmarks hatch_build.py
 TEST_SECONDS := 300
 # A test that ends early leaves its core to the other's tests.
@@ -54,6 +54,7 @@ check: $(VENV)/.developer $(VENV)/.catalogues
 	$(BIN)/python tools/catalogue.py check
 	$(BIN)/python tools/readme_pair.py
 	$(BIN)/python tools/chinese_prose.py $(MARKDOWN_ZH)
+	$(BIN)/python tools/course_tables.py check
 	$(BIN)/python tools/repository_rules.py
 
 format: $(VENV)/.developer

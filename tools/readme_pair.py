@@ -75,7 +75,7 @@ def differences(english: Path, chinese: Path) -> list[str]:
 
 
 def pairs() -> list[tuple[Path, Path]]:
-    found = sorted([*ROOT.glob("*.zh-CN.md"), *ROOT.glob("docs/*.zh-CN.md")])
+    found = sorted([*ROOT.glob("*.zh-CN.md"), *ROOT.glob("docs/*.zh-CN.md"), *ROOT.glob("docs/*/*.zh-CN.md")])
     return [(path.with_name(path.name.replace(".zh-CN.md", ".md")), path) for path in found]
 
 

@@ -464,7 +464,7 @@ def single_file(root):
     ("make", "words"),
     [
         (nothing, "is empty"),
-        (only_text, "holds no images; it holds notes.txt"),
+        (only_text, "holds texts, for example notes.txt, but no class folders"),
         (tables, "give the table itself: .*train.csv"),
         (loose, "holds images, for example 1.png, but no class folders"),
         (kaggle, "holds images, for example test/1.png, but no class folders"),

@@ -292,10 +292,10 @@ def _distance(distance: Callable[..., Tensor], classes: int, columns: int) -> tu
 
 
 def _quantile(levels: tuple[float, ...]) -> tuple[LossFunction, LossFunction]:
-    placed = _Placed(torch.tensor(levels, dtype=torch.float64))
+    level_of = torch.tensor(levels, dtype=torch.float64)
 
     def entries(output: Tensor, targets: Tensor) -> Tensor:  # (N, h Q), (N, h) -> (N, h, Q)
-        level = placed.on(output)
+        level = level_of.to(output)
         error = targets[..., None] - output.reshape(*targets.shape, len(levels))
         return torch.maximum(level * error, (level - 1) * error)
 
