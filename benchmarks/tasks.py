@@ -107,7 +107,7 @@ else are chosen by Pellucid from the data, and said. The number is the mean over
 a seed draws the split, the first weights and the order of the samples). The baseline is the best of the classical models that every run
 fits beside the network, on the same training samples, measured on the same test samples. A goal that is not met stands here too.
 
-Written by `python benchmarks/tasks.py --write docs/results.md`; what was measured for each seed lies in `benchmarks/results/tasks/` of whoever ran it.
+Written by `python benchmarks/tasks.py --write docs/results.md`, which keeps what it measures for each seed in `benchmarks/results/tasks/`.
 """,
     "zh": """[English]({twin})
 
@@ -117,7 +117,7 @@ Written by `python benchmarks/tasks.py --write docs/results.md`; what was measur
 95 % 置信区间（对种子用 Student t 分布；种子决定划分、初始权重和样本顺序）。基线模型是每次训练都在同样的训练样本上拟合、在同样的测试样本上
 测量的经典模型中最好的一个。没有达到的目标也列在这里。
 
-由 `python benchmarks/tasks.py --write docs/results.md` 写出；每个种子的测量结果在运行者的 `benchmarks/results/tasks/` 中。
+由 `python benchmarks/tasks.py --write docs/results.md` 写出，每个种子的测量结果保存在 `benchmarks/results/tasks/` 中。
 """,
 }
 HEADINGS_ZH = {

@@ -40,8 +40,8 @@ def chinese(data_dir: Path, folder: Path) -> tuple[Any, dict[str, Any]]:
 
 def f1_of_the_rarer_class(run: Any) -> dict[str, float]:
     """2 TP / (2 TP + FP + FN) of the class with fewer test samples: spam."""
-    matrix = json.loads((run.directory / "records" / "evaluation.json").read_text(encoding="utf-8"))["confusion"]
-    counts = matrix["counts"] if isinstance(matrix, dict) else matrix
+    record = json.loads((run.directory / "records" / "evaluation.json").read_text(encoding="utf-8"))
+    counts = record["parts"]["test"]["confusion"]["counts"]
     rare = min(range(len(counts)), key=lambda row: sum(counts[row]))
     right = counts[rare][rare]
     return {"f1 of spam": 2 * right / (sum(counts[rare]) + sum(line[rare] for line in counts))}

@@ -172,6 +172,7 @@ class _Fitting:
             self.spread = np.where(spread > 0, spread, 1.0)
         self.problem = Problem(self.task, train.features.width, train.features.categorical, seed % 2**32, threads)
         self._standardised: dict[str, tuple[np.ndarray, np.ndarray]] = {}
+        self._sparse: dict[str, tuple[Any, Any]] = {}
 
     def name_of(self, candidate: Candidate) -> str:
         return described(candidate.build(self.problem))
@@ -235,8 +236,14 @@ class _Fitting:
                         samples=samples_word(samples), seconds=duration(took), left=duration(left),
                     )  # fmt: skip
 
-    def _matrices(self, candidate: Candidate) -> tuple[np.ndarray, np.ndarray]:
+    def _matrices(self, candidate: Candidate) -> tuple[Any, Any]:
         train, test = self.train.matrices[candidate.view], self.test.matrices[candidate.view]
+        if self.train.features.sparse and candidate.name != "gradient_boosting":  # which takes none
+            from scipy.sparse import csr_matrix
+
+            if candidate.view not in self._sparse:
+                self._sparse[candidate.view] = csr_matrix(train), csr_matrix(test)
+            return self._sparse[candidate.view]
         if not self.train.features.standardise or candidate.view in ("trees", "neighbours"):
             return train, test
         if "scaled" not in self._standardised:  # "linear" and "distances" are one matrix where they must be standardised
@@ -267,14 +274,14 @@ class _Fitting:
             notes.append(text("its optimiser stopped before it had converged"))
         return _Answer(outputs, fitted - start, done - fitted, samples, notes)
 
-    def _outputs(self, model: Any, candidate: Candidate, test: np.ndarray) -> Tensor:
+    def _outputs(self, model: Any, candidate: Candidate, test: Any) -> Tensor:
         if not self.classification:
-            return self._restored(np.asarray(model.predict(test), dtype=np.float64).reshape(len(test), -1))
+            return self._restored(np.asarray(model.predict(test), dtype=np.float64).reshape(test.shape[0], -1))
         found = model.predict_proba(test) if candidate.probabilities else model.decision_function(test)
         if not candidate.probabilities and len(model.classes_) == 2:
             found = np.stack([-found / 2, found / 2], axis=1)
         filler = 0.0 if candidate.probabilities else float(found.min()) - 1.0
-        whole = np.full((len(test), self.task.outputs), filler)
+        whole = np.full((test.shape[0], self.task.outputs), filler)
         whole[:, model.classes_.astype(np.int64)] = found  # a class that a subsample lacks is never answered
         return self._logarithms(whole) if candidate.probabilities else torch.from_numpy(whole)
 

@@ -37,6 +37,7 @@ class Features:
     description: Text
     standardise: bool  # whether "linear" and "distances" still have to be standardised
     width: int  # of the widest view
+    sparse: bool = False  # nearly all numbers are zero: models that can are given the others alone
 
     @property
     def most_samples(self) -> int:
@@ -115,7 +116,7 @@ def _of_texts(part: Any, vocabulary: int) -> Features:
         return weights / weights.norm(dim=1, keepdim=True).clamp(min=1e-12) * math.sqrt(width) / 4
 
     description = text("a bag of words: which of the {count} commonest tokens a text holds, weighted by their rarity (tf-idf)", count=width)
-    return Features({"linear": bag, "distances": bag, "trees": bag}, (), description, False, width)
+    return Features({"linear": bag, "distances": bag, "trees": bag}, (), description, False, width, sparse=True)
 
 
 def _of_series(shape: tuple[int, ...]) -> Features:
