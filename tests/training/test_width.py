@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import polars as pl
 import pytest
 
 import pellucid
@@ -66,3 +67,12 @@ def test_the_passes_are_measured(tmp_path: Path) -> None:
     many = affordable_passes(prepared, settings, chosen, device, Budget(1000.0, perf_counter()))
     assert FEWEST_PASSES < few < many
     assert all(bool((value == before[name]).all()) for name, value in chosen.network.state_dict().items())  # a copy was trained
+
+
+def test_a_width_that_is_no_width_of_images_stays(tmp_path: Path) -> None:
+    """`filters` of a network for texts is one number for each kernel width: a short budget halves nothing there."""
+    texts = [f"a film that is {word} to see {number % 7}" for number in range(80) for word in ("good", "bad")]
+    run = pellucid.fit(
+        pl.DataFrame({"text": texts, "label": ["yes", "no"] * 80}), "label", budget=20, epochs=1, directory=tmp_path, **QUICK
+    )
+    assert isinstance(run._record["network"]["options"]["filters"], int)

@@ -44,7 +44,7 @@ _FRACTIONS = ("mixup", "token_dropout", *SERIES_AMOUNTS)  # amounts that need no
 SHIFT_FRACTION = 1 / 8  # of the shorter side: 4 of 32 pixels (He et al. 2016, section 4.2), 1 of 8
 CUTOUT_FRACTION = 1 / 4  # of the shorter side: 8 of 32 pixels, DeVries & Taylor's choice for CIFAR-100
 MIXUP_ALPHA = 0.2  # Zhang et al. 2018, section 3.1: 0.1 to 0.4 improve on none; larger values underfit short trainings
-TOKEN_DROPOUT = 0.2  # Iyyer et al. drop 0.3 of the words; 0.1 to 0.3 did alike on validation parts (benchmarks/LOG.md)
+TOKEN_DROPOUT = 0.2  # Iyyer et al. 2015, section 4.3, drop 0.3 of the words; other values were not compared
 _SMALLEST_SIDE = 16  # pixels; smaller pictures, such as the digits of 8 x 8, lose what they show when they are moved
 
 

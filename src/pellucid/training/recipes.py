@@ -108,7 +108,7 @@ def whitened_cnn(at: Situation) -> dict[str, Any]:
 def text_cnn(at: Situation) -> dict[str, Any]:
     """What the network is trained with where the user says nothing. The words of a text are soon learnt by heart: few passes, much
     dropout, a known rate; the range test's, which looks at the training loss alone, is several times too high. Source: Kim 2014, section
-    3.1, for batches of 50 and dropout of 0.5; the rest was chosen on validation parts (benchmarks/LOG.md).
+    3.1, for batches of 50 and dropout of 0.5; Kingma and Ba 2015 for the rate; the network was compared in benchmarks/LOG.md, "Texts".
     """
     return {
         "batch_size": 64,

@@ -36,7 +36,7 @@ def narrower(chosen: Chosen, resolved: Mapping[str, Any]) -> tuple[int, ...] | N
     """Half the filters; None where they are not ours to choose, or few already."""
     given = dict(resolved["network_options"] or {})
     filters = chosen.description["options"].get(OPTION)
-    if resolved["network"] != "auto" or OPTION in given or not filters:
+    if resolved["network"] != "auto" or OPTION in given or not isinstance(filters, (tuple, list)):  # images alone have a width per block
         return None
     half = tuple(max(NARROWEST, width // 2) for width in filters)
     return half if half != tuple(filters) else None
