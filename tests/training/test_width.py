@@ -71,7 +71,8 @@ def test_the_passes_are_measured(tmp_path: Path) -> None:
 
 def test_a_width_that_is_no_width_of_images_stays(tmp_path: Path) -> None:
     """`filters` of a network for texts is one number for each kernel width: a short budget halves nothing there."""
-    texts = [f"a film that is {word} to see {number % 7}" for number in range(80) for word in ("good", "bad")]
+    words, draw = [f"{first}{second}" for first in "bdfgklm" for second in ("ana", "elo", "iti")], np.random.default_rng(0)
+    texts = [" ".join([*draw.choice(words, 12), word]) for _ in range(80) for word in ("good", "bad")]
     run = pellucid.fit(
         pl.DataFrame({"text": texts, "label": ["yes", "no"] * 80}), "label", budget=20, epochs=1, directory=tmp_path, **QUICK
     )
