@@ -7,6 +7,7 @@ explanation.certificate.trust             # "high", "limited" or "none", with th
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable
 from typing import Any, cast
@@ -22,10 +23,12 @@ from pellucid.explanation.explanation import Evidence, Explanation
 from pellucid.explanation.players import Players
 from pellucid.explanation.reference import Reference, like_inputs
 from pellucid.explanation.registry import Attributed, Method, applicable, find_method
-from pellucid.explanation.subject import Subject, Tell
+from pellucid.explanation.subject import Subject
 from pellucid.explanation.terms import method_name
 
 _TELL_SECONDS = 1.0
+_LONG_SECONDS = 10.0  # what takes longer is told in a terminal without being asked for
+MOST_SHAPLEY = 100  # players: one more costs every sample 2 passes for each of the 32 to 512 pairs of orders, and 100 of them up to 10^5
 _NO_RULE = text("an image has many pixels, and DeepLIFT has no rule for some operation of this network")
 
 
@@ -48,10 +51,13 @@ def explain(
 
     `inputs`: a tensor, array or frame of numbers (N, ...) with the sample axis first, a tuple of these in the order of forward's
     parameters, or a dict by their names. `target`: the index of the output to explain, or one per sample; None: each sample's largest.
-    `method`: a name, or "auto", which chooses by the kind of data and says why in the notes. `baseline`: what "absent" means (see
-    `reference`); `data`: background inputs.
-    `features`: which entries are one feature (see `players`). `samples`: how many draws a sampling method may make, else it stops when its
-    intervals are fixed by a pilot. `layer`: of Grad-CAM. `progress` is called with a sentence about once a second.
+    `method`: a name, or "auto", which chooses by the kind of data and says why in the notes. `baseline`: what "absent" means: "zero",
+    "mean", "blur" (of images and series), "noise", "samples" (of `data`), a number or a tensor; "auto" chooses. `data`: background inputs.
+    `features`: which entries are one feature: "auto" (a column, a token, a patch of an image, a window of time), "entries" (each number by
+    itself), the edge of a patch or window, or integers of one sample's shape that say which feature an entry belongs to.
+    `samples`: how many draws a sampling method may make (of integrated gradients: gradients on each way), else it stops when its intervals
+    are fixed by a pilot. `layer`: of Grad-CAM. `progress` is called with a sentence about once a second; without it a terminal is told of
+    what takes longer than 10 seconds.
 
     Raises:
         ModelError: the network cannot be explained, or not by this method; methods that can be applied are named.
@@ -64,11 +70,16 @@ def explain(
         if not isinstance(cast("Any", value), str) and not (name == "layer" and value is None):
             raise OptionError(text("{name} is {value!r}", name=name, value=value), text("a name as a string"), text("leave it out"))
     named = None if method == "auto" else find_method(method)
-    subject = Subject.of(model, inputs, target, tell=reporter(progress), predict=named is None or not named.predicts)
+    if samples is not None and named is not None and not named.draws:
+        raise OptionError(text("samples is {samples} and the method is {method}, which draws nothing", samples=samples, method=method),
+                          text("a method that samples"), text('leave samples out, or use method="shapley"'))  # fmt: skip
+    tell = reporter(progress)
+    subject = Subject.of(model, inputs, target, tell=tell, predict=named is None or not named.predicts)
     if data is not None:
         data = tuple(part.clone() for part in like_inputs(subject, data, text("the background (data)")))  # see Subject.of
     notes: list[Text] = []
-    chosen = named or _automatic(subject, notes)
+    players = Players.of(subject, groups_of(features))
+    chosen = named or _automatic(subject, players, notes, sampling=samples is not None)
     obstacle = chosen.obstacle(subject, layer)
     if obstacle is not None:
         raise ModelError(
@@ -80,7 +91,6 @@ def explain(
         raise OptionError(text("layer is {layer!r} and the method is {method}", layer=layer, method=chosen.name),
                           text("a method that looks at a layer"), text('leave layer out, or use method="grad_cam"'))  # fmt: skip
     reference = Reference.of(subject, baseline, data, generator)
-    players = Players.of(subject, groups_of(features))
     more = {} if layer is None else {"layer": layer}
 
     def applied(made: Method) -> Attributed:
@@ -94,6 +104,8 @@ def explain(
         chosen, notes = find_method("integrated_gradients"), []  # a rule can be missing on these samples only: see multipliers
         notes.append(_because(chosen.name, _NO_RULE))
         attributed = applied(chosen)
+    finally:
+        tell.close()
 
     check_attributions(attributed.attributions, attributed.gap, chosen.name)
 
@@ -116,13 +128,22 @@ def explain(
     )
 
 
-def _automatic(subject: Subject, notes: list[Text]) -> Method:
-    """The method for this kind of data, and why: Shapley values for columns, exact where that is affordable; for images DeepLIFT, a pass on
-    the reference and one there and back on the sample, where it has a rule for every operation; integrated gradients else.
+def _automatic(subject: Subject, players: Players, notes: list[Text], *, sampling: bool) -> Method:
+    """The method for this kind of data, and why: Shapley values for columns, exact where that is affordable, unless these are too many; for
+    images DeepLIFT, a pass on the reference and one there and back on the sample, where it has a rule for every operation; integrated
+    gradients else.
     """
-    kind = subject.kind
-    if subject.differentiable is not None:
+    kind, many = subject.kind, players.count > MOST_SHAPLEY
+    if subject.differentiable is not None and many:
+        name = "feature_ablation"
+        why = text("the network cannot be differentiated, and Shapley values of {count} features would take too many passes: "
+                   'method="shapley" takes them even so', count=players.count)  # fmt: skip
+    elif subject.differentiable is not None:
         name, why = "shapley", text("the network cannot be differentiated, so that only methods that evaluate it are left")
+    elif kind == "table" and many:
+        name = "integrated_gradients"
+        why = text("Shapley values of {count} columns would take too many passes, and its contributions add up too: "
+                   'method="shapley" takes them even so', count=players.count)  # fmt: skip
     elif kind == "table":
         name, why = "shapley", text("columns of a table are few enough for Shapley values")
     elif kind in ("image", "volume") and find_method("deeplift").obstacle(subject) is None:
@@ -135,24 +156,53 @@ def _automatic(subject: Subject, notes: list[Text]) -> Method:
             text("the contributions add up to the change of the output, which is checked"),
         )
     notes.append(_because(name, why))
-    return find_method(name)
+    found = find_method(name)
+    if sampling and not found.draws:
+        notes.append(text("samples is of no use to this method, which draws nothing"))
+    return found
 
 
 def _because(name: str, why: Text) -> Text:
     return text("method: {name}, because {why}", name=method_name(name), why=why)
 
 
-def reporter(progress: Callable[[Text], None] | None) -> Tell:
+def reporter(progress: Callable[[Text], None] | None) -> Progress:
     """Progress with the time left, about once a second."""
-    started, said = time.perf_counter(), [time.perf_counter()]
+    return Progress(progress)
 
-    def tell(done: int, total: int) -> None:
+
+class Progress:
+    """Says how much is done and how long the rest will take: to the user's function, else in a terminal where it takes long."""
+
+    def __init__(self, progress: Callable[[Text], None] | None) -> None:
+        self._to = progress
+        self._terminal = progress is None and sys.stderr is not None and sys.stderr.isatty()
+        self._started = self._said = time.perf_counter()
+        self._done, self._width = 0, 0
+
+    def __call__(self, done: int, total: int) -> None:
         now = time.perf_counter()
-        if progress is None or now - said[0] < _TELL_SECONDS or not 0 < done < total:
+        if done < self._done:  # another part of the work: a pilot took its own time
+            self._started = now
+        self._done = done
+        if done >= total:
+            self.close()
+        if now - self._said < _TELL_SECONDS or not 0 < done < total or now <= self._started:
             return
-        said[0] = now
-        progress(
-            text("explained {done} of {total}, {left} left", done=done, total=total, left=duration((now - started) * (total - done) / done))
-        )
+        left = (now - self._started) * (total - done) / done
+        said = text("explained {done} of {total}, {left} left", done=done, total=total, left=duration(left))
+        if self._to is not None:
+            self._said = now
+            self._to(said)
+        elif self._terminal and (self._width or now - self._started + left > _LONG_SECONDS):
+            self._said = now
+            self._write(str(said))
 
-    return tell
+    def close(self) -> None:
+        """Leave the terminal's line empty."""
+        if self._width:
+            self._write("")
+
+    def _write(self, said: str) -> None:
+        print("\r" + said.ljust(self._width) + ("" if said else "\r"), end="", file=sys.stderr, flush=True)
+        self._width = len(said)

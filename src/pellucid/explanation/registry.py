@@ -112,6 +112,7 @@ class Method:
     options: tuple[str, ...] = ()  # further keywords it takes: "layer"
     predicts: bool = False  # it meets the samples' outputs on its way, and hands them to `Subject.remember`
     compares: bool = True  # with the reference; else only the tests do
+    draws: bool = True  # `samples` says how often; False: it means nothing to the method
 
     def obstacle(self, subject: Subject, layer: str | None = None) -> Text | None:
         """Why it cannot be applied to this network and these inputs; None where it can. A `layer` that is named need not be looked for."""
@@ -124,7 +125,14 @@ _Registered = TypeVar("_Registered", bound=Callable[..., Attributed])
 
 
 def method(
-    name: str, *, family: str, needs: tuple[str, ...] = (), options: tuple[str, ...] = (), predicts: bool = False, compares: bool = True
+    name: str,
+    *,
+    family: str,
+    needs: tuple[str, ...] = (),
+    options: tuple[str, ...] = (),
+    predicts: bool = False,
+    compares: bool = True,
+    draws: bool = True,
 ) -> Callable[[_Registered], _Registered]:
     """Register the decorated function under `name`.
 
@@ -149,7 +157,7 @@ def method(
                 text("a name of its own for each method"),
                 text("rename yours"),
             )
-        _methods[name] = Method(name, family, tuple(needs), function, tuple(options), predicts, compares)
+        _methods[name] = Method(name, family, tuple(needs), function, tuple(options), predicts, compares, draws)
         return function
 
     return register

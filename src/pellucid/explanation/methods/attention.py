@@ -23,7 +23,7 @@ def _over(found: list[tuple[Tensor, int]], positions: set[int], n: int, classes:
     ]
 
 
-@method("attention", family="attention", needs=("gradient", "attention"), compares=False)
+@method("attention", family="attention", needs=("gradient", "attention"), compares=False, draws=False)
 def attention(
     subject: Subject, *, reference: Reference, players: Players, generator: torch.Generator, samples: int | None, tell: Tell
 ) -> Attributed:

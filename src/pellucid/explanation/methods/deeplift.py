@@ -18,7 +18,7 @@ from pellucid.explanation.registry import Attributed, applicable, method
 from pellucid.explanation.subject import Subject, Tell
 
 
-@method("deeplift", family="gradient", needs=("gradient", "rules"))
+@method("deeplift", family="gradient", needs=("gradient", "rules"), draws=False)
 def deeplift(
     subject: Subject, *, reference: Reference, players: Players, generator: torch.Generator, samples: int | None, tell: Tell
 ) -> Attributed:

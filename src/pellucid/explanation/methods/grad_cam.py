@@ -70,7 +70,7 @@ def layer_obstacle(subject: Subject) -> Text | None:
     return None if _last_layer(subject, index) is not None else text("no convolution was met whose output has spatial extent")
 
 
-@method("grad_cam", family="activation", needs=("gradient", "layer"), options=("layer",), predicts=True, compares=False)
+@method("grad_cam", family="activation", needs=("gradient", "layer"), options=("layer",), predicts=True, compares=False, draws=False)
 def grad_cam(
     subject: Subject,
     *,

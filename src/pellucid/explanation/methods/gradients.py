@@ -15,7 +15,7 @@ from pellucid.explanation.subject import Subject, Tell
 _NOISE = 0.15  # of a sample's range: between the 10 % and 20 % that Smilkov et al. 2017, section 3.2, found best
 
 
-@method("saliency", family="gradient", needs=("gradient",), compares=False)
+@method("saliency", family="gradient", needs=("gradient",), compares=False, draws=False)
 def saliency(
     subject: Subject, *, reference: Reference, players: Players, generator: torch.Generator, samples: int | None, tell: Tell
 ) -> Attributed:
@@ -27,7 +27,7 @@ def saliency(
     return Attributed(subject.gathered([slope.abs() for slope in slopes]))
 
 
-@method("input_x_gradient", family="gradient", needs=("gradient",), compares=False)
+@method("input_x_gradient", family="gradient", needs=("gradient",), compares=False, draws=False)
 def input_x_gradient(
     subject: Subject, *, reference: Reference, players: Players, generator: torch.Generator, samples: int | None, tell: Tell
 ) -> Attributed:

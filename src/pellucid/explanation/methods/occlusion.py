@@ -16,7 +16,7 @@ from pellucid.explanation.subject import Subject, Tell
 WINDOWS_ALONG = 8  # windows side by side along an axis; with steps of half a window, 15 positions
 
 
-@method("feature_ablation", family="perturbation")
+@method("feature_ablation", family="perturbation", draws=False)
 def feature_ablation(
     subject: Subject, *, reference: Reference, players: Players, generator: torch.Generator, samples: int | None, tell: Tell
 ) -> Attributed:
@@ -35,7 +35,7 @@ def feature_ablation(
     return Attributed(players.spread(drops.to(subject.predictions.dtype)))
 
 
-@method("occlusion", family="perturbation", options=("window", "stride"))
+@method("occlusion", family="perturbation", options=("window", "stride"), draws=False)
 def occlusion(
     subject: Subject,
     *,

@@ -118,7 +118,7 @@ def _away_from_zero(z: Tensor) -> Tensor:
     return z + torch.where(z < 0, -1.0, 1.0).to(z) * (EPSILON * largest + torch.finfo(z.dtype).tiny)
 
 
-@method("lrp", family="gradient", needs=("gradient", "relevance"), compares=False)
+@method("lrp", family="gradient", needs=("gradient", "relevance"), compares=False, draws=False)
 def lrp(
     subject: Subject, *, reference: Reference, players: Players, generator: torch.Generator, samples: int | None, tell: Tell
 ) -> Attributed:
@@ -129,7 +129,7 @@ def lrp(
     return _relevance(subject, plus=True)
 
 
-@method("lrp_epsilon", family="gradient", needs=("gradient", "relevance"), compares=False)
+@method("lrp_epsilon", family="gradient", needs=("gradient", "relevance"), compares=False, draws=False)
 def lrp_epsilon(
     subject: Subject, *, reference: Reference, players: Players, generator: torch.Generator, samples: int | None, tell: Tell
 ) -> Attributed:
