@@ -76,14 +76,33 @@ def test_a_sample_that_fails_later_is_refused_in_one_sentence(row: int) -> None:
     with pytest.raises(DataError, match="IndexError"):
         pellucid.explain(seeded(Words), rows)
 
-    class FewAtOnce(nn.Module):
-        def forward(self, x: Tensor) -> Tensor:
-            if len(x) > 2:
-                raise ValueError("two at most")
-            return x.sum(1)
 
-    with pytest.raises(DataError, match="two at most"):
-        pellucid.explain(FewAtOnce(), tabular())
+class OfSize(nn.Module):
+    """A network that takes batches of some sizes alone."""
+
+    def __init__(self, *sizes: int) -> None:
+        super().__init__()
+        self.sizes, self.scores = sizes, nn.Linear(5, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if len(x) not in self.sizes:
+            raise ValueError(f"batch must be {self.sizes[-1]}")
+        return self.scores(x)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "samples", "takes", "refuses"),
+    [((4,), 4, 4, 1), ((3,), 3, 3, 1), ((1,), 1, 1, 3), ((1,), 2, 1, 3), ((1,), 4, 1, 4), ((1, 2), 4, 1, 4)],
+)
+def test_networks_of_one_batch_size_are_refused_for_that(sizes: tuple[int, ...], samples: int, takes: int, refuses: int) -> None:
+    said = rf"takes a batch of {takes} and refuses one of {refuses}: ValueError: batch must be(?s:.)*other batch sizes than {takes}"
+    with pytest.raises(ModelError, match=said):
+        pellucid.explain(OfSize(*sizes), tabular(samples))
+
+
+def test_inputs_that_do_not_fit_are_not_taken_for_a_batch_size() -> None:
+    with pytest.raises(DataError, match=r"does not take inputs of shape \(4, 6\)"):
+        pellucid.explain(OfSize(4), tabular(4, 6))
 
 
 def test_attributions_by_name_are_matched_by_name() -> None:

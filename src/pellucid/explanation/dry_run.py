@@ -109,11 +109,32 @@ def _taken(subject: Subject, run: Callable[[], DryRun], first: tuple[Tensor, ...
     except Exception as error:  # whatever the user's network raises
         if out_of_memory(error):
             raise shortage(error) from error
-        try:
-            _outputs(subject, _crowd(subject, first))
-        except Exception:  # three samples fail as one does: the inputs do not fit
-            raise subject.refused(error) from error
-        raise _not_alone() from error
+        if _takes(subject, _crowd(subject, first)):
+            fixed = subject.samples == 3 and not _takes(subject, _copies(first, 5))
+            raise (_of_one_size(3, 1, error) if fixed else _not_alone()) from error
+        if subject.samples > 1 and _takes(subject, subject.inputs):
+            raise _of_one_size(subject.samples, 1, error) from error
+        raise subject.refused(error) from error  # many samples fail as one does: the inputs do not fit
+
+
+def _takes(subject: Subject, rows: tuple[Tensor, ...]) -> bool:
+    try:
+        _outputs(subject, rows)
+    except Exception:  # whatever the user's network raises
+        return False
+    return True
+
+
+def _copies(first: tuple[Tensor, ...], n: int) -> tuple[Tensor, ...]:
+    return tuple(tensor.repeat(n, *[1] * (tensor.dim() - 1)) for tensor in first)
+
+
+def why_refused(subject: Subject, n: int, error: Exception, looked: int) -> PellucidError:
+    """What is said where n samples at once are refused: the number, where as many copies of the sample that the network took alone are
+    refused as well; else the samples."""
+    if n > 1 and not _takes(subject, _copies(tuple(tensor[looked : looked + 1] for tensor in subject.inputs), n)):
+        return _of_one_size(1, n, error)
+    return subject.refused(error)
 
 
 def _look_at_state(subject: Subject, found: DryRun, first: tuple[Tensor, ...]) -> None:
@@ -183,7 +204,8 @@ def _check_alone(subject: Subject, first: tuple[Tensor, ...], alone: Tensor) -> 
     except Exception as error:  # whatever the user's network raises
         if out_of_memory(error):
             return
-        raise subject.refused(error) from error
+        at = 1 if subject.samples >= 3 else 0  # as in dry_run
+        raise why_refused(subject, len(rows[0]), error, at) from error
     if result.dim() == 0 or len(result) != len(rows[0]):
         raise not_by_rows(len(rows[0]), result)
     if not close(result[1:2].reshape(1, -1), alone, _tolerance(alone, 1e-3)):
@@ -227,6 +249,17 @@ def _not_alone() -> ModelError:
         text("a network that treats each sample by itself in evaluation mode"),
         text("look for batch statistics (batch norm with track_running_stats=False, dynamic quantisation, a mean or a softmax over "
              "axis 0), or for another axis first (batch_first=True)"),
+    )  # fmt: skip
+
+
+def _of_one_size(takes: int, refuses: int, error: Exception) -> ModelError:
+    said = str(error).splitlines()[0] if str(error) else ""
+    return ModelError(
+        text("the network takes a batch of {takes} and refuses one of {refuses}: {error}", takes=takes, refuses=refuses,
+             error=f"{type(error).__name__}: {said}"),
+        text("a network that takes any number of samples: explain needs other batch sizes than {takes}", takes=takes),
+        text("leave the batch size open (x.shape[0] in place of a number; export with a dynamic batch axis), or wrap the network in a "
+             "torch.nn.Module that fills a batch up and returns the rows that were asked for"),
     )  # fmt: skip
 
 

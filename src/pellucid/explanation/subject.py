@@ -42,7 +42,7 @@ from pellucid.explanation.checks import (
     target_of,
     tensors_of,
 )
-from pellucid.explanation.dry_run import check_predictions_alone, dry_run, largest_batch, not_by_rows
+from pellucid.explanation.dry_run import check_predictions_alone, dry_run, largest_batch, not_by_rows, why_refused
 from pellucid.explanation.isolation import Isolation
 from pellucid.explanation.passes import Pass, Place
 
@@ -449,7 +449,8 @@ class Subject:
                 raise
             except Exception as error:
                 if not out_of_memory(error):
-                    raise self.refused(error) from error
+                    looked = None if self._alone is None else self._alone[1]
+                    raise (self.refused(error) if looked is None else why_refused(self, rows.stop - rows.start, error, looked)) from error
                 failed = shortage(error)  # the error itself would hold the pass's memory
             if failed is None:
                 start = rows.stop
