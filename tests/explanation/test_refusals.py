@@ -245,9 +245,16 @@ def test_features_run_on_a_copy(given: Callable[[Tensor], Any]) -> None:
     torch.testing.assert_close(found.maps, model.first(2 * before).detach())
 
 
-@pytest.mark.parametrize("inputs", [torch.zeros(4, 6), torch.zeros(4, 5, dtype=torch.uint8), {"y": torch.zeros(4, 5)}])
-def test_features_of_inputs_that_do_not_fit(inputs: Any) -> None:
-    with pytest.raises(DataError, match="the network does not take inputs of shape"):
+@pytest.mark.parametrize(
+    ("inputs", "said"),
+    [
+        (torch.zeros(4, 6), "does not take inputs of shape"),
+        (torch.zeros(4, 5, dtype=torch.uint8), "does not take inputs of shape"),
+        ({"y": torch.zeros(4, 5)}, "inputs have the names y(?s:.)*forward's parameters: x"),
+    ],
+)
+def test_features_of_inputs_that_do_not_fit(inputs: Any, said: str) -> None:
+    with pytest.raises(DataError, match=said):
         pellucid.features(Scored(), inputs, "scores")
 
 

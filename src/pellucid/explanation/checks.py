@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 import warnings
 from collections.abc import Generator, Mapping, Sequence
@@ -155,8 +156,8 @@ def converted(came: Sequence[Tensor], inputs: Sequence[Tensor]) -> Text:
                 types=sorted({one for one, _ in pairs}), dtype=pairs[0][1])  # fmt: skip
 
 
-def tensors_of(inputs: Any) -> tuple[tuple[Tensor, ...], tuple[str, ...] | None]:
-    """The inputs as tensors, and their names where they came by name."""
+def tensors_of(inputs: Any, what: Text | None = None) -> tuple[tuple[Tensor, ...], tuple[str, ...] | None]:
+    """The inputs (or `what` is read in their place) as tensors, and their names where they came by name."""
     keywords = tuple(str(name) for name in cast("Mapping[str, Any]", inputs)) if isinstance(inputs, Mapping) else None
     items = list(cast("Mapping[str, Any]", inputs).values()) if isinstance(inputs, Mapping) else inputs
     parts: list[Any] = list(cast("list[Any]", items)) if isinstance(items, (tuple, list)) else [items]
@@ -164,10 +165,12 @@ def tensors_of(inputs: Any) -> tuple[tuple[Tensor, ...], tuple[str, ...] | None]
     for part in parts:
         if not isinstance(part, Tensor):
             raise DataError(
-                text("inputs contain a {kind}", kind=type(part).__name__),
+                text("inputs contain a {kind}", kind=type(part).__name__)
+                if what is None else text("{what} contain a {kind}", what=what, kind=type(part).__name__),
                 text("a tensor (N, ...) with the sample axis first; a tuple or dict of such tensors where the network takes several"),
-                text("convert them, for example with torch.as_tensor(values, dtype=torch.float32)"),
-            )
+                text("an explanation holds them: give its .attributions") if hasattr(part, "attributions")
+                else text("convert them, for example with torch.as_tensor(values, dtype=torch.float32)"),
+            )  # fmt: skip
         if part.is_nested or part.layout != torch.strided or part.is_quantized or part.dim() == 0 or part.is_complex():
             raise DataError(
                 text("an input has shape {shape}, dtype {dtype} and layout {layout}",
@@ -230,6 +233,8 @@ def refused(error: Exception, model: nn.Module, inputs: tuple[Tensor, ...], keyw
         ):
             expected = text("inputs of the network's type, {dtype} (tokens: torch.long)", dtype=str(dtype))
             do = text("convert them: inputs.to({dtype})", dtype=str(dtype))
+            if any(x.dtype == torch.uint8 and x.dim() > 2 for x in inputs):  # images
+                do = text("convert them, and scale them as in training: inputs.to({dtype}) / 255, for example", dtype=str(dtype))
     first = next((module for module in model.modules() if not any(module.children()) and next(module.parameters(), None) is not None), None)
     if isinstance(first, nn.Linear) and "cannot be multiplied" in str(error) and len(inputs) == 1 and inputs[0].dim() <= 2:
         expected = text("shape (N, {count}): the first layer takes {count} numbers for each sample", count=first.in_features)
@@ -237,7 +242,23 @@ def refused(error: Exception, model: nn.Module, inputs: tuple[Tensor, ...], keyw
             do = text("give a single sample its sample axis: inputs.unsqueeze(0)")
     if keywords is not None and isinstance(error, TypeError):
         expected = text("a dict by the names of forward's parameters")
+        known = _parameters_of(model)
+        if known is not None and not set(keywords) <= set(known):
+            got = text("the inputs have the names {names}", names=list(keywords))
+            expected = text("names of forward's parameters: {parameters}", parameters=list(known))
+            do = text("use these names, or give a tensor for each input in their order")
     return DataError(got, expected, do)
+
+
+def _parameters_of(model: nn.Module) -> tuple[str, ...] | None:
+    """The names that forward takes; None where it takes any, or Python does not know."""
+    try:
+        parameters = inspect.signature(model.forward).parameters.values()
+    except (TypeError, ValueError):
+        return None
+    if any(parameter.kind == parameter.VAR_KEYWORD for parameter in parameters):
+        return None
+    return tuple(parameter.name for parameter in parameters if parameter.kind != parameter.VAR_POSITIONAL)
 
 
 def close(one: Tensor, two: Tensor, tolerance: float = 1e-5) -> bool:
@@ -264,6 +285,20 @@ def shortage(error: BaseException) -> MemoryShortage:
         text("a network and a sample that fit"),
         text("use smaller inputs, or another device"),
     )
+
+
+def unclean(inputs: Sequence[Tensor]) -> list[Text]:
+    """What is said of samples with NaN or infinite values for which the network has a finite output all the same."""
+    bad = torch.stack([~torch.isfinite(x).reshape(len(x), -1).all(1).cpu() for x in inputs if x.is_floating_point()] or [torch.zeros(1)])
+    rows = bad.any(0).nonzero()[:, 0].tolist()
+    if not rows:
+        return []
+    said = text(
+        "{count} of {samples} samples hold NaN or infinite values, first sample {first}: the network answers them like any others; check "
+        "that they are meant",
+        count=len(rows), samples=len(inputs[0]), first=rows[0],
+    )  # fmt: skip
+    return [said]
 
 
 def target_of(target: Any, predictions: Tensor, output_shape: tuple[int, ...]) -> Tensor | None:

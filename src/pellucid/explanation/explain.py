@@ -18,7 +18,7 @@ from torch import nn
 from pellucid.core.errors import ModelError, OptionError
 from pellucid.core.language import Text, text
 from pellucid.core.wording import duration
-from pellucid.explanation.checks import check_attributions, checked_samples, checked_seed, groups_of, plainly
+from pellucid.explanation.checks import check_attributions, checked_samples, checked_seed, groups_of, plainly, unclean
 from pellucid.explanation.explanation import Evidence, Explanation
 from pellucid.explanation.players import Players
 from pellucid.explanation.reference import Reference, like_inputs
@@ -122,7 +122,7 @@ def explain(
         predicted=subject.predicted,
         value=subject.value,
         gap=attributed.gap,
-        notes=(*attributed.warnings, *reference.notes, *subject.notes, *notes, *attributed.notes),
+        notes=(*unclean(subject.inputs), *attributed.warnings, *reference.notes, *subject.notes, *notes, *attributed.notes),
         spent=subject.spent,
         evidence=Evidence(subject, reference, players, attributed, chosen.family, seed, data),
     )

@@ -60,6 +60,8 @@ class Reference:
             return _given(subject, baseline)
         if checked_kind(baseline) == "auto":
             baseline = _automatic(subject, background is not None)
+        if baseline == "blur":
+            _check_blur(subject)
         if baseline == "samples":
             if background is None:
                 raise OptionError(
@@ -88,9 +90,22 @@ def checked_kind(baseline: Any) -> Any:
         OptionError: there is no such name.
     """
     if isinstance(baseline, str) and baseline not in ("auto", *KINDS):
-        raise OptionError(text("baseline is {baseline!r}", baseline=baseline), text("one of {names}, or a tensor", names=list(KINDS)),
+        raise OptionError(text("baseline is {baseline!r}", baseline=baseline),
+                          text("one of {names}; in Python also a number or a tensor", names=["auto", *KINDS]),
                           did_you_mean(baseline, KINDS))  # fmt: skip
     return baseline
+
+
+def _check_blur(subject: Subject) -> None:
+    """Raise an OptionError where neighbours mean nothing: columns of a table have an order by accident, tokens no mean."""
+    flat = subject.kind in ("table", "mixed") and any(x.is_floating_point() and x.dim() < 3 for x in subject.inputs)
+    if flat or not any(subject.continuous):
+        raise OptionError(
+            text('baseline is "blur" and an input has no neighbouring values that could be averaged (shapes {shapes})',
+                 shapes=[str(tuple(x.shape)) for x in subject.inputs]),
+            text("images, volumes or series of numbers"),
+            text('use baseline="zero" or "mean", or "samples" with data='),
+        )  # fmt: skip
 
 
 def _automatic(subject: Subject, background: bool) -> str:
@@ -124,6 +139,8 @@ def _made(subject: Subject, index: int, kind: str, background: tuple[Tensor, ...
         spread, centre = source.std(), source.mean()
         drawn = torch.randn(inputs.shape, generator=generator, dtype=torch.float32).to(inputs)
         return centre + spread * drawn
+    if inputs.dim() == 3 and time_axis(subject, (inputs.shape[1], inputs.shape[2])) == 0:
+        return blurred(inputs.transpose(1, 2)).transpose(1, 2)  # along time, not over the channels
     return blurred(inputs)
 
 
@@ -182,7 +199,9 @@ def _stated(kind: str, background: bool) -> Text:
 
 
 def _given(subject: Subject, baseline: Any) -> Reference:
-    if isinstance(baseline, (int, float)) and not isinstance(baseline, bool) and math.isfinite(baseline):
+    if isinstance(baseline, (int, float)) and not isinstance(baseline, bool):
+        if not math.isfinite(baseline):
+            raise DataError(text("baseline is {baseline}", baseline=baseline), text("a finite number"), text("use baseline=0.0"))
         values = tuple(torch.full_like(tensor[:1], baseline) for tensor in subject.inputs)
         return Reference("given", values, text("{value} in every entry", value=baseline))
     values = tuple(value.clone() for value in like_inputs(subject, baseline, text("the baseline")))  # the user may overwrite theirs
@@ -195,7 +214,17 @@ def _tensor(given: Any, what: Text) -> Tensor:
         value = torch.as_tensor(read(given))
     except (TypeError, ValueError, RuntimeError):
         value = None
-    if value is None or value.is_complex() or value.layout != torch.strided or value.device.type == "meta":
+    if value is not None and value.device.type == "meta":
+        raise DataError(
+            text("{what} is on the meta device", what=what), text("a tensor with values"), text("make it on the network's device")
+        )  # fmt: skip
+    if value is not None and (value.is_complex() or value.layout != torch.strided):
+        raise DataError(
+            text("{what} has dtype {dtype} and layout {layout}", what=what, dtype=str(value.dtype), layout=str(value.layout)),
+            text("a dense real tensor or array for each input"),
+            text("prepare it in the same way as the inputs"),
+        )
+    if value is None:
         raise DataError(
             text("{what} is a {kind}", what=what, kind=type(given).__name__),
             text("a dense real tensor or array for each input"),

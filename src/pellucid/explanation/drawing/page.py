@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pellucid.core.errors import OptionError
 from pellucid.core.language import Text, text
 from pellucid.core.page import both, head_of_page, write_page
 from pellucid.core.page import style as shared_style
@@ -49,12 +50,22 @@ def to_html(
     """Write the page. What the arguments name: see `samples_of`.
 
     Raises:
-        OptionError: another number of names, values, images or titles than there are columns or samples.
+        OptionError: another ending than .html, or what `samples_of` refuses.
         StorageError: the file cannot be written.
     """
+    check_ending(path, (".html", ".htm"))
     samples = samples_of(explanation, names=names, values=values, images=images, classes=classes, titles=titles)
     network = type(explanation.evidence.subject.original).__name__ if explanation.evidence is not None else ""
     return write(path, explanation, samples, title=network, even_if_untrusted=even_if_untrusted)
+
+
+def check_ending(path: str | Path, endings: Sequence[str]) -> None:
+    """Raise an OptionError where the file would be called something else than it is."""
+    if Path(path).suffix.lower() not in endings:
+        raise OptionError(
+            text("the output file is {path!r}", path=str(path)), text("a name that ends in one of: {endings}", endings=list(endings)),
+            text("to_html writes a page, plot a picture"),
+        )  # fmt: skip
 
 
 def write(

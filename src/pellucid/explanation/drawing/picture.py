@@ -17,7 +17,7 @@ from PIL import Image, ImageDraw, ImageFont
 from pellucid.core.language import Text, text
 from pellucid.core.system import write_atomically
 from pellucid.explanation.drawing import colours
-from pellucid.explanation.drawing.page import COLUMNS_SHOWN, number
+from pellucid.explanation.drawing.page import COLUMNS_SHOWN, check_ending, number
 from pellucid.explanation.drawing.samples import Part, Sample, samples_of
 from pellucid.explanation.terms import TRUST, method_name
 
@@ -41,8 +41,10 @@ def plot(explanation: Explanation, path: str | Path, *, even_if_untrusted: bool 
     Where the certificate's trust is "none" the picture holds the reasons in place of colours, unless `even_if_untrusted`.
 
     Raises:
+        OptionError: another ending than .png, or what `samples_of` refuses.
         StorageError: the file cannot be written.
     """
+    check_ending(path, (".png",))
     samples = samples_of(explanation, **terms)
     return draw(path, explanation, samples, even_if_untrusted=even_if_untrusted)
 

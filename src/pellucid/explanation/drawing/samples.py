@@ -88,7 +88,7 @@ def samples_of(
     preprocessing, (N, H, W, 3) or (N, C, H, W). `classes`: the outputs' names. `titles`: the samples' names.
 
     Raises:
-        OptionError: another number of names, values, images or titles than there are columns or samples.
+        OptionError: another number of names, values, images, classes or titles than there are columns, outputs or samples.
     """
     made = explanation.evidence
     assert made is not None
@@ -104,6 +104,11 @@ def samples_of(
                 text("{name} holds {got} samples", name=what, got=len(given)), text("{count}, as many as were explained", count=count),
                 text("give one for each sample, in their order"),
             )  # fmt: skip
+    if classes is not None and len(classes) != made.subject.classes:
+        raise OptionError(
+            text("classes holds {got} names", got=len(classes)), text("{count}, one for each output", count=made.subject.classes),
+            text("give them in the order of the network's outputs"),
+        )  # fmt: skip
     samples: list[Sample] = []
     for row in range(count):
         parts = tuple(
@@ -126,7 +131,7 @@ def samples_of(
 
 
 def _name(classes: Sequence[str] | None, index: int) -> Text | str:
-    return str(classes[index]) if classes is not None and index < len(classes) else text("output {number}", number=index)
+    return str(classes[index]) if classes is not None else text("output {number}", number=index)
 
 
 def _array(tensor: Tensor) -> np.ndarray:
