@@ -187,17 +187,36 @@ def test_gaps_are_said_carried_and_neither_learnt_nor_scored() -> None:
     samples = read(whole[[row for row in range(120) if row not in (30, 31)]], horizon=3, lags=6)
     prepared = data.prepare(samples)
     said = "\n".join(str(notice.summary) for notice in prepared.notices)
-    assert "2 times have no row and 1 rows have no y" in said
-    assert "windows are left out" in said
-    steps = {step for part in (prepared.train, prepared.validation, prepared.test) for origin in part.origins.tolist()
-             for step in range(origin, origin + 3)}  # fmt: skip
-    assert not steps & {30, 31, 50}
+    assert "times without a row: 2; rows without y: 1" in said
+    assert "left out of 112 windows because of gaps: 3" in said  # those that would begin at 30 and 31, and one that would forecast one of 3
+    begun = {origin for part in (prepared.train, prepared.validation, prepared.test) for origin in part.origins.tolist()}
+    assert {28, 48, 49, 50} <= begun
+    assert not begun & {29, 30, 31}
+    assert np.isnan(prepared.train.following(torch.tensor([48]))[0].numpy()).tolist() == [False, False, True]
     kinds = [channel.kind for channel in prepared.preprocessing.channels]
     assert "observed" in kinds
     window = prepared.train.windows(torch.tensor([34]))[0]  # steps 28 to 33
     target, observed = window[0], window[kinds.index("observed")]
     assert observed.tolist() == [1, 1, 0, 0, 1, 1]
     assert target[2] == target[1] == target[3]
+
+
+def test_too_many_gaps_are_one_error_and_long_ones_break_windows() -> None:
+    third = frame().with_columns(y=pl.when(pl.int_range(pl.len()) % 4 == 3).then(None).otherwise(pl.col("y")))
+    assert len(data.prepare(read(third)).train) > 20  # every fourth value is missing
+    most = frame().with_columns(y=pl.when(pl.int_range(pl.len()) % 3 > 0).then(None).otherwise(pl.col("y")))
+    with pytest.raises(DataError, match=r"windows are left to learn from(.|\n)*half of its steps(.|\n)*smaller --horizon"):
+        data.prepare(read(most, horizon=12, lags=24))
+    long = frame().with_columns(y=pl.when(pl.int_range(pl.len()).is_between(40, 59)).then(None).otherwise(pl.col("y")))
+    begun = set(data.prepare(read(long, horizon=4, lags=8)).train.origins.tolist())
+    assert begun.isdisjoint(range(45, 58))
+
+
+def test_a_value_that_is_no_number_is_named() -> None:
+    values = [f"{value:.3f}" for value in seasonal()]
+    values[40] = "n/a?"
+    samples = read(pl.DataFrame({"month": months(120), "y": values}))
+    assert "rows without y: 1 (such as 'n/a?' in row 41)" in "\n".join(str(notice.summary) for notice in samples.notices)
 
 
 def test_columns_beside_the_series() -> None:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import csv
 import json
+import math
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -21,7 +24,8 @@ from pellucid.core.records import Task
 from pellucid.networks import build
 from pellucid.networks.forecasting import Forecaster, a_season_before, fit_linear
 from pellucid.training.forecasting.measures import block_means
-from pellucid.training.metrics import full_scores, paired_difference
+from pellucid.training.losses import build_loss
+from pellucid.training.metrics import full_scores, paired_difference, quick_metrics
 
 LEVELS = (0.025, 0.1, 0.5, 0.9, 0.975)
 TASK = Task(kind="forecasting", targets=("y",), horizon=3, season=4, scale=2.0, quantiles=LEVELS)
@@ -141,12 +145,68 @@ def test_blocks_know_that_neighbouring_windows_err_alike() -> None:
     """Each error stands in h windows: blocks give the interval of the few independent ones, single windows one that is too narrow."""
     generator = np.random.default_rng(1)
     terms = np.convolve(generator.normal(size=611), np.ones(12) / 12, mode="valid")[:, None]
-    alone, blocks = (block_means(terms, length, np.random.default_rng(0)) for length in (1, 12))
+    alone, blocks = (block_means(terms, horizon, np.random.default_rng(0)) for horizon in (1, 12))
     assert alone is not None
     assert blocks is not None
     assert 2.0 < blocks.std() / alone.std() < 5.0
     assert blocks.mean() == pytest.approx(terms.mean(), abs=0.01)
-    assert block_means(terms[:3], 12, generator) is None
+    assert block_means(terms[:91], 12, generator) is None  # three blocks of 23: nobody can tell
+    few = np.convolve(generator.normal(size=(60, 132)).ravel(), np.ones(12) / 12, mode="same").reshape(60, 132)[:, 12:]
+    held = 0
+    for series in few:  # whose mean is 0
+        draws = block_means(series[:, None], 12, np.random.default_rng(0))
+        assert draws is not None
+        low, high = np.quantile(draws, [0.025, 0.975])
+        held += low < 0 < high
+    assert held >= 52  # of 57 wanted: five blocks
+
+
+def test_mase_of_several_series_is_the_mean_of_each_ones_own() -> None:
+    y = torch.randn(10, 3, generator=torch.Generator().manual_seed(0)).double()
+    z = y + torch.tensor([1.0] * 4 + [30.0] * 6)[:, None]
+    part = SimpleNamespace(series=np.asarray([0] * 4 + [2] * 6), series_scales=np.asarray([2.0] * 4 + [10.0] * 6))
+    assert quick_metrics(z, y, TASK, part)["mase"] == pytest.approx((1 / 2 + 30 / 10) / 2)
+    some = SimpleNamespace(part=part, chosen=torch.tensor([0, 1, 9]))
+    assert quick_metrics(z[[0, 1, 9]], y[[0, 1, 9]], TASK, some)["mase"] == pytest.approx((1 / 2 + 30 / 10) / 2)
+    value, _ = paired_difference(z, y, y, TASK, part=part)
+    assert value == pytest.approx((1 / 2 + 30 / 10) / 2)
+
+
+@pytest.mark.parametrize("name", ["quantile", "mse", "mae"])
+def test_a_step_without_a_value_is_neither_learnt_nor_scored(name: str) -> None:
+    generator = torch.Generator().manual_seed(0)
+    y = torch.randn(6, 3, generator=generator)
+    z = torch.randn(6, 15 if name == "quantile" else 3, generator=generator, requires_grad=True)
+    y[2, 1] = y[4, 0] = math.nan
+    loss = build_loss(name, TASK)
+    whole = [build_loss(name, replace(TASK, horizon=1))(z[row].reshape(3, -1)[step][None], y[row, step].reshape(1, 1)) for row, step in
+             [(2, 0), (2, 2)]]  # fmt: skip
+    assert loss.per_sample(z, y)[2].item() == pytest.approx(sum(value.item() for value in whole) / 2, rel=1e-5)
+    assert loss(z, y).item() == pytest.approx(loss.per_sample(z, y).mean().item())
+    loss(z, y).backward()
+    assert z.grad is not None
+    assert z.grad.reshape(6, 3, -1)[2, 1].abs().sum() == 0
+    assert z.grad.isfinite().all()
+    assert quick_metrics(z.detach(), y, TASK)["mae"] == pytest.approx(np.nanmean(np.nanmean(
+        np.abs(z.detach().reshape(6, 3, -1)[..., -1 if name != "quantile" else 2].numpy() - y.numpy()), 1)), rel=1e-6)  # fmt: skip
+
+
+def test_the_linear_forecast_of_targets_with_gaps_is_that_of_the_others_alone() -> None:
+    parts = prepared()
+    parts.train.values[30] = math.nan
+    linear = fit_linear(parts.train)
+    windows, targets = next(parts.train.batches(10_000))
+    features = windows.flatten(1).double() - windows[:, 0, -1:].double() * linear.relative
+    features = (features - linear.mean) / linear.scale
+    step = 5
+    known = ~targets[:, step].isnan()
+    assert 0 < int((~known).sum()) < len(known)
+    wanted = (targets[:, step] - windows[:, 0, -1] * linear.relative).double()[known]
+    some = torch.cat([features[known], torch.ones(int(known.sum()), 1)], 1)
+    # the intercept is that of the filled targets, whose mean over all windows the fit keeps
+    penalty = torch.diag(torch.tensor([linear.penalty] * features.shape[1] + [0.0])).double()
+    weights = torch.linalg.solve(some.T @ some + penalty, some.T @ wanted)
+    assert torch.allclose(linear.weight[step].double(), weights[:-1], atol=1e-3)
 
 
 def test_the_difference_is_paired() -> None:

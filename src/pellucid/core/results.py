@@ -160,7 +160,7 @@ class Forecast(Record):
     intervals: Mapping[str, tuple[tuple[float, float], ...]] = field(  # "0.8" -> (h,) lower and upper ends
         default_factory=lambda: cast("dict[str, tuple[tuple[float, float], ...]]", {})
     )
-    actual: tuple[float, ...] = ()  # (h,); () where it is not known yet
+    actual: tuple[float | None, ...] = ()  # (h,) None at steps without a value; () where it is not known yet
     place: int = 0  # of the first step, counted in steps from the start of `past`
 
 

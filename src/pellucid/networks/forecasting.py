@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 _SMALLEST = 0.05  # of the training part's deviation: a window that hardly varies is not blown up
 _PENALTIES = tuple(10.0**power for power in range(-1, 6))
+_FILLINGS = 20  # half of the targets missing at most: the filling is then within about a millionth
 _FITTED = 0.75  # of the training windows, the earliest: the penalty is chosen on the rest
 MOST_ENTRIES = 2**25  # numbers of the windows that a linear forecast is fitted to: 256 MB
 
@@ -74,7 +75,7 @@ def fit_linear(part: Any) -> Linear:
         mean, scale = _standard(features[early])
         held_out = (features[cut:] - mean) / scale
         for penalty, (weight, bias) in _solutions((features[early] - mean) / scale, wanted[early], _PENALTIES):
-            error = float((held_out @ weight.T + bias - wanted[cut:]).abs().mean()) if cut < n else penalty
+            error = float((held_out @ weight.T + bias - wanted[cut:]).abs().nanmean()) if cut < n else penalty
             if best is None or error < best[0]:
                 best = (error, penalty, relative)
     assert best is not None
@@ -97,12 +98,21 @@ def _standard(features: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _solutions(features: Tensor, targets: Tensor, penalties: tuple[float, ...]) -> Any:
-    """(penalty, (W (h, F), b (h,))) of each penalty, from one decomposition."""
-    bias = targets.mean(0)
+    """(penalty, (W (h, F), b (h,))) of each penalty, from one decomposition.
+
+    Targets without a value are filled with what the fit says of them until it stays (Healy and Westmacott 1956), which gives the fit of the
+    others alone.
+    """
+    missing = targets.isnan()
+    start = targets.nanmean(0).nan_to_num()
     values, vectors = torch.linalg.eigh(features.T @ features)
-    projected = vectors.T @ (features.T @ (targets - bias))
     for penalty in penalties:
-        yield penalty, ((vectors @ (projected / (values.clamp_min(0)[:, None] + penalty))).T, bias)
+        filled = torch.where(missing, start, targets)
+        for _ in range(_FILLINGS if missing.any() else 1):
+            bias = filled.mean(0)
+            weight = (vectors @ ((vectors.T @ (features.T @ (filled - bias))) / (values.clamp_min(0)[:, None] + penalty))).T
+            filled = torch.where(missing, features @ weight.T + bias, filled)
+        yield penalty, (weight, bias)
 
 
 class Forecaster(nn.Module):
@@ -180,8 +190,8 @@ class Forecaster(nn.Module):
             errors.append((targets - linear(windows)) / self._level(windows)[1])
         found = torch.cat(errors).double()  # (n, h)
         half = len(self.quantiles) // 2
-        upper = [torch.quantile(found, level, 0) for level in self.quantiles[half + 1 :]]
-        lower = [-torch.quantile(found, level, 0) for level in self.quantiles[:half][::-1]]
+        upper = [torch.nanquantile(found, level, 0).nan_to_num() for level in self.quantiles[half + 1 :]]
+        lower = [-torch.nanquantile(found, level, 0).nan_to_num() for level in self.quantiles[:half][::-1]]
         for side, reached in enumerate((lower, upper)):
             inner = torch.zeros_like(reached[0])
             for k, distance in enumerate(reached):
@@ -206,6 +216,7 @@ class Forecaster(nn.Module):
         error = targets - found[..., half]
         for k in range(half):
             side = torch.where(error > 0, found[..., half + 1 + k] - found[..., half], found[..., half] - found[..., half - 1 - k])
-            ratios = (error.abs() / side.clamp_min(1e-9)).flatten().double().sort().values
+            ratios = (error.abs() / side.clamp_min(1e-9)).flatten().double()
+            ratios = ratios[~ratios.isnan()].sort().values  # steps without a value say nothing
             share = self.quantiles[half + 1 + k] - self.quantiles[half - 1 - k]
             self.widths[k] *= ratios[min(len(ratios) - 1, math.ceil((len(ratios) + 1) * share) - 1)].float()

@@ -85,7 +85,7 @@ def evaluate(
         measured["loss_stderr"] = float(losses.std() / math.sqrt(len(losses)))
     if task.numeric:
         outputs, targets = preprocessing.restore_targets(outputs), preprocessing.restore_targets(targets)
-    return {**measured, **quick_metrics(outputs, targets, task)}
+    return {**measured, **quick_metrics(outputs, targets, task, part)}
 
 
 def _evaluated_by_batches(

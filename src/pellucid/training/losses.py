@@ -181,6 +181,8 @@ def build_loss(
         )
     if loss == "quantile":
         return Loss(loss, task, columns, *_quantile(task.quantiles))
+    if task.kind == "forecasting":
+        return Loss(loss, task, columns, *_of_steps(_DISTANCES[loss]))
     if loss == "cross_entropy":
         return Loss(loss, task, columns, *_cross_entropy(class_weight, label_smoothing))
     if loss == "binary_cross_entropy":
@@ -294,16 +296,28 @@ def _distance(distance: Callable[..., Tensor], classes: int, columns: int) -> tu
 def _quantile(levels: tuple[float, ...]) -> tuple[LossFunction, LossFunction]:
     level_of = torch.tensor(levels, dtype=torch.float64)
 
-    def entries(output: Tensor, targets: Tensor) -> Tensor:  # (N, h Q), (N, h) -> (N, h, Q)
+    def entries(output: Tensor, targets: Tensor) -> Tensor:  # (N, h Q), (N, h) -> (N, h)
         level = level_of.to(output)
         error = targets[..., None] - output.reshape(*targets.shape, len(levels))
-        return torch.maximum(level * error, (level - 1) * error)
+        return torch.maximum(level * error, (level - 1) * error).mean(2)
 
-    def mean(output: Tensor, targets: Tensor) -> Tensor:
-        return entries(output, targets).mean()
+    return _over_known_steps(entries)
+
+
+def _of_steps(distance: Callable[..., Tensor]) -> tuple[LossFunction, LossFunction]:
+    return _over_known_steps(lambda output, targets: distance(output, targets, reduction="none"))
+
+
+def _over_known_steps(entries: LossFunction) -> tuple[LossFunction, LossFunction]:
+    """Means of the losses `entries(output, targets)` (N, h) of a forecast, each window's over the steps whose targets are not NaN."""
 
     def samples(output: Tensor, targets: Tensor) -> Tensor:
-        return entries(output, targets).flatten(1).mean(1)
+        known = ~targets.isnan()
+        losses = torch.where(known, entries(output, torch.where(known, targets, 0.0)), 0.0)
+        return losses.sum(1) / known.sum(1).clamp_min(1)
+
+    def mean(output: Tensor, targets: Tensor) -> Tensor:
+        return samples(output, targets).mean()
 
     return mean, samples
 
@@ -350,7 +364,17 @@ def _users_own(loss: Any, task: Task, columns: int, class_weight: Tensor | None,
         return (overall + spread).repeat_interleave(sizes)
 
     name = getattr(loss, "__name__", None) or type(loss).__name__
-    return Loss(str(name), task, columns, function, samples)
+    if task.kind != "forecasting":
+        return Loss(str(name), task, columns, function, samples)
+
+    def known(output: Tensor, targets: Tensor) -> Tensor:
+        """The user's function knows nothing of steps without a value: they count as forecast rightly."""
+        return torch.where(targets.isnan(), output.detach(), targets) if output.shape == targets.shape else targets
+
+    return Loss(
+        str(name), task, columns, lambda output, targets: function(output, known(output, targets)),
+        lambda output, targets: samples(output, known(output, targets)),
+    )  # fmt: skip
 
 
 def _check_scalar(loss: Loss, output: Tensor, targets: Tensor) -> None:

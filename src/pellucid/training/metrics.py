@@ -90,18 +90,19 @@ def predicted_classes(output: Tensor) -> Tensor:
     return (output[:, 0] > 0).long() if output.shape[1] == 1 else output.argmax(1)
 
 
-def quick_metrics(output: Tensor, targets: Tensor, task: Task) -> dict[str, float]:
+def quick_metrics(output: Tensor, targets: Tensor, task: Task, part: Any = None) -> dict[str, float]:
     """The metrics marked `each_epoch`, in torch: output (N, columns) against targets (N,) or (N, d), regression in the user's units; scores
     (N, K, H, W) or class maps (N, H, W) against masks (N, H, W).
 
-    A metric that has no value here (r2 of a constant target) is left out.
+    A metric that has no value here (r2 of a constant target) is left out. `part`, here and below: whose outputs these are, where several
+    series have each a scale of its own.
     """
-    values = MEASURES[task.kind].quick(output, targets, task)
+    values = MEASURES[task.kind].quick(output, targets, task, *_scales(part))
     return {name: value for name, value in values.items() if not math.isnan(value)}
 
 
 def full_scores(
-    output: Tensor, targets: Tensor, task: Task, *, loss: Any = "cross_entropy", seed: int = 0, intervals: bool = True
+    output: Tensor, targets: Tensor, task: Task, *, loss: Any = "cross_entropy", seed: int = 0, intervals: bool = True, part: Any = None
 ) -> list[Score]:
     """Every metric of the task that has a value here, with its 95 % interval, on samples the network has not learnt from.
 
@@ -115,7 +116,7 @@ def full_scores(
     output, targets = output.detach().cpu(), targets.detach().cpu()
     if not len(output):
         return []
-    measured = MEASURES[task.kind].full(output, targets, task, loss, generator)
+    measured = MEASURES[task.kind].full(output, targets, task, loss, generator, *_scales(part))
     return [
         Score(
             name=name,
@@ -143,7 +144,14 @@ def constant_outputs(constant: Tensor, targets: Tensor) -> Tensor:
     return like(constant, targets) if targets.ndim == 3 else constant.expand(len(targets), -1)
 
 
-def paired_difference(first: Tensor, second: Tensor, targets: Tensor, task: Task, *, seed: int = 0) -> tuple[float, Interval | None]:
+def _scales(part: Any) -> tuple[np.ndarray, ...]:
+    scales = forecasts.scales_of(part)
+    return () if scales is None else (scales,)
+
+
+def paired_difference(
+    first: Tensor, second: Tensor, targets: Tensor, task: Task, *, seed: int = 0, part: Any = None
+) -> tuple[float, Interval | None]:
     """How much better the first of two models is in the primary metric, on the same samples, with its 95 % interval.
 
     Accuracy: with b samples that only the first answers right and c that only the second does, (b - c) / N; the interval is Wald's after
@@ -156,7 +164,7 @@ def paired_difference(first: Tensor, second: Tensor, targets: Tensor, task: Task
     n = len(targets)
     if not n:
         return math.nan, None
-    return MEASURES[task.kind].difference(first, second, targets, task, seed)
+    return MEASURES[task.kind].difference(first, second, targets, task, seed, *_scales(part))
 
 
 _Measured = dict[str, tuple[float, Interval | None]]
@@ -370,10 +378,10 @@ class Measures:
     """How the answers to one kind of task are measured."""
 
     primary: str  # the metric a summary names first
-    quick: Callable[[Tensor, Tensor, Task], dict[str, float]]
-    full: Callable[[Tensor, Tensor, Task, Any, np.random.Generator | None], _Measured]
+    quick: Callable[..., dict[str, float]]  # (output, targets, task); of forecasts of several series also their scales
+    full: Callable[..., _Measured]  # (output, targets, task, loss, generator), likewise
     constant: Callable[[Tensor, Task], Tensor]
-    difference: Callable[[Tensor, Tensor, Tensor, Task, int], tuple[float, Interval | None]]
+    difference: Callable[..., tuple[float, Interval | None]]  # (first, second, targets, task, seed), likewise
     kept: Callable[[Tensor], Tensor] | None = None  # what is kept of a batch's outputs where a whole part's are too many
 
 

@@ -69,6 +69,7 @@ class SeriesPreprocessing:
     time_columns: tuple[str, ...]
     group: str | None = None
     header: bool = True
+    scales: Mapping[str, float] = field(default_factory=dict[str, float])  # of each of several series what `task.scale` is of all
     notices: Sequence[Notice] = field(default=(), compare=False)
 
     @property
@@ -88,17 +89,22 @@ class SeriesPreprocessing:
     # -- what `samples.Preprocessing` asks for -----------------------------------------------------------------------------------------
 
     def part(self, samples: SeriesSamples, indices: np.ndarray) -> WindowPart:
-        """The windows all of whose forecast rows are among `indices`."""
+        """The windows all of whose forecast rows, as far as there are rows, are among `indices`."""
         grid = Grid.of(samples)
         chosen = np.zeros(len(samples) + 1, dtype=bool)
         chosen[indices] = True
-        inside = np.concatenate([[0], np.cumsum(chosen[grid.rows])])  # row -1, of a gap, is the last and False
+        outside = np.concatenate([[0], np.cumsum((grid.rows >= 0) & ~chosen[grid.rows])])
         origins = grid.origins(self.lags, self.horizon, self.season_lag)
-        origins = origins[inside[origins + self.horizon] - inside[origins] == self.horizon]
-        values = torch.from_numpy(np.nan_to_num(self.transformed(grid.values)).astype(np.float32))
+        origins = origins[outside[origins + self.horizon] == outside[origins]]
+        values = torch.from_numpy(self.transformed(grid.values).astype(np.float32))
+        series = scales = None
+        if len(self.scales) and self.task.scale is not None:
+            series = samples.series[grid.rows[origins]]
+            scales = np.asarray([self.scales.get(name, self.task.scale) for name in samples.series_names])[series]
         return WindowPart(
-            self.rows_of_channels(samples, grid), values, torch.from_numpy(origins), grid.rows[origins], self.lags, self.horizon
-        )
+            self.rows_of_channels(samples, grid), values, torch.from_numpy(origins), grid.rows[origins], self.lags, self.horizon,
+            series, scales,
+        )  # fmt: skip
 
     def latest(self, samples: SeriesSamples) -> tuple[Tensor, np.ndarray, np.ndarray]:
         """((S, C, lags) the last window of each series, (S,) the number of the series, (S,) the place of the first step after it).
@@ -227,6 +233,7 @@ class SeriesPreprocessing:
             "time_columns": list(self.time_columns),
             "group": self.group,
             "header": self.header,
+            "scales": dict(self.scales),
         }
 
     @staticmethod
@@ -245,6 +252,7 @@ class SeriesPreprocessing:
             time_columns=tuple(stored["time_columns"]),
             group=stored["group"],
             header=bool(stored["header"]),
+            scales=dict(stored.get("scales", {})),
         )
 
 
@@ -302,7 +310,7 @@ class _Fitting:
         values = self.seen[np.isfinite(self.seen)]
         values = np.log(values) if logarithm else values
         task = replace(self.task, horizon=horizon, season=season, scale=self._naive_error(season), quantiles=QUANTILES)
-        return SeriesPreprocessing(
+        made = SeriesPreprocessing(
             task=task,
             steps=self.samples.steps,
             lags=lags,
@@ -316,8 +324,11 @@ class _Fitting:
             time_columns=tuple((self.samples.time or "").split(", ")),
             group=self.samples.group,
             header=self.samples.header,
+            scales=self._scales(season),
             notices=self.notices,
         )
+        self._check_windows(made)
+        return made
 
     def _held_out(self) -> int:
         """Places of the shorter of the parts that are not for training; of the training part where there are none."""
@@ -380,12 +391,39 @@ class _Fitting:
             summary = text("the swings of {name} grow with its level, and all its values are positive: its logarithm is learnt", name=name)
             self.notices.append(Notice(kind="logarithm", summary=summary, where=name))
         possible = len(self.grid.origins(lags, horizon, 0))
-        holes = sum(
+        without_gaps = sum(
             max(0, int(end - start) - lags - horizon + 1) for start, end in zip(self.grid.begins, self.grid.begins[1:], strict=False)
         )
-        if holes > possible:
-            left_out = Notice(kind="windows_left_out", summary=gap_sentence(holes - possible), where=name)
+        if without_gaps > possible:
+            left_out = Notice(kind="windows_left_out", summary=gap_sentence(without_gaps - possible, without_gaps), where=name)
             self.notices.append(left_out)
+
+    def _check_windows(self, made: SeriesPreprocessing) -> None:
+        """A training part that is long enough and too full of gaps."""
+        count = len(made.part(self.samples, self.train))
+        if count >= _FEWEST:
+            return
+        seen = self.seen[self.in_train]
+        raise DataError(
+            text("{missing} of {count} training rows have no {name}: {windows} windows are left to learn from", name=self.task.targets[0],
+                 missing=int(np.isnan(seen).sum()), count=len(seen), windows=count),
+            text("at least {fewest} windows of {lags} past steps and {horizon} that follow, each with values for half of its steps",
+                 fewest=_FEWEST, lags=made.lags, horizon=made.horizon),
+            text("fill the gaps, give a longer series, or smaller --horizon and --lags"),
+        )  # fmt: skip
+
+    def _scales(self, season: int) -> dict[str, float]:
+        """`_naive_error` of each series by itself, where there are several; one without any error in the training part has none."""
+        names = self.samples.series_names
+        if len(names) < 2:
+            return {}
+        errors = np.abs(self.seen - self.grid.before(self.seen, season))
+        found: dict[str, float] = {}
+        for name, start, end in zip(names, self.grid.begins[:-1], self.grid.begins[1:], strict=True):
+            of_one = errors[start:end][np.isfinite(errors[start:end])]
+            if len(of_one) and of_one.mean() > 0:
+                found[name] = float(of_one.mean())
+        return found
 
     def _naive_error(self, season: int) -> float | None:
         """Mean |y_t - y_(t - season)| of the training part, which MASE divides by. Source: Hyndman and Koehler 2006, equation 9 on."""

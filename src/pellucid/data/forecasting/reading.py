@@ -12,7 +12,6 @@ import polars as pl
 from pellucid.core.errors import DataError
 from pellucid.core.language import Text, text
 from pellucid.core.records import Notice, Task
-from pellucid.core.wording import counted
 from pellucid.data.forecasting.calendar import Steps, Times, find_steps, find_times
 from pellucid.data.samples import Quarantined, Samples
 from pellucid.data.tables.columns import Column, infer_columns, read_column
@@ -291,11 +290,21 @@ class _Rows:
         missing = int(np.isnan(values).sum())
         if absent or missing:
             summary = text(
-                "{absent} times have no row and {missing} rows have no {target}: a forecast sees the last value before them, and steps "
-                "without a value are neither learnt nor scored",
-                absent=absent, missing=missing, target=self.target,
+                "times without a row: {absent}; rows without {target}: {missing}{example}. A forecast sees the last value before them, and "
+                "steps without a value are neither learnt nor scored",
+                absent=absent, missing=missing, target=self.target, example=self._example(),
             )  # fmt: skip
             self.notices.append(Notice(kind="gaps", summary=summary, where=self.target, evidence={"absent": absent, "missing": missing}))
+
+    def _example(self) -> Text | str:
+        """A row whose target is written and is no number."""
+        written = as_text(self.raw.frame[self.target])
+        typed = self.typed[self.target].cast(pl.Float64)
+        unread = np.flatnonzero(((typed.is_null() | ~typed.is_finite()).fill_null(True) & written.is_not_null()).to_numpy())
+        unread = [row for row in unread.tolist() if str(written[row]).strip()]
+        if not unread:
+            return ""
+        return text(" (such as {value!r} in row {row})", value=str(written[unread[0]])[:30], row=unread[0] + 1)
 
     @staticmethod
     def _identifiers(steps: Steps, places: np.ndarray, names: np.ndarray) -> list[str]:
@@ -308,9 +317,10 @@ class _Rows:
         return hash_table(whole, whole.columns)
 
 
-def gap_sentence(count: int) -> Text:
-    """How many samples are left out because a step that they forecast has no value."""
-    return counted(
-        count, text("one window is left out: a step that it forecasts has no value"),
-        text("{count} windows are left out: a step that they forecast has no value", count=count),
+def gap_sentence(count: int, of: int) -> Text:
+    """How many windows gaps leave out."""
+    return text(
+        "left out of {of} windows because of gaps: {count}. Their forecast would begin at a time without a row, or more than half of their "
+        "past, or of what they forecast, has no value",
+        count=count, of=of,
     )  # fmt: skip

@@ -14,6 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+ENOUGH = 0.5  # of the steps of a window's past, and of those it forecasts, must have values
+
 
 @dataclass
 class Grid:
@@ -69,10 +71,11 @@ class Grid:
         return found
 
     def origins(self, lags: int, horizon: int, reach: int) -> np.ndarray:
-        """(n,) places in the grid at which a window's forecast can begin: with `lags` steps and `reach` steps (the season's) of the series
-        before them, and `horizon` steps with values from there on."""
+        """(n,) places in the grid at which a window's forecast can begin: rows with `lags` steps and `reach` steps (the season's) of the
+        series before them and `horizon` steps from there on, of both at least `ENOUGH` with values. A long gap so breaks windows, and a
+        missing value does not."""
         known = np.isfinite(self.values)
-        complete = np.concatenate([[0], np.cumsum(known)])
+        counted = np.concatenate([[0], np.cumsum(known)])
         found: list[np.ndarray] = []
         for start, end in zip(self.begins[:-1], self.begins[1:], strict=True):
             some = np.flatnonzero(known[start:end])
@@ -80,7 +83,8 @@ class Grid:
                 continue
             first = start + int(some[0])
             at = np.arange(max(first + lags, first + reach), end - horizon + 1)
-            found.append(at[complete[at + horizon] - complete[at] == horizon])
+            seen, wanted = counted[at] - counted[at - lags], counted[at + horizon] - counted[at]
+            found.append(at[(self.rows[at] >= 0) & (seen >= ENOUGH * lags) & (wanted >= ENOUGH * horizon)])
         return np.concatenate(found) if found else np.zeros(0, dtype=np.int64)
 
 
@@ -89,11 +93,13 @@ class WindowPart:
     """One side of the split: the windows whose forecasts lie in it."""
 
     channels: Tensor  # (C, T) of all series, as the network sees them
-    values: Tensor  # (T,) the target, standardised
+    values: Tensor  # (T,) the target, standardised; NaN where it has no value
     origins: Tensor  # (n,) int64, where each window's forecast begins
     indices: np.ndarray  # (n,) the row in the data of the first step that is forecast
     lags: int
     horizon: int
+    series: np.ndarray | None = None  # (n,) number of each window's series; None where there is only one
+    series_scales: np.ndarray | None = None  # (n,) mean |y_t - y_(t - season)| of that series in the training part
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     changeable: ClassVar[bool] = False
 
@@ -119,5 +125,5 @@ class WindowPart:
         return self.channels[:, at].transpose(0, 1).contiguous()
 
     def following(self, origins: Tensor) -> Tensor:
-        """(n, horizon) from each origin on."""
+        """(n, horizon) from each origin on; NaN at steps without a value."""
         return self.values[origins[:, None] + torch.arange(self.horizon, device=origins.device)]

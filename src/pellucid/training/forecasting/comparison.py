@@ -49,9 +49,9 @@ def compare_forecasts(
     source, primary = getattr(prepared, part), primary_metric(task)
 
     def measured(name: str, model: str, output: Tensor, fit_seconds: float = 0.0, predict_seconds: float = 0.0) -> Baseline:
-        value, interval = paired_difference(outputs, output, targets, task, seed=seed)
+        value, interval = paired_difference(outputs, output, targets, task, seed=seed, part=source)
         difference = Difference(metric=primary, value=value, interval=interval, higher_is_better=False) if math.isfinite(value) else None
-        scores = tuple(full_scores(output, targets, task, seed=seed))
+        scores = tuple(full_scores(output, targets, task, seed=seed, part=source))
         return Baseline(
             name=name, model=model, scores=scores, difference=difference, fit_seconds=fit_seconds, predict_seconds=predict_seconds,
             train_samples=len(prepared.train),
@@ -70,7 +70,7 @@ def compare_forecasts(
     ridge = f"Ridge(alpha={linear.penalty:g})"
     took = time.perf_counter() - fitted
     baselines.append(measured("ridge", ridge, prepared.preprocessing.restore_targets(answers), fitted - begun, took))
-    network = next((score for score in full_scores(outputs, targets, task, seed=seed) if score.name == primary), None)
+    network = next((score for score in full_scores(outputs, targets, task, seed=seed, part=source) if score.name == primary), None)
     best, conclusion, verdict = _verdict(network, baselines, primary)
     return Baselines(
         primary=primary,

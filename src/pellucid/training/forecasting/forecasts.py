@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -123,14 +124,14 @@ def _forecast(output: Tensor, task: Task, series: str, steps: Any, place: int, f
         times=tuple(steps.names(place + np.arange(task.horizon))),
         median=tuple(_rounded(value) for value in median),
         intervals=intervals,
-        actual=() if actual is None else tuple(_rounded(value) for value in actual.tolist()),
+        actual=() if actual is None else tuple(None if math.isnan(value) else _rounded(value) for value in actual.tolist()),
         place=place - first,
     )
 
 
 def _by_step(answers: Tensor, targets: Tensor) -> tuple[float, ...]:
     """(h,) mean absolute error of each step ahead."""
-    return tuple(_rounded(value) for value in (answers.double() - targets.double()).abs().mean(0).tolist())
+    return tuple(_rounded(value) for value in (answers.double() - targets.double()).abs().nanmean(0).nan_to_num().tolist())
 
 
 def _rounded(value: float) -> float:

@@ -3,13 +3,14 @@
     mae            mean |y - z|, z the median
     rmse           sqrt of mean (y - z)^2
     mase           mae / mean |y_t - y_(t - m)| of the training part, m the season: below 1 is better than the seasonal naive forecast of
-                   one season was there. Source: Hyndman and Koehler 2006
+                   one season was there; of several series the mean of each one's own. Source: Hyndman and Koehler 2006, section 3
     smape          mean 200 |y - z| / (|y| + |z|), in percent. Source: Makridakis et al. 2020, equation 1
     coverage_80    share of the values inside the 80 % interval; coverage_95 likewise
 
-Windows of neighbouring origins overlap and so do their errors: intervals come from a bootstrap of blocks of as many neighbouring origins
-as a forecast has steps, the circular one of Politis and Romano 1992. Where the part has fewer than two such blocks they are of half its
-origins, and the interval is too sure.
+A step without a value (NaN) is not measured. Forecasts of origins less than h steps apart overlap and so do their errors: intervals come
+from the circular bootstrap of Politis and Romano 1992 with blocks of 2 h - 1 neighbouring origins, all those that a forecast overlaps
+with. Deviations are widened by sqrt(k / (k - 1)) and by Student's t of k - 1 degrees of freedom over the normal quantile, for k blocks.
+Fewer than four blocks give no interval: nobody can tell.
 """
 
 from __future__ import annotations
@@ -25,11 +26,14 @@ from torch import Tensor
 from pellucid.core.records import Interval, Task
 
 RESAMPLES = 1000
-_TERMS = ("absolute", "squared", "relative", "inside_80", "inside_95")  # means over a window's steps
+FEWEST_BLOCKS = 4  # of origins that hardly overlap; of fewer an interval cannot be told
+_STUDENT = {4: 3.182, 5: 2.776, 6: 2.571, 7: 2.447, 8: 2.365, 9: 2.306, 10: 2.262, 12: 2.201, 15: 2.145, 20: 2.093, 30: 2.045, 60: 2.001}
+_NORMAL = 1.960
+_TERMS = ("absolute", "squared", "relative", "inside_80", "inside_95", "scaled")  # means over a window's steps
 _SCORES: dict[str, Callable[[np.ndarray, Task], Any]] = {  # of means over windows (..., terms)
-    "mase": lambda terms, task: terms[..., 0] / task.scale if task.scale else np.full(terms.shape[:-1], np.nan),
+    "mase": lambda terms, task: terms[..., 5],
     "mae": lambda terms, task: terms[..., 0],
-    "rmse": lambda terms, task: np.sqrt(terms[..., 1]),
+    "rmse": lambda terms, task: np.sqrt(np.maximum(terms[..., 1], 0)),
     "smape": lambda terms, task: terms[..., 2],
     "coverage_80": lambda terms, task: terms[..., 3],
     "coverage_95": lambda terms, task: terms[..., 4],
@@ -48,40 +52,65 @@ def by_level(output: Tensor, task: Task) -> Tensor:
     return output.reshape(len(output), task.horizon, -1)
 
 
-def quick(output: Tensor, targets: Tensor, task: Task) -> dict[str, float]:
+def scales_of(part: Any) -> np.ndarray | None:
+    """(n,) what each window's error is divided by for the mean over windows to be the mean over the series of their MASE: the series' own
+    scale, times its share of the windows times the number of series. None where one scale, the task's, serves all."""
+    chosen: list[np.ndarray] = []
+    while hasattr(part, "part"):  # a part of a part
+        if hasattr(part, "chosen"):
+            chosen.append(part.chosen.cpu().numpy())
+        part = part.part
+    if getattr(part, "series_scales", None) is None:
+        return None
+    series, scales = part.series, part.series_scales
+    for some in reversed(chosen):
+        series, scales = series[some], scales[some]
+    _, of, counts = np.unique(series, return_inverse=True, return_counts=True)
+    return scales * counts[of] * len(counts) / max(1, len(series))
+
+
+def quick(output: Tensor, targets: Tensor, task: Task, scales: np.ndarray | None = None) -> dict[str, float]:
     """What every epoch measures."""
-    means = _terms(output, targets, task).mean(0)
+    means = _terms(output, targets, task, scales).mean(0)
     return {name: float(_SCORES[name](means, task)) for name in ("mase", "mae", "rmse")}
 
 
 def full(
-    output: Tensor, targets: Tensor, task: Task, loss: Any, generator: np.random.Generator | None
+    output: Tensor, targets: Tensor, task: Task, loss: Any, generator: np.random.Generator | None, scales: np.ndarray | None = None
 ) -> dict[str, tuple[float, Interval | None]]:
-    terms = _terms(output, targets, task)
+    terms = _terms(output, targets, task, scales)
     draws = block_means(terms, task.horizon, generator) if generator is not None else None
     means = terms.mean(0)
-    return {name: (float(score(means, task)), None if draws is None else _interval(score(draws, task))) for name, score in _SCORES.items()}
+    return {
+        name: (float(score(means, task)), None if draws is None else _interval(score(draws, task), 1.0 if "coverage" in name else math.inf))
+        for name, score in _SCORES.items()
+    }
 
 
 def constant(train_targets: Tensor, task: Task) -> Tensor:
     """(h,) the mean of the training part."""
-    return train_targets.double().mean().expand(task.horizon)
+    return train_targets.double().nanmean().expand(task.horizon)
 
 
-def difference(first: Tensor, second: Tensor, targets: Tensor, task: Task, seed: int) -> tuple[float, Interval | None]:
+def difference(
+    first: Tensor, second: Tensor, targets: Tensor, task: Task, seed: int, scales: np.ndarray | None = None
+) -> tuple[float, Interval | None]:
     """MASE of the first less that of the second, over the same origins: negative where the first is better."""
-    both = np.stack([_terms(output, targets, task)[:, 0] for output in (first, second)], axis=1)  # (N, 2)
-    scale = task.scale or math.nan
-    draws = block_means(both, task.horizon, np.random.default_rng(seed))
-    means = both.mean(0)
-    value = float(means[0] - means[1]) / scale
-    return value, None if draws is None else _interval((draws[:, 0] - draws[:, 1]) / scale)
+    apart = _terms(first, targets, task, scales)[:, 5:] - _terms(second, targets, task, scales)[:, 5:]  # (N, 1)
+    draws = block_means(apart, task.horizon, np.random.default_rng(seed))
+    return float(apart.mean(0)[0]), None if draws is None else _interval(draws[:, 0], lowest=-math.inf)
 
 
-def _terms(output: Tensor, targets: Tensor, task: Task) -> np.ndarray:
-    """(N, terms) float64, NaN where there is no interval."""
+def _terms(output: Tensor, targets: Tensor, task: Task, scales: np.ndarray | None = None) -> np.ndarray:
+    """(N, terms) float64 over the steps with values, NaN where there is no interval; `scales` as `scales_of`."""
     truth = targets.detach().cpu().double()
     found = output.detach().cpu().double()
+    known = ~truth.isnan()
+    count = known.sum(1).clamp_min(1)
+
+    def mean(values: Tensor) -> Tensor:  # (N, h) -> (N,)
+        return torch.where(known, values.double(), 0.0).sum(1) / count
+
     error = (truth - points(found, task)).abs()
     size = truth.abs() + points(found, task).abs()
     relative = torch.where(size > 0, 200 * error / size, 0.0)
@@ -89,27 +118,32 @@ def _terms(output: Tensor, targets: Tensor, task: Task) -> np.ndarray:
     if found.shape[1] != task.horizon:
         levels, half = by_level(found, task), len(task.quantiles) // 2
         inside = [
-            ((truth >= levels[..., half - k]) & (truth <= levels[..., half + k])).double().mean(1) for k in range(1, half + 1)
+            mean((truth >= levels[..., half - k]) & (truth <= levels[..., half + k])) for k in range(1, half + 1)
         ]  # from the inside outwards
-    return torch.stack([error.mean(1), (error**2).mean(1), relative.mean(1), *inside], 1).numpy()
+    absolute = mean(error)
+    scaled = absolute / (torch.as_tensor(scales) if scales is not None else task.scale or math.nan)
+    return torch.stack([absolute, mean(error**2), mean(relative), *inside, scaled], 1).numpy()
 
 
-def block_means(terms: np.ndarray, length: int, generator: np.random.Generator) -> np.ndarray | None:
-    """(RESAMPLES, ...) means over resampled windows (N, ...), drawn in blocks of `length` neighbours; None of fewer than four windows."""
-    n = len(terms)
-    if n < 4:
+def block_means(terms: np.ndarray, horizon: int, generator: np.random.Generator) -> np.ndarray | None:
+    """(RESAMPLES, ...) means over resampled windows (N, ...), drawn in blocks of 2 `horizon` - 1 neighbours and widened for how few the
+    blocks are; None of fewer than `FEWEST_BLOCKS`."""
+    n, length = len(terms), 2 * horizon - 1
+    blocks = n // length
+    if blocks < FEWEST_BLOCKS:
         return None
-    length = max(1, min(length, n // 2))
     around = np.concatenate([terms, terms[: length - 1]])  # the first follow the last, so that each counts alike
     sums = np.concatenate([np.zeros((1, terms.shape[1])), np.cumsum(around, 0)])
-    blocks = (sums[length:] - sums[:-length]) / length  # (n, ...)
-    picks = generator.integers(len(blocks), size=(RESAMPLES, -(-n // length)))
-    return blocks[picks].mean(1)
+    means = (sums[length:] - sums[:-length]) / length  # (n, ...)
+    picks = generator.integers(len(means), size=(RESAMPLES, -(-n // length)))
+    draws, middle = means[picks].mean(1), terms.mean(0)
+    student = next((value for most, value in reversed(_STUDENT.items()) if blocks >= most), _NORMAL)
+    return middle + (draws - middle) * (math.sqrt(blocks / (blocks - 1)) * student / _NORMAL)
 
 
-def _interval(values: np.ndarray) -> Interval | None:
+def _interval(values: np.ndarray, highest: float = math.inf, lowest: float = 0.0) -> Interval | None:
     values = values[np.isfinite(values)]
     if len(values) < 2:
         return None
-    low, high = np.quantile(values, [0.025, 0.975])
+    low, high = np.clip(np.quantile(values, [0.025, 0.975]), lowest, highest)
     return Interval(low=float(low), high=float(high)) if high > low else None
