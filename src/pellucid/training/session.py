@@ -327,7 +327,7 @@ class Session:
                     samples = evaluation_sample(samples, TRAIN_SCORE_LIMIT)
                 outputs, targets = answers(self.network, samples, self.prepared, device=self.device, autocast=loop.autocast)
                 scores[part] = full_scores(outputs, targets, self.prepared.task, loss=settings.loss, seed=settings.seed,
-                                           intervals=part != "train")  # fmt: skip
+                                           intervals=part != "train", part=samples)  # fmt: skip
         train_targets = all_targets(self.prepared.train) if getattr(self.prepared.train, "ordered", True) else None
         findings = self._verdict(loop, settings, scores, train_targets)
         self.directory.write_record("scores", {part: [score.to_dict() for score in of_part] for part, of_part in scores.items()})
@@ -477,7 +477,7 @@ def measure(
 ) -> list[Score]:
     """Every metric of the task on one part, in the user's units, with 95 % intervals."""
     outputs, targets = answers(network, part, prepared, device=device, autocast=autocast)
-    return full_scores(outputs, targets, prepared.task, loss=loss, seed=seed, intervals=intervals)
+    return full_scores(outputs, targets, prepared.task, loss=loss, seed=seed, intervals=intervals, part=part)
 
 
 def answers(
