@@ -201,7 +201,7 @@ def _stated(kind: str, background: bool) -> Text:
 def _given(subject: Subject, baseline: Any) -> Reference:
     if isinstance(baseline, (int, float)) and not isinstance(baseline, bool):
         if not math.isfinite(baseline):
-            raise DataError(text("baseline is {baseline}", baseline=baseline), text("a finite number"), text("use baseline=0.0"))
+            raise DataError(text("the baseline is {baseline}", baseline=baseline), text("a finite number"), text("use baseline=0.0"))
         values = tuple(torch.full_like(tensor[:1], baseline) for tensor in subject.inputs)
         return Reference("given", values, text("{value} in every entry", value=baseline))
     values = tuple(value.clone() for value in like_inputs(subject, baseline, text("the baseline")))  # the user may overwrite theirs
