@@ -11,8 +11,10 @@ import torch
 
 from pellucid import data
 from pellucid.core.errors import DataError
+from pellucid.data.kinds import preprocessing_kind_of
 from pellucid.data.sequences import SequencePart
-from pellucid.data.text.vocabulary import Vocabulary, pieces
+from pellucid.data.text.preprocessing import TextPreprocessing
+from pellucid.data.text.vocabulary import Vocabulary, pieces, wordless
 
 GOOD, BAD = "a fine film, worth every minute {}", "a dull film and a waste of time {}"
 
@@ -105,6 +107,74 @@ def test_rows_without_a_text_are_set_aside():
     assert [str(item.reason) for item in samples.quarantined] == ["the text is empty"] * 3
     with pytest.raises(DataError, match=r"of 60 rows.*the text is empty"):
         data.read(rows().with_columns(pl.when(pl.arange(0, 60) < 30).then(pl.lit("")).otherwise(pl.col("review")).alias("review")), "label")
+
+
+NOTHING = {"   ": "the text is empty", "!!": "nothing but punctuation", "……，。": "nothing but punctuation", "": "the text is empty"}
+
+
+@pytest.mark.parametrize("said", ["😀", "+", "3", "不"])
+def test_a_symbol_or_a_number_is_a_text(said):
+    assert wordless(pl.Series([said, None, *NOTHING])).keys() == set(range(1, 6))
+
+
+def test_texts_without_a_word_are_counted_and_named(folder, tmp_path):
+    (folder / "good" / "marks.txt").write_text("!?\n…", encoding="utf-8")
+    samples = data.read(folder)
+    assert {item.identifier: str(item.reason) for item in samples.quarantined} == {
+        "good/marks.txt": "the text holds nothing but punctuation"
+    }
+    fitted = data.prepare(samples).preprocessing
+    column = tmp_path / "new.csv"
+    column.write_text("text\n   \na fine film\n!!\n", encoding="utf-8")  # one column: a row of blanks is a text
+    wide = tmp_path / "wide.csv"
+    wide.write_text("n;text\n1;   \n2;a fine film\n3;!!\n", encoding="utf-8")
+    for source in (column, wide, ["   ", "a fine film", "!!"], pl.DataFrame({"text": [None, "a fine film", "!!"]})):
+        new = data.read_new(source, fitted, targets="ignored")
+        assert list(new.identifiers) == ["row 2"]
+        assert new.inputs.to_series(0).to_list() == ["a fine film"]
+        assert [item.identifier for item in new.quarantined] == ["row 1", "row 3"]
+        assert ["empty" in str(item.reason) for item in new.quarantined] == [True, False]
+        assert len(new.hashes) == 1
+        assert not new.notices
+    known = pl.DataFrame({"text": ["!!", "a fine film", "a dull film"], "class": ["good", "good", "nobody"]})
+    with_classes = data.read_new(known, fitted, targets="required")
+    assert [item.identifier for item in with_classes.quarantined] == ["row 3", "row 1"]
+    assert len(with_classes) == len(with_classes.targets) == 1
+    with pytest.raises(DataError, match=r"no text of .* can be used: row 1: the text is empty"):
+        data.read_new([" ", "!"], fitted, targets="ignored")
+
+
+def test_rows_of_punctuation_are_set_aside():
+    frame = rows().with_columns(pl.when(pl.arange(0, 60) < 2).then(pl.lit("?!")).otherwise(pl.col("review")).alias("review"))
+    assert [str(item.reason) for item in data.read(frame, "label").quarantined] == ["the text holds nothing but punctuation"] * 2
+
+
+def spoken(count: int, seed: int) -> list[str]:
+    """Texts of 20 words, the n-th commonest as often as 1 / n."""
+    chances = 1 / np.arange(1, 4001)
+    chosen = np.random.default_rng(seed).choice(4000, size=(count, 20), p=chances / chances.sum())
+    return [" ".join(f"w{word}" for word in words) for words in chosen.tolist()]
+
+
+def test_what_the_network_cannot_read_is_said():
+    frame = pl.DataFrame({"review": spoken(400, 0), "label": [n % 2 for n in range(400)]})
+    fitted = data.prepare(data.read(frame, "label")).preprocessing
+    more = fitted.vocabulary.numbers(pl.Series(spoken(2000, 1)))[0]
+    assert fitted.unknown_share == pytest.approx((more == 1).mean(), rel=0.05)  # the estimate and what further texts hold
+
+    def kinds(texts):
+        return {notice.kind: str(notice.summary) for notice in data.read_new(texts, fitted, targets="ignored").notices}
+
+    assert sum(bool(kinds(spoken(30, seed))) for seed in range(2, 42)) <= 1
+    assert "w1" in fitted.vocabulary.tokens
+    assert "one of 2 texts holds no word that the network knows (row 2)" in kinds(["w1 w2 w3", "never read"])["unknown_texts"]
+    assert set(kinds(["w1 w2 w3 w4"])) == set()
+    assert set(kinds([f"{line} so many new words that nobody has ever heard" for line in spoken(30, 50)])) == {"unknown_tokens"}
+    assert "one of 2 texts is longer than the 512 words" in kinds(["w1 " * 512, "w1 " * 513])["cut_texts"]
+    assert fitted.input_shape == (20,)  # and yet longer texts are read
+    part = preprocessing_kind_of("text").new_part(data.read_new(["w1 " * 600], fitted), fitted, labelled=False)
+    assert next(iter(part.batches(8)))[0].shape == (1, 512)
+    assert TextPreprocessing.from_dict(fitted.to_dict()) == fitted
 
 
 def test_new_texts_in_every_form(folder, tmp_path):

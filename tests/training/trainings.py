@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import polars as pl
 import torch
 from torch import nn
 from torch.utils.data import DataLoader, Dataset, TensorDataset
@@ -118,6 +119,12 @@ def loaders_with_a_generator() -> tuple[Any, Any]:
     return DataLoader(train, batch_size=16, shuffle=True, generator=generator), DataLoader(test, batch_size=16)
 
 
+def texts() -> tuple[pl.DataFrame, pl.DataFrame]:
+    chosen = np.random.default_rng(3).integers(0, 40, (90, 12))
+    rows = [" ".join(f"word{word}" for word in words[: 3 + place % 9]) for place, words in enumerate(chosen)]
+    return pl.DataFrame({"review": rows}), pl.DataFrame({"label": ["ab"[int(words[0] < 20)] for words in chosen]})
+
+
 def data_sets() -> tuple[Any, Any]:
     """Data sets, not loaders: the order is ours."""
     X, y = table()
@@ -166,6 +173,7 @@ TRAININGS = {
     "the user's own data set": Training(
         data_sets, {"network": "mlp", "learning_rate": 0.02, "epochs": 2, "clip": 0.5, "augment": "mixup:1"}
     ),
+    "texts, token dropout": Training(texts, {"network_options": {"embedding_size": 8, "filters": 4, "ngrams": 1}, "epochs": 2}),
 }  # fmt: skip
 EVERY_STEP = {  # a checkpoint after every step: every state is resumed from
     "batch_size": 16, "checkpoint_interval": 0.0, "baselines": False, "report": False,

@@ -275,9 +275,9 @@ def _shape(plan: Plan) -> Text:
     if plan.unit is not None:
         told = {"longest": count(plan.input_shape[0]), "vocabulary": count(plan.vocabulary or 0)}
         return (
-            text("texts, read by characters, the first {longest} of each; {vocabulary} different ones are known", **told)
+            text("texts of up to {longest} characters, read one by one; {vocabulary} different ones are known", **told)
             if plan.unit == "character"
-            else text("texts, read by words, the first {longest} of each; {vocabulary} different ones are known", **told)
+            else text("texts of up to {longest} words; {vocabulary} different ones are known", **told)
         )
     if plan.columns is None or plan.columns == plan.input_shape[0]:
         return shape_of(plan.input_shape)

@@ -16,7 +16,7 @@ from pellucid.data.arrays.targets import target_hashes
 from pellucid.data.embedded import EMBEDDED, embedded_frame, embedded_images, load_embedded
 from pellucid.data.kinds import preprocessing_kind_of
 from pellucid.data.names import image_set_name, set_name, unknown_name
-from pellucid.data.recognition import exists, is_array_like, is_frame, place_of
+from pellucid.data.recognition import exists, is_array_like, is_frame, is_pair_of_arrays, place_of
 from pellucid.data.samples import Samples
 
 
@@ -29,12 +29,13 @@ def read_new_data(
     targets: str = "optional",
     data_dir: Any = None,
 ) -> Samples:
-    """`source` for a network whose `preprocessing` this is; `source` may be (X, y).
+    """`source` for a network whose `preprocessing` this is; `source` may be the tuple (X, y). A list is a list of samples; [X, y] is a
+    pair only where `targets` are "required" and it can be one.
 
     Raises:
         DataError: see `sources.read_new`.
     """
-    source, target = _with_targets(source)
+    source, target = _with_targets(source, targets)
     name = set_name(source) if not isinstance(source, str) or not exists(source) else None
     identifiers = None
     if name is not None and image_set_name(name):
@@ -84,8 +85,10 @@ def _hash(samples: Samples) -> None:
         samples.hashes = join_hashes(samples.input_hashes, target_hashes(samples.task, samples.targets))
 
 
-def _with_targets(source: Any) -> tuple[Any, Any]:
+def _with_targets(source: Any, targets: str) -> tuple[Any, Any]:
     """(X, y) of a pair; (source, None) of anything else. A second text is the target's name, which the network knows."""
+    if isinstance(source, list) and not (targets == "required" and is_pair_of_arrays(cast("list[Any]", source))):
+        return cast("Any", source), None
     if not isinstance(source, (tuple, list)) or len(cast("Sequence[Any]", source)) != 2:
         return source, None
     X, y = cast("Sequence[Any]", source)
@@ -97,10 +100,7 @@ def _with_targets(source: Any) -> tuple[Any, Any]:
             text("one source of new data, or (X, y)"),
             text("give one of the two"),
         )
-    both = isinstance(source, tuple) or (hasattr(X, "shape") and hasattr(y, "shape"))
-    if both and not isinstance(X, (str, Path)) and not isinstance(y, (str, Path)):
-        return X, y
-    if isinstance(source, tuple) and isinstance(X, (str, Path)) and is_array_like(y):
+    if not isinstance(y, (str, Path)) and (not isinstance(X, (str, Path)) or is_array_like(y)):
         return X, y
     return cast("Any", source), None
 

@@ -42,6 +42,16 @@ def is_array_like(value: Any) -> bool:
     return arrays.is_array_like(value)
 
 
+def is_pair_of_arrays(items: Any) -> bool:
+    """[X, y], two arrays where as many rows of y, one number or several, stand beside the samples X; else a list of arrays is a list of
+    samples."""
+    pair = cast("list[Any]", list(items))
+    if len(pair) != 2 or not all(hasattr(item, "shape") for item in pair):
+        return False
+    (first, second) = (tuple(int(size) for size in item.shape) for item in pair)
+    return len(first) >= 2 and len(second) in (1, 2) and first[0] == second[0]
+
+
 def is_pair_of_frames(items: Any) -> bool:
     """(frame X, frame y): as many rows, and y has one column that X has not."""
     pair = cast("list[Any]", list(items))

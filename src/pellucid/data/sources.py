@@ -17,7 +17,7 @@ from pellucid.data.built_in_kinds import ArrayKind, BuiltInKind, FrameKind, Tabu
 from pellucid.data.joining import join_parts
 from pellucid.data.kinds import data_kind_of, data_kinds, failures, preprocessing_kind_of
 from pellucid.data.names import IMAGE_SETS, image_set_name, set_name, unknown_name
-from pellucid.data.recognition import exists, is_array_like, is_folder, is_frame, is_pair_of_frames
+from pellucid.data.recognition import exists, is_array_like, is_folder, is_frame, is_pair_of_arrays, is_pair_of_frames
 from pellucid.data.samples import Preprocessing, Samples
 
 if TYPE_CHECKING:
@@ -198,12 +198,12 @@ def _is_whole(item: Any) -> bool:
 
 
 def _separated(source: Any, target: Any) -> tuple[Any, Any]:
-    """(X, y) of a tuple (X, y); others as they are."""
+    """(X, y) of a tuple (X, y), and of a list that can be nothing else; others as they are."""
     if not isinstance(source, (tuple, list)) or len(cast("Sequence[Any]", source)) != 2:
         return source, target
     X, y = cast("Sequence[Any]", source)
-    if isinstance(source, list) and not (hasattr(X, "shape") and (hasattr(y, "shape") or isinstance(y, (list, tuple)))):
-        return cast("Any", source), target  # nested lists: an X of two rows
+    if isinstance(source, list) and (target is not None or not _can_be_a_pair(X, y)):
+        return cast("Any", source), target  # an X of two rows, or two samples of different lengths
     if not (is_frame(X) or is_array_like(X)) or not (is_frame(y) or is_array_like(y)):
         return cast("Any", source), target
     if target is not None:
@@ -211,6 +211,12 @@ def _separated(source: Any, target: Any) -> tuple[Any, Any]:
             text("a pair (X, y) and also a target"), text("either (X, y), or X with target=y"), text("leave one of the two targets out")
         )
     return X, y
+
+
+def _can_be_a_pair(X: Any, y: Any) -> bool:
+    if isinstance(y, (list, tuple)):
+        return hasattr(X, "shape") and len(X) == len(cast("Sequence[Any]", y))
+    return is_pair_of_arrays([X, y])
 
 
 def _path(source: Any) -> Any:

@@ -221,7 +221,7 @@ class Session:
             chosen=self.settings.chosen,
             columns=columns_of(self.prepared.preprocessing),
             unit=getattr(vocabulary, "unit", None),
-            vocabulary=None if vocabulary is None else len(vocabulary),
+            vocabulary=None if vocabulary is None else len(vocabulary.tokens),
         )
 
     def optimizer_of(self, network: nn.Module, learning_rate: float) -> torch.optim.Optimizer:

@@ -212,10 +212,11 @@ def _without_blank_lines(content: bytes, found: _Records) -> bytes:
     blank = found.fields == 1
     if not blank.any():
         return content
+    beside = None if not blank.all() else b"\r\n"  # in a table of one column a row of spaces is a value that somebody wrote
     kept: list[bytes] = []
     start = 0
     for row in np.flatnonzero(blank).tolist():
-        if not content[found.starts[row] : found.ends[row]].strip():
+        if not content[found.starts[row] : found.ends[row]].strip(beside):
             kept.append(content[start : found.starts[row]])
             start = int(found.ends[row]) + 1
     return b"".join([*kept, content[start:]]) if start else content

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import polars as pl
@@ -39,7 +39,11 @@ def read_new_table(
         DataError: a column is missing, or a value is not of its column's kind.
     """
     raw = load(source, header=header and preprocessing.header)
-    raw, kept = without_empty_rows(_placed(raw, preprocessing))
+    raw = _placed(raw, preprocessing)
+    if preprocessing.kind == "text" and raw.frame.width == 1:
+        kept = np.ones(raw.frame.height, dtype=bool)  # an empty row is an empty text, and named as one
+    else:
+        raw, kept = without_empty_rows(raw)
     original = np.flatnonzero(kept)
     names: Sequence[str] = NumberedNames(len(kept), "row ", 1)
     if len(original) < len(kept):
@@ -68,12 +72,17 @@ def read_new_table(
             notices.append(_unused_targets(choice, names, wanted))
             choice = None
     input_hashes = _content_hashes(raw, typed, preprocessing)
+    usable = np.ones(typed.height, dtype=bool)
     if choice is not None:
         notices += choice.notices
-        good = np.flatnonzero(choice.usable)
-        if len(good) < typed.height:
-            names, typed, input_hashes = ([names[int(row)] for row in good], typed[good], [input_hashes[int(row)] for row in good])
-    values = choice.values[choice.usable] if choice is not None else None
+        usable = choice.usable.copy()
+    quarantined += _without_words(typed, preprocessing, names, usable, raw)
+    good = np.flatnonzero(usable)
+    if len(good) < typed.height:
+        names, typed, input_hashes = ([names[int(row)] for row in good], typed[good], [input_hashes[int(row)] for row in good])
+    if preprocessing.kind == "text":
+        notices += cast("TextPreprocessing", preprocessing).news(typed.to_series(0), names)
+    values = choice.values[good] if choice is not None else None
     return TableSamples(
         kind="table",
         name=raw.name,
@@ -131,6 +140,30 @@ def _typed(raw: RawTable, columns: Mapping[str, Column], names: Sequence[str]) -
     return pl.DataFrame([read_column(columns[name], _plain(raw.frame[name]), names) for name in needed])
 
 
+def _without_words(
+    typed: pl.DataFrame, preprocessing: TablePreprocessing | TextPreprocessing, names: Sequence[str], usable: np.ndarray, raw: RawTable
+) -> list[Quarantined]:  # fmt: skip
+    """Set aside the texts that say nothing, where texts are all that is read.
+
+    Raises:
+        DataError: no other is left.
+    """
+    if preprocessing.kind != "text":
+        return []
+    from pellucid.data.text.vocabulary import wordless
+
+    nothing = wordless(typed.to_series(0))
+    aside = [Quarantined(identifier=names[row], reason=reason) for row, reason in nothing.items() if usable[row]]
+    usable[list(nothing)] = False
+    if aside and not usable.any():
+        raise DataError(
+            text("no text of {name} can be used: {examples}", name=raw.shown, examples=[item.summary for item in aside[:3]]),
+            text("texts with words"),
+            text("check the column {name!r}", name=typed.columns[0]),
+        )
+    return aside
+
+
 def _content_hashes(raw: RawTable, typed: pl.DataFrame, preprocessing: TablePreprocessing | TextPreprocessing) -> list[str]:
     """A row's hash as it was made of a training row, columns that no network sees included; "" where these are not known or not there."""
     if not preprocessing.content or not set(preprocessing.unseen) <= set(raw.frame.columns):
@@ -152,7 +185,7 @@ def _news(frame: pl.DataFrame, preprocessing: TablePreprocessing | TextPreproces
         name for name in frame.columns if preprocessing.columns[name].missing == 0 and preprocessing.columns[name].infinite == 0
         and frame[name].null_count()
     ]  # fmt: skip
-    if not new:
+    if not new or preprocessing.kind == "text":  # texts that are missing are set aside
         return []
     return [
         Notice(

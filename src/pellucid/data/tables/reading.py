@@ -270,11 +270,14 @@ def _without_text(columns: Mapping[str, Column], typed: pl.DataFrame, usable: np
     used = used_columns(columns)
     if len(used) != 1 or columns[used[0]].kind != "text":
         return None
-    blank = (typed[used[0]].fill_null("").str.strip_chars() == "").to_numpy()
-    for row in np.flatnonzero(blank & usable).tolist():
-        usable[row] = False
-        reasons[row] = text("the text is empty")
-    return used[0] if blank.any() else None
+    from pellucid.data.text.vocabulary import wordless
+
+    nothing = wordless(typed[used[0]])
+    for row, reason in nothing.items():
+        if usable[row]:
+            usable[row] = False
+            reasons[row] = reason
+    return used[0] if nothing else None
 
 
 def _choice(raw: RawTable, targets: Sequence[str], task: str, training: np.ndarray | None) -> TargetChoice | None:

@@ -22,6 +22,7 @@ from pellucid.data.tables.encodings import to_utf8
 from pellucid.data.tables.files import RawTable
 from pellucid.data.tables.reading import QUARANTINE_LIMIT, TableSamples, samples_of
 from pellucid.data.text.preprocessing import CLASS, COLUMN, SUFFIXES
+from pellucid.data.text.vocabulary import wordless
 
 _LOOKED_AT = 200  # entries of a folder, until it is known what it holds
 _LAYOUT = text("a folder with one subfolder of .txt files per class, for example reviews/good/1.txt and reviews/bad/1.txt")
@@ -98,7 +99,7 @@ def _below(folder: Path) -> Iterator[Path]:
 
 
 def read_files(files: Sequence[TextFile]) -> tuple[list[TextFile], list[str], list[Quarantined]]:
-    """(the files that can be read, their texts, those set aside: empty ones, and what is no text)."""
+    """(the files that can be read, their texts, those set aside: empty ones, mere punctuation, and what is no text)."""
     kept: list[TextFile] = []
     texts: list[str] = []
     aside: list[Quarantined] = []
@@ -113,12 +114,12 @@ def read_files(files: Sequence[TextFile]) -> tuple[list[TextFile], list[str], li
             reason = text("it cannot be read: {reason}", reason=error.strerror or str(error))
             aside.append(Quarantined(identifier=file.identifier, reason=reason))
             continue
-        if content:
-            kept.append(file)
-            texts.append(content)
-        else:
-            aside.append(Quarantined(identifier=file.identifier, reason=text("the text is empty")))
-    return kept, texts, aside
+        kept.append(file)
+        texts.append(content)
+    nothing = wordless(pl.Series(texts, dtype=pl.String))
+    aside += [Quarantined(identifier=kept[place].identifier, reason=reason) for place, reason in nothing.items()]
+    said = [place for place in range(len(kept)) if place not in nothing]
+    return [kept[place] for place in said], [texts[place] for place in said], aside
 
 
 def read_text_folder(root: Path, *, task: str = "auto", group: Any = None, time: Any = None) -> TableSamples:

@@ -15,20 +15,21 @@ from torch import Tensor
 
 from pellucid.core.language import text
 from pellucid.core.memory import require_memory
-from pellucid.core.records import Task
+from pellucid.core.records import Notice, Task
+from pellucid.core.wording import counted
 from pellucid.data.arrays.preprocessing import TargetScaling
 from pellucid.data.kinds import PreprocessingKind, preprocessing_kind
 from pellucid.data.samples import Quarantined, Samples
-from pellucid.data.sequences import PADDING, SequencePart
+from pellucid.data.sequences import PADDING, UNKNOWN, SequencePart
 from pellucid.data.tables.columns import Column
-from pellucid.data.text.vocabulary import Vocabulary
+from pellucid.data.text.vocabulary import Vocabulary, unknown_share
 
 COLUMN, CLASS = "text", "class"  # of the table that texts in files become
 SUFFIXES = (".txt", ".text")
 
 FORMAT = 1
 LONGEST = 512  # tokens of a text that are read at most
-_SHARE_WHOLE = 0.995  # of the training texts are read to their end, where that is not more
+_ERRORS = 3  # standard errors by which a share must be greater, before it is said to be: one new data set of 740 by chance
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,7 @@ class TextPreprocessing:
 
     columns: Mapping[str, Column]  # the one column
     vocabulary: Vocabulary
-    longest: int
+    longest: int  # tokens of a text that are read at most
     task: Task
     target_scaling: TargetScaling
     header: bool = True
@@ -47,6 +48,8 @@ class TextPreprocessing:
     content: tuple[str, ...] = ()
     unseen: Mapping[str, Column] = field(default_factory=dict[str, Column])
     encodings: Mapping[str, Any] = field(default_factory=dict[str, Any])  # none: a table's columns have them
+    longest_seen: int = 0  # tokens of the longest training text, of what is read of it
+    unknown_share: float | None = None  # of the tokens of new texts that resemble the training texts; None: a run that did not note it
 
     @staticmethod
     def fit(
@@ -59,16 +62,15 @@ class TextPreprocessing:
         texts: pl.Series = samples.inputs[name][np.asarray(train)]
         vocabulary = Vocabulary.fit(texts)
         _, begins = vocabulary.numbers(texts)
-        longest = int(np.ceil(np.quantile(np.diff(begins), _SHARE_WHOLE))) if len(begins) > 1 else 1
         return TextPreprocessing(
-            columns, vocabulary, max(1, min(LONGEST, longest)), samples.task, TargetScaling.fit(samples, np.asarray(train)), header, width,
-            content, unseen,
+            columns, vocabulary, LONGEST, samples.task, TargetScaling.fit(samples, np.asarray(train)), header, width, content, unseen,
+            longest_seen=min(LONGEST, int(np.diff(begins).max(initial=1))), unknown_share=unknown_share(texts, vocabulary),
         )  # fmt: skip
 
     @property
     def input_shape(self) -> tuple[int, ...]:
-        """(T,): the longest."""
-        return (self.longest,)
+        """(T,): the longest training text."""
+        return (self.longest_seen,)
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -98,6 +100,46 @@ class TextPreprocessing:
         tokens, begins = self.tokens(samples, indices)
         return SequencePart(tokens, begins, self.targets(samples, indices), indices, self.longest)
 
+    def news(self, texts: pl.Series, names: Sequence[str]) -> list[Notice]:
+        """What of new texts the network cannot read: those without a token that it knows, more unknown tokens than new texts like those
+        of the training would hold, texts that go on where reading ends."""
+        tokens, begins = self.vocabulary.numbers(texts)
+        lengths = np.diff(begins)
+        count = len(lengths)
+        if not count:
+            return []
+        unknown = np.add.reduceat(tokens == UNKNOWN, begins[:-1])
+        notices: list[Notice] = []
+        nothing = np.flatnonzero(unknown == lengths)
+        if len(nothing):
+            summary = counted(
+                len(nothing),
+                text("one of {texts} texts holds no word that the network knows ({example}): its answer there is a guess",
+                     texts=count, example=names[int(nothing[0])]),
+                text("{count} of {texts} texts hold no word that the network knows, for example {example}: its answers there are guesses",
+                     count=len(nothing), texts=count, example=names[int(nothing[0])]),
+            )  # fmt: skip
+            notices.append(Notice(kind="unknown_texts", summary=summary, evidence={"count": len(nothing), "texts": count}))
+        share, expected = float(unknown.sum() / lengths.sum()), self.unknown_share
+        if expected is not None and len(nothing) < count and share > expected + _ERRORS * _error(unknown, lengths, share, expected):
+            summary = text(
+                "{share:.3g} % of the words of these texts are unknown to the network, and about {expected:.3g} % would be of texts like "
+                "those it was trained on: what they say it cannot use",
+                share=100 * share, expected=100 * expected,
+            )  # fmt: skip
+            notices.append(Notice(kind="unknown_tokens", summary=summary, evidence={"share": share, "expected": expected}))
+        cut_off = int((lengths > self.longest).sum())
+        if cut_off:
+            summary = counted(
+                cut_off,
+                text("one of {texts} texts is longer than the {longest} words that the network reads: the rest of it is left out",
+                     texts=count, longest=self.longest),
+                text("{count} of {texts} texts are longer than the {longest} words that the network reads: the rest of them is left out",
+                     count=cut_off, texts=count, longest=self.longest),
+            )  # fmt: skip
+            notices.append(Notice(kind="cut_texts", summary=summary, evidence={"count": cut_off, "texts": count}))
+        return notices
+
     def finish(self, batch: Tensor) -> Tensor:
         return batch
 
@@ -113,6 +155,8 @@ class TextPreprocessing:
             "columns": [column.to_dict() for column in self.columns.values()],
             "vocabulary": self.vocabulary.to_dict(),
             "longest": self.longest,
+            "longest_seen": self.longest_seen,
+            "unknown_share": self.unknown_share,
             "task": self.task.to_dict(),
             "target": self.target_scaling.to_dict(),
             "header": self.header,
@@ -133,6 +177,8 @@ class TextPreprocessing:
             width=int(stored["width"]),
             content=tuple(stored["content"]),
             unseen={column.name: column for column in map(Column.from_dict, stored["unseen"])},
+            longest_seen=int(stored.get("longest_seen", stored["longest"])),
+            unknown_share=stored.get("unknown_share"),
         )
 
 
@@ -167,6 +213,21 @@ class TextPreprocessingKind(PreprocessingKind):
 
     def part(self, samples: Samples, indices: np.ndarray, preprocessing: Any) -> Any:
         return preprocessing.part(samples, indices)
+
+    def new_part(self, samples: Samples, preprocessing: Any, *, labelled: bool) -> Any:
+        """Each batch padded to its own longest."""
+        tokens, begins = preprocessing.tokens(samples)
+        targets = preprocessing.targets(samples) if labelled else torch.zeros(len(samples))
+        return SequencePart(tokens, begins, targets, np.arange(len(samples)), preprocessing.longest)
+
+
+def _error(unknown: np.ndarray, lengths: np.ndarray, share: float, expected: float) -> float:
+    """Standard error of a share of tokens, which come in texts: of the ratio estimator (Cochran 1977, Sampling techniques, chapter 6),
+    and at least that of tokens drawn one by one, which is all that few texts tell."""
+    drawn = np.sqrt(max(expected * (1 - expected), 1 / lengths.sum()) / lengths.sum())
+    count = len(lengths)
+    spread = np.square(unknown - share * lengths).sum() * count / max(1, count - 1)
+    return float(max(drawn, np.sqrt(spread) / lengths.sum()))
 
 
 def _is_table(path: Path, preprocessing: TextPreprocessing) -> bool:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from pellucid.core.language import Text, text
 from pellucid.data.sequences import UNKNOWN
 
 _FIRST = 2  # number of the commonest token
@@ -21,6 +22,7 @@ _UNBROKEN_SHARE = 0.3  # of the letters: from there on a text is read by charact
 # one unbroken letter; or a word, with its apostrophe; or a number; or one mark
 _WORDS = rf"{_UNBROKEN}|[\w--[\p{{Han}}\p{{Hiragana}}\p{{Katakana}}]]+(?:['’][\w--[\p{{Han}}\p{{Hiragana}}\p{{Katakana}}]]+)*|[^\w\s]"
 _CHARACTERS = r"\S"
+_SAYING = r"[^\s\p{P}\p{Z}\p{C}]"  # a letter, a number or a symbol: an emoji says something
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,15 @@ class Vocabulary:
         return Vocabulary(stored["unit"], tuple(stored["tokens"]))
 
 
+def wordless(texts: pl.Series) -> dict[int, Text]:
+    """Place -> reason, of the texts that say nothing: missing or blank ones, and those of nothing but punctuation."""
+    given = texts.fill_null("")
+    found = np.flatnonzero((~given.str.contains(_SAYING)).to_numpy()).tolist()
+    return {
+        place: text("the text is empty") if not given[place].strip() else text("the text holds nothing but punctuation") for place in found
+    }
+
+
 def unit_of(texts: pl.Series) -> str:
     """ "character" where much of what is written has no blanks between its words, else "word"."""
     sample = texts.drop_nulls().head(2000)
@@ -77,19 +88,37 @@ def cut(texts: pl.Series, unit: str) -> pl.Series:
     return texts.fill_null("").str.to_lowercase().str.extract_all(_WORDS if unit == "word" else _CHARACTERS)
 
 
-def pieces(text: str, unit: str) -> Sequence[tuple[str, bool]]:
-    """`text` cut so that joining gives it back: (piece, whether it is a token)."""
+def unknown_share(texts: pl.Series, vocabulary: Vocabulary) -> float:
+    """Of the tokens of further texts like `texts`, from which `vocabulary` was made, the share that it will not hold.
+
+    Of N tokens n_1 stand once and n_2 twice: a share n_1 / N of further tokens stood in `texts` not at all, 2 n_2 / N stood there once.
+    To the first comes what of the second the vocabulary leaves out, and the share in `texts` of commoner tokens that it leaves out.
+    Source: Good 1953, The population frequencies of species and the estimation of population parameters.
+    """
+    found = cut(texts, vocabulary.unit).explode().drop_nulls().rename("token").to_frame().group_by("token").len("count")
+    if not found.height:
+        return 0.0
+    total, known = int(found["count"].sum()), pl.Series(vocabulary.tokens, dtype=pl.String)
+    once, twice = (int((found["count"] == times).sum()) for times in (1, 2))
+    left_out = found.filter(~pl.col("token").is_in(known.implode()))
+    of_once = int((left_out["count"] == 1).sum()) / max(1, once)
+    often = int(left_out.filter(pl.col("count") > 1)["count"].sum())
+    return min(1.0, (once + of_once * 2 * twice + often) / total)
+
+
+def pieces(given: str, unit: str) -> Sequence[tuple[str, bool]]:
+    """`given` cut so that joining gives it back: (piece, whether it is a token)."""
     found: list[tuple[str, bool]] = []
     end = 0
-    lowered = text.lower()
-    exact = lowered if len(lowered) == len(text) else text
+    lowered = given.lower()
+    exact = lowered if len(lowered) == len(given) else given
     tokens = cut(pl.Series([exact], dtype=pl.String), unit).to_list()[0]
     for token in tokens:
-        start = exact.lower().find(token, end) if exact is text else exact.find(token, end)
+        start = exact.lower().find(token, end) if exact is given else exact.find(token, end)
         if start > end:
-            found.append((text[end:start], False))
-        found.append((text[start : start + len(token)], True))
+            found.append((given[end:start], False))
+        found.append((given[start : start + len(token)], True))
         end = start + len(token)
-    if end < len(text):
-        found.append((text[end:], False))
+    if end < len(given):
+        found.append((given[end:], False))
     return found
