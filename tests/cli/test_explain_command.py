@@ -144,6 +144,12 @@ BAD = {
     "a huge seed": (["--row", "1", "--seed", "9" * 25], "2**63 - 1"),
     "an unknown reference": (["--row", "1", "--baseline", "blurr"], "did you mean 'blur'"),
     "no such file": (["missing.csv", "--row", "1"], "missing.csv"),
+    "two rows": (["--row", "3", "--row", "4"], "--row is given 2 times: 3, 4"),
+    "two classes": (["--row", "3", "--target", "yes", "--target", "no"], "--target is given 2 times"),
+    "a number for a reference": (["--row", "1", "--baseline", "0.5"], "one of auto, zero"),
+    "columns blurred": (["--row", "1", "--baseline", "blur"], 'baseline is "blur" and an input has no neighbouring values'),
+    "an image of a table": (["{folder}/there.png"], "for example --row 1"),
+    "no such image": (["missing.png"], "there is no file missing.png"),
     "a method that cannot be applied": (["--row", "1", "--method", "grad_cam"], "integrated_gradients"),
 }
 
@@ -152,7 +158,9 @@ BAD = {
 def test_refused(call: Callable[..., Called], people: tuple[str, Path], name: str) -> None:
     run, path = people
     arguments, words = BAD[name]
-    code, _, err = call("explain", run, *(argument.format(table=path) for argument in arguments), "--language", "en")
+    Image.new("L", (8, 8)).save(path.parent / "there.png")
+    given = (argument.format(table=path, folder=path.parent) for argument in arguments)
+    code, _, err = call("explain", run, *given, "--language", "en")
     assert code == 2
     assert words in err.replace("\n  ", " ")
 
@@ -178,6 +186,14 @@ def test_a_text_of_unknown_words(call: Callable[..., Called], reviews: str) -> N
     code, out, _ = call("explain", reviews, "--text", "zzz !!", "--language", "en")
     assert code == 0
     assert "none of these words is known to the network" in " ".join(out.split())
+
+
+def test_an_image_has_no_rows_and_a_number_is_no_title(call: Callable[..., Called], digits: str, tmp_path: Path) -> None:
+    Image.new("L", (8, 8), 90).save(tmp_path / "seven.png")
+    code, _, err = call("explain", digits, str(tmp_path / "seven.png"), "--row", "3", "--language", "en")
+    assert (code, "seven.png, the only sample of these data" in err, "leave --row out" in err) == (2, True, True)
+    code, out, _ = call("explain", digits, "--row", "3", "--language", "en")
+    assert (code, out.startswith("sample 3 (")) == (0, True)
 
 
 def test_a_file_that_is_no_image(call: Callable[..., Called], digits: str, tmp_path: Path) -> None:

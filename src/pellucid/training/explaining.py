@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from pellucid.core.errors import DataError, OptionError, did_you_mean
 from pellucid.core.language import Text, sample_name, text
 from pellucid.data.forecasting.reading import SeriesSamples
+from pellucid.data.images.decoding import is_image_name
 from pellucid.data.masks.reading import MaskSamples
 from pellucid.data.samples import ResidentPart
 from pellucid.data.sequences import UNKNOWN
@@ -170,7 +171,7 @@ def explain_run(
     part = None if prepared is None or source is not None or words is not None else _part_of(prepared, identifier)
     title: Text | str = text("your text")
     if words is None:
-        title = sample_name(identifier)
+        title = text("sample {number}", number=identifier) if identifier.isdecimal() else sample_name(identifier)
         known = [text("counted from 1")] if isinstance(title, Text) else []
         if part is not None:
             known.append(_ORIGINS[part])
@@ -254,6 +255,7 @@ def _sample_of(run: Run, preprocessing: Any, source: Any, row: str | None, words
         samples = run._read_again(None, None)
         prepared = run._split_again(samples)
     else:
+        _check_image(source, preprocessing)
         samples, _ = run._new(source, None, "optional", None)
         notes += [notice.summary for notice in samples.notices]
     place = _place(samples.identifiers, row)
@@ -277,6 +279,20 @@ def _sample_of(run: Run, preprocessing: Any, source: Any, row: str | None, words
     return chosen, inputs, prepared, notes
 
 
+def _check_image(source: Any, preprocessing: Any) -> None:
+    """Raise a DataError where an image is named that is not there, or that a run of tables or texts cannot read."""
+    if not isinstance(source, (str, Path)) or not is_image_name(source):
+        return
+    if not Path(source).is_file():
+        raise DataError(text("there is no file {path}", path=str(source)), text("the path of an image"), text("look at the path"))
+    if isinstance(preprocessing, (TablePreprocessing, TextPreprocessing)):
+        raise DataError(
+            text("{name} is an image", name=Path(source).name),
+            text("a file with rows as the run has learnt from, or a row of the run's data"),
+            text("for example --row 1"),
+        )
+
+
 def _place(identifiers: Sequence[str], row: str | None) -> int:
     """Where the sample called `row` stands."""
     if row is None:
@@ -292,6 +308,12 @@ def _place(identifiers: Sequence[str], row: str | None) -> int:
         if name in identifiers:
             return list(identifiers).index(name)
     first, last = identifiers[0], identifiers[-1]
+    if len(identifiers) == 1:
+        raise OptionError(
+            text("there is no sample {name!r}", name=wanted),
+            text("{first}, the only sample of these data", first=sample_name(first)),
+            text("leave --row out"),
+        )
     if wanted.lstrip("-").isdecimal():
         raise OptionError(
             text("there is no row {row}", row=wanted),

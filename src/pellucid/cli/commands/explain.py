@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import click
+
 from pellucid.cli.command import Command, GroupedOption, NamedArgument
 from pellucid.cli.layout import fill, shorten, width_of
 from pellucid.cli.output_files import checked_output, made_ready
 from pellucid.cli.session import Session
+from pellucid.core.errors import OptionError
 from pellucid.core.language import text
 
 if TYPE_CHECKING:
@@ -53,6 +56,18 @@ def _explain(
     if output is not None:
         session.out.line("")
         session.out.prose(str(text("all of it: {path}", path=output)))
+
+
+def _once(context: click.Context, option: click.Parameter, values: tuple[str, ...]) -> str | None:
+    """The value of an option that names what is explained: one sample and one class at a time, and the last of several is as good a guess
+    as the first."""
+    if len(values) > 1:
+        raise OptionError(
+            text("{option} is given {count} times: {values}", option=option.opts[0], count=len(values), values=list(values)),
+            text("one sample and one class at a time"),
+            text("call pellucid explain once for each of them"),
+        )
+    return values[0] if values else None
 
 
 def _show(session: Session, explained: Explained, certified: bool, even_if_untrusted: bool, *, drawn: bool) -> None:
@@ -155,13 +170,17 @@ command = Command(
             says=text("an image, or a file with rows as the run has learnt from; without it --row names a sample of the run's own data"),
         ),
         GroupedOption(
-            "--row", value=text("N"), group="data",
+            "--row", value=text("N"), group="data", multiple=True, callback=_once,
             says=text("the sample; rows are counted from 1, without the heading: 17 is the 17th row"),
         ),
         GroupedOption(
-            "--text", "words", value=text('"..."'), group="data", says=text("a text, for a run that has learnt from one column of texts")
+            "--text", "words", value=text('"..."'), group="data", multiple=True, callback=_once,
+            says=text("a text, for a run that has learnt from one column of texts")
         ),
-        GroupedOption("--target", value=text("CLASS"), group="data", says=text("the class to explain (default: the predicted one)")),
+        GroupedOption(
+            "--target", value=text("CLASS"), group="data", multiple=True, callback=_once,
+            says=text("the class to explain (default: the predicted one)"),
+        ),
         GroupedOption(
             "--method", default="auto", value=text("NAME"), group="run",
             says=text("auto (the default), integrated_gradients, shapley, occlusion, lime, ...: a wrong name lists all"),
