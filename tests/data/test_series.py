@@ -82,6 +82,7 @@ BROKEN: dict[str, tuple[str, str]] = {  # what is wrong -> (the line, the reason
     "a word": ("1,x,3:4,5,6:a", "'x', which is no number"),
     "a channel too few": ("1,2,3:a", "1 channels, not 2"),
     "a channel too many": ("1:2:3:a", "3 channels, not 2"),
+    "values for a class": ("1,2:3,4", "ends in values, without a class"),
     "another class": ("1,2:3,4:c", "'c' is none of those"),
     "no class": ("1,2:3,4:", "target 'class' is missing"),
     "class unknown": ("1,2:3,4:?", "target 'class' is missing"),
@@ -113,6 +114,13 @@ REFUSED: dict[str, tuple[str, str, str]] = {  # what is wrong -> (header, body, 
     "no series": (HEADER, "\n\n", "no series after @data"),
     "nothing of classes": (HEADER.replace("@classLabel true a b\n", ""), rows(), "nothing of classes"),
     "neither true nor false": (HEADER.replace("@equalLength false", "@equalLength maybe"), rows(), "@equallength maybe"),
+    "other dimensions": (
+        HEADER.replace("@univariate", "@dimensions 3\n@univariate"),
+        rows(),
+        r"says @dimensions 3, and its lines have 2 channels",
+    ),
+    "no classes in the lines": (HEADER, "1,2:3,4\n5,6:7,8\n", "the class is missing: every line ends in values"),
+    "one channel and no class": (HEADER.replace("variate false", "variate true"), "1,2\n5,6\n", "the class is missing: every line ends"),
     "no dimensions": (HEADER.replace("@univariate", "@dimensions 0\n@univariate"), rows(), "@dimensions 0"),
     "one class": (HEADER, rows(12, "a"), "class"),
 }
@@ -351,3 +359,34 @@ def test_described() -> None:
     assert described.lengths == (5, 7)
     assert "12 series with 2 channels and 5 to 7 steps." in [str(sentence) for sentence in described.sentences]
     assert [column.name for column in described.columns] == ["1", "2"]
+
+
+@pytest.mark.parametrize("lengths", [(9, 9), (9, 7), (2, 2)])
+@pytest.mark.parametrize("channels", [1, 2])
+def test_a_list_of_two_series_is_two_samples(lengths: tuple[int, int], channels: int) -> None:
+    generator = np.random.default_rng(0)
+    series = [generator.normal(size=(channels, 9)) for _ in range(12)]
+    fitted = data.prepare(data.read((series, ["a", "b"] * 6), task="time_series")).preprocessing
+    both = [generator.normal(size=(channels, length)) for length in lengths]
+    for targets in ("ignored", "optional"):
+        new = data.read_new(both, fitted, targets=targets, task=fitted.task)
+        assert [one.T.tolist() for one in new.inputs] == [one.tolist() for one in both]
+        assert new.targets is None
+    y = np.asarray(["a", "b"])
+    labelled = data.read_new((both, y), fitted, targets="required", task=fitted.task)
+    assert labelled.targets is not None
+    assert labelled.targets.tolist() == [0, 1]
+
+
+def test_a_list_of_two_arrays_is_a_pair_only_where_it_can_be_one() -> None:
+    X, y = np.random.default_rng(0).normal(size=(12, 9)), np.arange(12) % 2
+    samples = data.read([X, y])
+    assert samples.task is not None
+    assert len(samples) == 12
+    with pytest.raises(DataError, match="one sample only"):  # two series and their two targets
+        data.read([X[0], X[1]], [0, 1], task="time_series")
+    fitted = data.prepare(data.read((X, y))).preprocessing
+    assert len(data.read_new([X[0], X[1]], fitted, targets="ignored")) == 2
+    assert len(data.read_new([X, y], fitted, targets="required", task=samples.task)) == 12
+    with pytest.raises(DataError):
+        data.read_new([X, y], fitted, targets="ignored")

@@ -17,7 +17,7 @@ Source: Loning et al., sktime, 2019, format specification of .ts files, version 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -63,7 +63,16 @@ def read_ts(path: Path) -> RawSeries:
     rows = [(number, line) for number, line in enumerate(lines[first:], first + 1) if line.strip() and not line.lstrip().startswith("#")]
     if not rows:
         raise DataError(text("{name} has no series after @data", name=path.name), text("one series per line"), text("check the file"))
-    dimensions = _dimensions(header, rows[0][1], labelled, path.name)
+    if labelled and all(_is_unlabelled(line) for _, line in rows):
+        raise DataError(
+            text(
+                "the header of {name} announces a class for each series, and the class is missing: every line ends in values",
+                name=path.name,
+            ),
+            text("a class behind the last colon of each line"),
+            text("add it; for series without a class write @classLabel false into the header"),
+        )
+    dimensions = _dimensions(header, rows, labelled, path.name)
     series: list[np.ndarray] = []
     labels: list[str | None] = []
     unusable: dict[int, Text] = {}
@@ -72,6 +81,8 @@ def read_ts(path: Path) -> RawSeries:
         label = channels.pop().strip() if labelled else None
         labels.append(label)
         read = _values(channels, dimensions, number, path.name)
+        if labelled and isinstance(read, Text) and _is_unlabelled(line):
+            read = text("line {number} ends in values, without a class", number=number)
         if isinstance(read, Text):
             unusable[place] = read
             read = np.zeros((0, dimensions))
@@ -157,16 +168,34 @@ def _stamped(name: str) -> DataError:
     )
 
 
-def _dimensions(header: Mapping[str, str], line: str, labelled: bool, name: str) -> int:
-    """How many channels a series has: what the header says, else what the first line has."""
+def _is_unlabelled(line: str) -> bool:
+    """Whether behind the last colon there stand values, several of them, instead of a class."""
+    words = line.rsplit(":", 1)[-1].split(",")
+    return len(words) > 1 and not isinstance(_numbers(words), str)
+
+
+def _dimensions(header: Mapping[str, str], rows: Sequence[tuple[int, str]], labelled: bool, name: str) -> int:
+    """How many channels a series has: what the header says, else what the first line has.
+
+    Raises:
+        DataError: the header says no number, or one that no line has.
+    """
     stated = header.get("dimensions") or header.get("dimension")
     if stated is not None and not (stated.isdecimal() and int(stated) > 0):
         raise DataError(
             text("{name} says @dimensions {value}", name=name, value=stated), text("a whole number from 1"), text("correct the header")
         )
-    if stated is not None:
-        return int(stated)
-    return 1 if header.get("univariate") == "true" else max(1, line.count(":") + (not labelled))
+    if stated is None:
+        return 1 if header.get("univariate") == "true" else max(1, rows[0][1].count(":") + (not labelled))
+    found = {line.count(":") + (not labelled) for _, line in rows}
+    if int(stated) not in found:
+        raise DataError(
+            text("the header of {name} says @dimensions {stated}, and its lines have {found} channels",
+                 name=name, stated=int(stated), found=sorted(found)[:_EXAMPLES]),
+            text("as many channels, divided by colons, as the header says"),
+            text("correct @dimensions, or the lines"),
+        )  # fmt: skip
+    return int(stated)
 
 
 def _values(channels: list[str], dimensions: int, number: int, name: str) -> np.ndarray | Text:
