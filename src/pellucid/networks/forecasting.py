@@ -107,11 +107,15 @@ def _solutions(features: Tensor, targets: Tensor, penalties: tuple[float, ...]) 
     start = targets.nanmean(0).nan_to_num()
     values, vectors = torch.linalg.eigh(features.T @ features)
     for penalty in penalties:
-        filled = torch.where(missing, start, targets)
-        for _ in range(_FILLINGS if missing.any() else 1):
+
+        def solved(filled: Tensor, penalty: float = penalty) -> tuple[Tensor, Tensor]:
             bias = filled.mean(0)
-            weight = (vectors @ ((vectors.T @ (features.T @ (filled - bias))) / (values.clamp_min(0)[:, None] + penalty))).T
-            filled = torch.where(missing, features @ weight.T + bias, filled)
+            projected = vectors.T @ (features.T @ (filled - bias))
+            return (vectors @ (projected / (values.clamp_min(0)[:, None] + penalty))).T, bias
+
+        weight, bias = solved(torch.where(missing, start, targets))
+        for _ in range(_FILLINGS if missing.any() else 0):
+            weight, bias = solved(torch.where(missing, features @ weight.T + bias, targets))
         yield penalty, (weight, bias)
 
 
@@ -156,7 +160,7 @@ class Forecaster(nn.Module):
         last, spread = self._level(inputs)
         own = 1 + self.season_channel  # channels in the target's unit
         answer = self.network(torch.cat([(inputs[:, :own] - last) / spread[..., None], inputs[:, own:]], 1))
-        linear = linear_forecast(inputs, self.weight, self.bias, self.mean, self.scale, self.relative)  # pyright: ignore[reportArgumentType]
+        linear = self.linear(inputs)
         if not self.quantiles:
             return linear + spread * answer
         half = len(self.quantiles) // 2
@@ -165,6 +169,10 @@ class Forecaster(nn.Module):
         distances = F.softplus(answer[..., 1:].reshape(*answer.shape[:2], 2, half) + self.starts).cumsum(-1)  # (N, h, 2, half)
         distances = (distances * self.widths).cummax(-1).values * spread[..., None, None]
         return torch.cat([centre - distances[:, :, 0].flip(-1), centre, centre + distances[:, :, 1]], 2).flatten(1)
+
+    def linear(self, inputs: Tensor) -> Tensor:
+        """(N, h) the forecast that the network departs from."""
+        return linear_forecast(inputs, self.weight, self.bias, self.mean, self.scale, self.relative)  # pyright: ignore[reportArgumentType]
 
     @staticmethod
     def _level(inputs: Tensor) -> tuple[Tensor, Tensor]:

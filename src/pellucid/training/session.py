@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -30,6 +31,7 @@ from pellucid.training.construction import all_parameters
 from pellucid.training.cost import flops_per_sample, thread_count
 from pellucid.training.decisions import BASELINE_SECONDS, RECORDS_SECONDS, Decided, decide, expectation, most_epochs, timekeeper_of
 from pellucid.training.evaluation import TRAIN_SCORE_LIMIT, evaluation_sample, outputs_of
+from pellucid.training.forecasting.comparison import simple_scores
 from pellucid.training.loop import Loop, explain_failure, load_weights, loader_states, restore_loaders
 from pellucid.training.losses import Loss, build_loss, class_weights
 from pellucid.training.metrics import (
@@ -359,22 +361,22 @@ class Session:
         summary = summarize(
             task=self.prepared.task, scores=scores, findings=findings, cost=cost, notices=list(self.prepared.notices),
             stopped=stopped, run=str(self.directory.path), primary=primary_metric(self.prepared.task), baselines=baselines,
-            evaluation=evaluation, constant=self._constant_score(train_targets, targets),
+            evaluation=evaluation, constant=self._constant_score(train_targets, targets, list(scores)),
         )  # fmt: skip
         self.directory.write_record("cost", cost)
         self.directory.write_record("summary", summary)
         self._draw_report()
         self.progress.finished(summary)
 
-    def _constant_score(self, train_targets: Tensor | None, targets: Tensor | None) -> float | None:
-        """What the training part's commonest class, or mean, gets in the primary metric on the part whose `targets` these are."""
+    def _constant_score(self, train_targets: Tensor | None, targets: Tensor | None, parts: Sequence[str]) -> float | None:
+        """What the training part's commonest class, or mean, gets in the primary metric on the last of `parts`, that of `targets`."""
         task = self.prepared.task
         if train_targets is None or targets is None:
             return None
         outputs = constant_outputs(constant_answer(train_targets, task), targets)
         if task.numeric:
             outputs = self.prepared.preprocessing.restore_targets(outputs.float())
-        return quick_metrics(outputs, targets, task).get(primary_metric(task))
+        return quick_metrics(outputs, targets, task, getattr(self.prepared, parts[-1])).get(primary_metric(task))
 
     def _draw_report(self) -> None:
         """report.html from the records that are there; what goes wrong with it is said, and the training is none the worse for it."""
@@ -427,7 +429,7 @@ class Session:
         if targets is not None and task.kind == "classification":
             counts = torch.bincount(targets.long(), minlength=len(task.classes)).tolist()
         elif targets is not None and task.numeric:
-            variance = float(targets.double().reshape(len(targets), -1).var(dim=0, correction=0).mean())
+            variance = float(np.nanvar(targets.double().reshape(len(targets), -1).numpy(), axis=0).mean())  # NaN: a step without a value
         plain_loss = settings.loss in ("cross_entropy", "binary_cross_entropy", "mse") and not settings.label_smoothing
         curves = Curves.from_history(
             self.directory.metrics(),
@@ -442,6 +444,12 @@ class Session:
         )
         if not plain_loss or settings.class_weight is not None:  # the entropy of the classes is not this loss's trivial value
             curves = replace(curves, trivial_loss=None)
+        if task.kind == "forecasting":
+            held_out = curves.held_out_part
+            parts = {"train": evaluation_sample(self.prepared.train, TRAIN_SCORE_LIMIT), held_out: getattr(self.prepared, held_out)}
+            with torch.inference_mode():
+                name, simple = simple_scores(self.network, self.prepared, {part: some for part, some in parts.items() if len(some)})
+            curves = replace(curves, simple_name=name, simple=simple)
         return list(verdict(curves))
 
 

@@ -20,6 +20,42 @@ from pellucid.diagnosis.symptoms.underfitting import fall_at_end
 from pellucid.diagnosis.verdict import verdict
 
 SEEDS = 200
+
+
+def forecast(train: float, held_out: float, simple: dict[str, float], interval: float = 0.01) -> Curves:
+    """Of a series whose later part is harder: scores of MASE, 1 of the seasonal naive forecast."""
+    scores = {
+        "train": Score(name="mase", value=train, higher_is_better=False, samples=60),
+        "validation": Score(name="mase", value=held_out, higher_is_better=False, samples=9,
+                            interval=Interval(low=held_out - interval, high=held_out + interval)),
+    }  # fmt: skip
+    return Curves(primary="mase", simple=simple, simple_name="ridge", train=scores["train"], validation=scores["validation"])
+
+
+@pytest.mark.parametrize(
+    ("curves", "symptom_name", "level", "says"),
+    [
+        (forecast(0.2, 0.5, {"train": 0.21, "validation": 0.52}), "generalisation", "good", "no worse than the simple ones"),
+        (forecast(0.2, 0.6, {"train": 0.4, "validation": 0.5}), "overfitting", "advice", "does not carry over"),
+        (forecast(0.4, 1.31, {"train": 0.4, "validation": 1.1}), "generalisation", "advice", "No better than a simple forecast"),
+    ],
+)
+def test_a_forecast_is_judged_beside_the_simple_one(curves: Curves, symptom_name: str, level: str, says: str) -> None:
+    """The error of a later part alone says nothing: 0.2 against 0.5 is no overfitting where the simple forecast has the same gap."""
+    (finding,) = verdict(curves)
+    assert (finding.symptom, finding.level) == (symptom_name, level)
+    assert says in str(finding.summary)
+    assert ("smaller network" in str(finding.remedy)) == (symptom_name == "overfitting")
+
+
+def test_worse_than_a_constant_answer_is_no_good_fit() -> None:
+    scores = {part: Score(name="r2", value=value, samples=30, interval=Interval(low=value - 3, high=value + 1)) for part, value in
+              (("train", 0.5), ("validation", -0.4))}  # fmt: skip
+    (finding,) = verdict(Curves(primary="r2", trivial=0.0, train=scores["train"], validation=scores["validation"]))
+    assert finding.level == "advice"
+    assert "Worse than a constant answer" in str(finding.summary)
+
+
 MEMORISED = Truth(train=1.0, new=0.8, rise=0.03, validation_samples=200)
 RISEN = Truth(rise=0.03)
 GUESSING = Truth(train=0.52, new=0.51, floor=0.68, loss_gap=0.0)

@@ -80,6 +80,8 @@ class Curves(Record):
     test: Score | None = None
     trivial: float | None = None  # the primary metric of the best constant answer
     trivial_loss: float | None = None  # the loss of the best constant answer
+    simple_name: str = ""  # of a forecast: the simple one that is best on the held-out part, such as "seasonal_naive"
+    simple: Mapping[str, float] = field(default_factory=lambda: cast("dict[str, float]", {}))  # part -> its primary metric there
     epochs: tuple[int, ...] = ()  # numbers of the epochs, from 1; of the evaluations, where `epochs_trained` is given
     epochs_trained: int | None = None  # of a training of the user's own that was evaluated now and then; None: of each epoch, by `fit`
     train_loss: tuple[float, ...] = ()

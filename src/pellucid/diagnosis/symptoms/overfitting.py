@@ -70,7 +70,7 @@ class Gap:
 def generalisation_gap(curves: Curves) -> Gap | None:
     """The gap of the weights that were kept; None without both scores, or where too little was learnt to lose any of it."""
     train, held_out = curves.train, curves.held_out
-    if train is None or held_out is None:
+    if train is None or held_out is None or curves.simple:  # a forecast's parts lie in different times: their errors are no pair
         return None
     share = curves.share(train.value)
     if share is not None and share < NOTHING_LEARNT:

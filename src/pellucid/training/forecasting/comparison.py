@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -16,7 +16,8 @@ from pellucid.core.results import Baseline, Baselines, Difference
 from pellucid.core.wording import baseline_name
 from pellucid.diagnosis.dynamic.curves import metric_word, shown
 from pellucid.networks.forecasting import a_season_before, fit_linear
-from pellucid.training.metrics import full_scores, paired_difference, primary_metric
+from pellucid.training.forecasting.measures import FEWEST_BLOCKS
+from pellucid.training.metrics import full_scores, paired_difference, primary_metric, quick_metrics
 
 
 def naive_forecasts(part: Any, preprocessing: Any) -> dict[str, Tensor]:
@@ -31,6 +32,27 @@ def naive_forecasts(part: Any, preprocessing: Any) -> dict[str, Tensor]:
     if task.season > 1:
         found["seasonal_naive"] = preprocessing.restore_targets(torch.cat(season))
     return found
+
+
+def simple_scores(network: Any, prepared: Any, parts: Mapping[str, Any]) -> tuple[str, dict[str, float]]:
+    """(name of the simple forecast that errs least on the last of `parts`, part -> its error in the primary metric): the naive forecasts,
+    the mean of the training part and the linear forecast that `network` departs from."""
+    task, restore = prepared.task, prepared.preprocessing.restore_targets
+    primary, device = primary_metric(task), next(iter(network.parameters())).device
+    values = prepared.train.values[prepared.train.origins].cpu()
+    errors: dict[str, dict[str, float]] = {}
+    for name, part in parts.items():
+        pairs = [(network.linear(windows.to(device)).cpu(), targets.cpu()) for windows, targets in part.batches(2048)]
+        targets = restore(torch.cat([targets for _, targets in pairs]))
+        forecasts = naive_forecasts(part, prepared.preprocessing) | {
+            "ridge": restore(torch.cat([answer for answer, _ in pairs])),
+            "constant": restore(values.nanmean()).expand(targets.shape),
+        }
+        for model, forecast in forecasts.items():
+            errors.setdefault(model, {})[name] = quick_metrics(forecast, targets, task, part).get(primary, math.nan)
+    last = list(parts)[-1]
+    best = min(errors, key=lambda model: errors[model][last] if math.isfinite(errors[model][last]) else math.inf)
+    return best, {part: error for part, error in errors[best].items() if math.isfinite(error)}
 
 
 def compare_forecasts(
@@ -100,10 +122,17 @@ def _verdict(network: Score | None, baselines: Sequence[Baseline], primary: str)
     best = min(compared, key=error)
     assert best.difference is not None
     interval = best.difference.interval
+    if interval is None:
+        return best.name, "unknown", text(
+            "On the {count} origins there {metric} of the network is {network}, that of the best simple forecast, {model}, {score}. Which "
+            "of the two is better cannot be told: these origins overlap and make fewer than {fewest} stretches of their own.",
+            count=network.samples, metric=metric_word(primary), network=shown(network.value), score=shown(error(best)),
+            model=baseline_name(best.name, primary), fewest=FEWEST_BLOCKS,
+        )  # fmt: skip
     told = {
         "model": baseline_name(best.name, primary), "metric": metric_word(primary), "network": shown(network.value),
         "score": shown(error(best)), "difference": f"{best.difference.value:+.3f}",
-        "low": shown(interval.low) if interval is not None else "-", "high": shown(interval.high) if interval is not None else "-",
+        "low": shown(interval.low), "high": shown(interval.high),
     }  # fmt: skip
     if best.difference.network_is_better:
         return best.name, "better", text(
