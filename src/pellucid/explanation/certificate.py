@@ -15,7 +15,9 @@ from pellucid.explanation.faithfulness.agreement import agreement_scores
 from pellucid.explanation.faithfulness.beyond_the_input import beyond_the_input, drawn_from_inputs, shared_maps
 from pellucid.explanation.faithfulness.completeness import CLAIMED, TOLERANCE, completeness_score
 from pellucid.explanation.faithfulness.deletion_insertion import deletion_insertion, own_sets
+from pellucid.explanation.faithfulness.each_sample import ORDERS, each_sample
 from pellucid.explanation.faithfulness.infidelity import infidelity_score, share_explained
+from pellucid.explanation.faithfulness.level import level_score, likely_references
 from pellucid.explanation.faithfulness.randomisation import randomisation_score
 from pellucid.explanation.faithfulness.reference_influence import reference_scores
 from pellucid.explanation.faithfulness.relatives import Relatives, path_maps, scrambled_maps
@@ -243,9 +245,17 @@ class Tests:
         n, generator, table = len(maps), self._draws(), self.table
         others = [torch.stack([torch.cat([maps[:i], maps[i + 1 :]]) for i in range(n)])]  # (N, N - 1, P)
         others += [] if self._neighbours is None else [self._neighbours]
+        shares = share_explained(maps, table, self._path)
         return [
             infidelity_score(maps, table, self._networks(magnitude), generator),
-            share_explained(maps, table, self._path),
+            shares,
+            each_sample(
+                shares.samples,
+                maps,
+                [table.additive, *([] if self._path is None else [self._path])],
+                self._again,
+                range(n) if self.rows is None else self.rows.tolist(),
+            ),
             *deletion_insertion(own, table),
             input_specificity(maps, table, torch.cat(others, 1), generator),
             class_specificity(maps, table),
@@ -260,8 +270,14 @@ class Tests:
             scale_score(
                 maps, self.table, sums, change, judged=promised or method is None, compared=method is None and self.reference_known
             ),
+            level_score(maps, self.table, self._changes if method is None else {}, judged=method is None),
             squared_error(maps, self.table, self._path, judged=promised or (method is None and sums_fit(sums, change))),
         ]
+
+    def _again(self, chosen: Tensor) -> Removals:
+        """The table of some samples (n,) with other sets."""
+        few, reference = self._some(chosen.to(self.subject.device), self.reference)
+        return measured(few, reference, self.tested, torch.Generator().manual_seed(self.seed + 2), pairs=ORDERS)
 
     @cached_property
     def _path(self) -> Tensor | None:
@@ -305,14 +321,26 @@ class Tests:
     @cached_property
     def _change(self) -> tuple[Tensor, Tensor]:
         """(N,) the change of the output from the reference to the sample, and the output."""
-        subject, reference = self.subject, self.reference
+        value = self.subject.value.double()
+        return (value - self._absent(self.reference)).cpu(), value.cpu()
+
+    @cached_property
+    def _changes(self) -> dict[str, Tensor]:
+        """(N,) by reference: the change of the output; of the one that is known, or of those that may have been meant."""
+        found = {"own": self._change[0]}
+        if not self.reference_known:
+            value = self.subject.value.double()
+            for name, other in likely_references(self.subject, self.data, self._draws()).items():
+                found[name] = (value - self._absent(other)).cpu()
+        return found
+
+    def _absent(self, reference: Reference) -> Tensor:
+        """(N,) the chosen output at the reference, the mean over references."""
+        subject = self.subject
         if reference.own:
-            absent = subject.values(reference.values).double()
-        else:
-            outputs = subject.outputs(reference.values).double().mean(0)
-            absent = outputs[torch.zeros(subject.samples, dtype=torch.long) if subject.target is None else subject.target]
-        value = subject.value.double()
-        return (value - absent).cpu(), value.cpu()
+            return subject.values(reference.values).double()
+        outputs = subject.outputs(reference.values).double().mean(0)
+        return outputs[torch.zeros(subject.samples, dtype=torch.long) if subject.target is None else subject.target]
 
     def _complete(self, maps: Tensor, method: str | None) -> FaithfulnessScore:
         change, value = self._change

@@ -31,6 +31,7 @@ _BESIDE_EXACT = (
     "completeness",
     "resolution",
     "scale",
+    "level",
 )  # what can still be wrong with a map that predicts every change of the tested features
 
 
@@ -60,7 +61,7 @@ def judged(scores: Sequence[FaithfulnessScore], around: Circumstances) -> tuple[
     if value < LOW:
         return "none", (text("it explains {share:.1%} of what a map can explain of the output's changes: next to nothing", share=value),)
     asked = [score for score in scores if score.name != "squared_error" or share.passed]  # proportions that do not fit are enough
-    reasons = [reason for score in asked if (reason := _failed(score, around)) is not None]
+    reasons = _failures(asked, around)
     if bool((around.maps >= 0).all()) and min(around.table.lost_without_signs, 1 - value) > UNSIGNED:
         reasons.append(text("it gives no feature a negative value, and some features lower the output"))
     if around.networks is not None:
@@ -88,8 +89,7 @@ def _without_tests(scores: Sequence[FaithfulnessScore], around: Circumstances) -
     if exact(maps, table):
         said = text("it predicts the change of the output in each of {count} ways to take features away, but for rounding",
                     count=len(table.removed))  # fmt: skip
-        reasons = [_failed(score, around) for score in scores if score.name in _BESIDE_EXACT]
-        reasons = [reason for reason in reasons if reason is not None]
+        reasons = _failures([score for score in scores if score.name in _BESIDE_EXACT], around)
         return ("limited" if reasons else "high"), (said, *reasons, *_elsewhere(scores))
     even = bool((maps.amax(1) - maps.amin(1) <= _EVEN * maps.abs().amax(1)).all()) and bool((maps > 0).any())
     if even and float(_between(table).max()) <= _ROUNDING * float(changes.max()):
@@ -119,6 +119,13 @@ def _elsewhere(scores: Sequence[FaithfulnessScore]) -> list[Text]:
     return found
 
 
+def _failures(scores: Sequence[FaithfulnessScore], around: Circumstances) -> list[Text]:
+    """Why trust is not high. A constant in every value is said instead of what follows from it: sums that are not the change."""
+    shifted = any(score.name == "level" and score.passed is False for score in scores)
+    reasons = [_failed(score, around) for score in scores if not (shifted and score.name == "scale")]
+    return [reason for reason in reasons if reason is not None]
+
+
 def _failed(score: FaithfulnessScore, around: Circumstances) -> Text | None:
     """Why this score keeps trust from being high; None where it does not."""
     if score.name == "input_specificity" and score.value is None:
@@ -131,7 +138,11 @@ def _failed(score: FaithfulnessScore, around: Circumstances) -> Text | None:
                     "(p = {p:.2g}): give data=, more inputs of the same kind", p=p_value)  # fmt: skip
     if score.name == "scale":
         return _scale(score)
+    if score.name == "level":
+        return _level(score)
     return {
+        "each_sample": text("it is right for most samples and wrong for some: of what a map can explain it explains, of samples {which}",
+                            which=score.note or ""),
         "share_explained": text("it explains {share:.1%} of what a map can explain, {why}", share=score.value, why=score.note or ""),
         "squared_error": text("its sizes fit less well than its proportions: taken as they are, its values explain {share:.0%} of what a "
                               "map can explain", share=max(0.0, score.value or 0.0)),
@@ -145,7 +156,8 @@ def _failed(score: FaithfulnessScore, around: Circumstances) -> Text | None:
         "class_specificity": text("it explains another output as well as the chosen one"),
         "beyond_the_input": text("it says little more than maps drawn from the input alone, such as its edges: of what they leave open it "
                                  "explains {share:.0%}", share=max(0.0, score.value or 0.0)),
-        "completeness": text("the attributions do not add up to the change of the output: the gap is {gap:.0%} of it", gap=score.value),
+        "completeness": text("the attributions do not add up to the change of the output: the gap is {gap:.0%} of it ({worst})",
+                             gap=score.value, worst=score.note or ""),
         "sensitivity": text("tiny changes of the input change it by {change:.1f} times its size", change=score.value),
         "parameter_randomisation": text("it hardly changes when the network forgets all: rank correlation {value:.2f}", value=score.value),
     }.get(score.name)  # fmt: skip
@@ -160,3 +172,14 @@ def _scale(score: FaithfulnessScore) -> Text:
         return text("its values are {times:.3g} times too small: only their proportions can be trusted", times=slope)
     return text("its values do not add up to the change of the output from the reference to the sample: only their proportions can be "
                 "trusted ({sums})", sums=score.note or "")  # fmt: skip
+
+
+def _level(score: FaithfulnessScore) -> Text:
+    """How large the constant is; one that was found against several references may be the difference to another one."""
+    size = abs(score.value or 0.0)
+    if score.note is None:
+        return text("its values do not add up to the change of the output, as if a constant were added to every value ({size:.2g} times "
+                    "their spread): signs and proportions cannot be trusted", size=size)  # fmt: skip
+    return text("its values do not add up to the change of the output from any usual reference, as if a constant were added to every value "
+                "({size:.2g} times their spread or more): signs and proportions cannot be trusted; made with another reference? Give it "
+                "as baseline=", size=size)  # fmt: skip

@@ -40,7 +40,9 @@ REFERENCES = {
 SCORES = {
     "infidelity": text("infidelity"),
     "share_explained": text("share explained"),
+    "each_sample": text("share explained of each sample"),
     "scale": text("size of the values"),
+    "level": text("a constant in every value"),
     "squared_error": text("share explained with these values"),
     "resolution": text("resolution"),
     "deletion": text("deletion"),

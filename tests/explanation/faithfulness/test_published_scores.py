@@ -14,6 +14,7 @@ from pellucid.explanation.faithfulness.beyond_the_input import beyond_the_input,
 from pellucid.explanation.faithfulness.completeness import completeness, completeness_score
 from pellucid.explanation.faithfulness.deletion_insertion import deletion_insertion, descending, own_sets
 from pellucid.explanation.faithfulness.infidelity import exact, infidelity, infidelity_score, share_explained
+from pellucid.explanation.faithfulness.level import level_score
 from pellucid.explanation.faithfulness.removals import Removals, beginnings, random_orders, steps
 from pellucid.explanation.faithfulness.scale import scale_score, squared_error
 from pellucid.explanation.faithfulness.score import mean_of, rank_correlation, tail
@@ -328,3 +329,27 @@ def test_integrated_gradients_count_among_what_a_map_can_explain():
     table.__dict__["attainable"] = table.explained(maps)
     assert share_explained(maps, table).passed
     assert not share_explained(maps, table, contributions[:, 0]).passed
+
+
+def test_a_gap_of_one_sample_counts():
+    """The mean of ten gaps is 3 %, as nine are none; a method that promises sums does not leave 30 % open."""
+    change = torch.ones(10, dtype=torch.float64)
+    sums, least = change.clone(), torch.zeros(10)
+    assert completeness_score(sums, change, least, claimed=True).passed is True
+    sums[4] = 1.3
+    assert completeness_score(sums, change, least, claimed=True).passed is False
+    assert completeness_score(sums, change, least, claimed=False).passed is None
+
+
+def test_level_is_the_constant_per_spread():
+    contributions = torch.randn(3, 1, 12, generator=drawn())
+    table, maps = table_of(contributions), contributions[:, 0].double()
+    spread, change = maps.std(1, correction=0).mean(), maps.sum(1)
+    right = level_score(maps, table, {"own": change}, judged=True)
+    assert right.value == pytest.approx(0.0, abs=1e-6)
+    assert right.passed is True
+    shifted = level_score(maps - 0.4 * spread, table, {"own": change, "another": change + 100}, judged=True)
+    assert shifted.value == pytest.approx(-0.4, abs=1e-5)
+    assert shifted.passed is False
+    assert level_score(maps + 0.4 * spread, table, {"meant": change + 12 * 0.4 * spread}, judged=True).passed is True
+    assert level_score(maps, table, {}, judged=False).passed is None

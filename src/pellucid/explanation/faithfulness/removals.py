@@ -135,13 +135,14 @@ def _ridge(indicators: Tensor, changes: Tensor, penalty: float) -> Tensor:
     return torch.linalg.solve(gram, indicators @ changes.T).T
 
 
-def random_orders(count: int, generator: torch.Generator, samples: int = 8) -> Tensor:
-    """(R, P): half of them at random, more where samples are few, then the same reversed; of few features all orders, equally often."""
+def random_orders(count: int, generator: torch.Generator, samples: int = 8, pairs: int | None = None) -> Tensor:
+    """(R, P): half at random, more where samples are few, or `pairs`, then the same reversed; of few features all orders, equally often."""
     if count < FEW:
         half = torch.tensor([order for order in itertools.permutations(range(count)) if order[0] < order[-1]])
         half = half.repeat(math.ceil(FEWEST / 2 / len(half)), 1)
     else:
-        half = torch.rand(min(MOST, max(FEWEST, ORDERS // samples)) // 2, count, generator=generator).argsort(1)
+        drawn = min(MOST, max(FEWEST, ORDERS // samples)) // 2 if pairs is None else pairs
+        half = torch.rand(drawn, count, generator=generator).argsort(1)
     return torch.cat([half, half.flip(1)])
 
 
@@ -162,10 +163,10 @@ def beginnings(orders: Tensor) -> Tensor:
     return place[:, None, :] < steps(orders.shape[1])[None, :, None]
 
 
-def measured(subject: Subject, reference: Reference, players: Players, generator: torch.Generator) -> Removals:
+def measured(subject: Subject, reference: Reference, players: Players, generator: torch.Generator, pairs: int | None = None) -> Removals:
     """Evaluate the network on all samples and sets: N * R * S passes, fewer where orders of few features share their sets."""
     n = subject.samples
-    orders = random_orders(players.count, generator, n)
+    orders = random_orders(players.count, generator, n, pairs)
     removed = beginnings(orders).flatten(0, 1)
     sets, which = removed.unique(dim=0, return_inverse=True)
     sample = torch.arange(n).repeat_interleave(len(sets))

@@ -15,6 +15,8 @@ from pellucid.explanation.faithfulness.score import FaithfulnessScore, mean_of
 
 LEAST, MOST = 0.5, 2.0  # slopes: those of right maps of eight networks lay in 0.57 to 1.11, where features interact too
 
+_EVEN = 1e-6  # of a map's largest value: less is rounding
+
 
 def sums_fit(sums: Tensor, change: Tensor) -> bool:
     """Whether the sums of the attributions (N,) are the changes of the output from the reference to the samples, as in `completeness`."""
@@ -28,7 +30,7 @@ def scale_score(maps: Tensor, table: Removals, sums: Tensor, change: Tensor, *, 
     lies outside [0.5, 2] by more than two standard errors, or where sums can be compared (`compared`) and do not fit. `judged`: whether
     the map promises sums. Source: the scale b of Yeh et al. 2019, proposition 2.1, which infidelity leaves free.
     """
-    slopes, error = _slopes(maps, table)
+    slopes, error = slopes_of(maps, table)
     within = (slopes + error >= LEAST) & (slopes - error <= MOST)
     fit = sums_fit(sums, change)
     passed = fit or (float(within.double().mean()) >= 0.5 and not compared)
@@ -39,14 +41,20 @@ def scale_score(maps: Tensor, table: Removals, sums: Tensor, change: Tensor, *, 
     elif compared and math.isfinite(ratio):
         note = text("the values add up to {ratio:.3g} times the change of the output", ratio=ratio)
     return FaithfulnessScore(
-        name="scale", value=float(slopes.median()), samples=tuple(slopes.tolist()), passed=passed if judged else None,
+        name="scale", value=middle_slope(maps, slopes), samples=tuple(slopes.tolist()), passed=passed if judged else None,
         expected=text("sums within {sums:.0%} of the change of the output; where they cannot be compared, {least} to {most}",
                       sums=TOLERANCE, least=LEAST, most=MOST),
         source="Yeh et al. 2019, proposition 2.1", note=note,
     )  # fmt: skip
 
 
-def _slopes(maps: Tensor, table: Removals) -> tuple[Tensor, Tensor]:
+def middle_slope(maps: Tensor, slopes: Tensor) -> float:
+    """The median over samples of the slopes (N,); maps that tell no features apart, as those of zero, have none."""
+    apart = maps.amax(1) - maps.amin(1) > _EVEN * maps.abs().amax(1)
+    return float(slopes[apart].median()) if bool(apart.any()) else 1.0
+
+
+def slopes_of(maps: Tensor, table: Removals) -> tuple[Tensor, Tensor]:
     """(N,) real on predicted changes, and two standard errors; 0 for maps that are zero."""
     predicted, real = maps.double() @ table.indicators, table.changes[0]
     largest = predicted.abs().amax(1).clamp(min=1e-300)  # first: squares of tiny values would be nothing
@@ -70,7 +78,7 @@ def squared_error(maps: Tensor, table: Removals, path: Tensor | None, *, judged:
     halves = [_share(guess, changes[:, half]) for half, guess in table.held_out]
     best = (halves[0] + halves[1]) / 2
     if path is not None:
-        slopes = _slopes(path, table)[0].clamp(LEAST, MOST)
+        slopes = slopes_of(path, table)[0].clamp(LEAST, MOST)
         own = torch.maximum(own, _share(predicted * slopes[:, None], changes))
         best = torch.maximum(best, _share(path.double() @ table.indicators, changes))
     best = torch.maximum(best, own).clamp(min=0.01)  # as in share_of: where nothing explains more than 1 % of the variance, nothing does
