@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 import pellucid
-from explanation.explained_networks import ReusedReLU, Words, image, seeded, series, tabular, tokens
+from explanation.explained_networks import Named, ReusedReLU, Words, image, seeded, series, tabular, tokens
 from pellucid.core.errors import DataError, OptionError
 from pellucid.explanation.checks import tensors_of
 from pellucid.explanation.reference import Reference, blurred
@@ -108,3 +108,35 @@ def test_drawings_take_a_name_for_each_output_and_write_what_the_file_is_called(
         with pytest.raises(OptionError, match="a name that ends in one of"):
             write(tmp_path / name)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("method", ["auto", "shapley", "feature_ablation", "integrated_gradients"])
+@pytest.mark.parametrize("dtype", [torch.long, torch.bool])
+def test_a_mask_stays_as_it_is_and_is_not_explained(method: str, dtype: torch.dtype, tmp_path: Path) -> None:
+    words = tokens() % 29 + 1
+    mask = (torch.arange(6) < 4).expand(len(words), 6).to(dtype)
+    given = {"input_ids": words, "attention_mask": mask}
+    made = pellucid.explain(seeded(Named), given, method=method, data={"input_ids": words, "attention_mask": mask})
+    of_words, of_mask = made.attributions
+    assert of_mask.abs().max() < 1e-12  # rounding, where values are added up
+    assert of_words[:, 4:].abs().max() < 1e-12
+    assert of_words[:, :4].any()
+    said = [str(note) for note in made.notes]
+    assert any(note.startswith("attention_mask holds zeros and ones") for note in said)
+    assert [note.split(":")[0] for note in said if "padding_idx" in note] == ["input_ids"]
+    assert made.to_html(tmp_path / "page.html", even_if_untrusted=True).read_text("utf-8").count('class="words-shown"') == len(words)
+
+
+def test_zeros_and_ones_that_are_no_mask_are_explained() -> None:
+    class Flagged(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.words, self.flags = nn.Embedding(30, 6), nn.Embedding(2, 6)
+
+        def forward(self, words: Tensor, flags: Tensor) -> Tensor:
+            return (self.words(words) * self.flags(flags)).sum((1, 2))
+
+    flags = torch.arange(6).expand(3, 6) % 2
+    subject = Subject.of(seeded(Flagged), (tokens(), flags))
+    assert subject.masks == (False, False)
+    assert pellucid.explain(seeded(Flagged), (tokens(), flags)).attributions[1].any()

@@ -27,7 +27,7 @@ class Players:
     """The `count` features of a sample; `index` has the shape of one sample of each input and says whose an entry is."""
 
     count: int
-    index: tuple[Tensor, ...]  # long, values in [0, count)
+    index: tuple[Tensor, ...]  # long, values in [0, count); a mask is one player, and never absent
     stated: Text
     names: tuple[str, ...] | None = None
 
@@ -93,9 +93,15 @@ class Players:
             )
         index: list[Tensor] = []
         count = 0
-        for tensor, continuous in zip(subject.inputs, subject.continuous, strict=True):
+        for tensor, continuous, mask in zip(subject.inputs, subject.continuous, subject.masks, strict=True):
             shape = tuple(tensor.shape[1:])
-            own = _entries(shape) if features == "entries" or not continuous else _grouped(subject, shape, edge)
+            own = (
+                torch.zeros(shape, dtype=torch.long)
+                if mask
+                else _entries(shape)
+                if features == "entries" or not continuous
+                else _grouped(subject, shape, edge)
+            )
             index.append((own + count).to(tensor.device))
             count += int(own.max()) + 1 if own.numel() else 0
         names = subject.columns if len(index) == 1 and subject.columns is not None and len(subject.columns) == count else None

@@ -73,14 +73,25 @@ class Reference:
             values = tuple(tensor[chosen.to(tensor.device)] for tensor in background)
             return cls("samples", values, text("{count} samples of the background", count=len(chosen)))
         made = [_made(subject, index, baseline, background, generator) for index in range(len(subject.inputs))]
-        own = any(len(value) != 1 for value in made) or (baseline in ("mean", "blur", "noise") and background is None)
+        own = any(len(value) != 1 for value in made) or any(subject.masks) or (baseline in ("mean", "blur", "noise") and background is None)
         n = subject.samples
         values = tuple(value.expand(n, *value.shape[1:]) if own else value for value in made)
-        tokens = [_token(subject, index, background) for index, kept in enumerate(subject.continuous) if not kept]
+        whole = [index for index, kept in enumerate(subject.continuous) if not kept and not subject.masks[index]]
+        tokens = [_token(subject, index, background) for index in whole]
         stated = _stated(baseline, background is not None) if any(subject.continuous) else tokens[0][1]
         if tokens and any(subject.continuous):
             stated = text("{numbers}; of whole numbers: {token}", numbers=stated, token=tokens[0][1])
-        return cls(baseline, values, stated, own, tuple(note for _, _, note in tokens if note is not None))
+        notes = [
+            note if len(subject.inputs) == 1 else text("{name}: {note}", name=subject.name(index), note=note)
+            for index, (_, _, note) in zip(whole, tokens, strict=True)
+            if note is not None
+        ]
+        notes += [
+            text("{name} holds zeros and ones beside the tokens and reaches no embedding: it is taken for a mask, which stays as it is and "
+                 "is not explained", name=subject.name(index))
+            for index, mask in enumerate(subject.masks) if mask
+        ]  # fmt: skip
+        return cls(baseline, values, stated, own, tuple(notes))
 
 
 def checked_kind(baseline: Any) -> Any:
@@ -123,6 +134,8 @@ def _automatic(subject: Subject, background: bool) -> str:
 def _made(subject: Subject, index: int, kind: str, background: tuple[Tensor, ...] | None, generator: torch.Generator) -> Tensor:
     """(1, ...) or (N, ...) one input's reference."""
     inputs = subject.inputs[index]
+    if subject.masks[index]:
+        return inputs
     if not inputs.is_floating_point():
         return torch.full_like(inputs[:1], _token(subject, index, background)[0])
     if kind == "zero":

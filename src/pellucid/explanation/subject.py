@@ -19,6 +19,7 @@ import time
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, cast
 
 import torch
@@ -197,6 +198,20 @@ class Subject:
     @property
     def device(self) -> torch.device:
         return self.inputs[0].device
+
+    @cached_property
+    def masks(self) -> tuple[bool, ...]:
+        """Which inputs say what tokens there are: zeros and ones in the shape of an input that reaches an embedding, which they do not."""
+        reached = {place.input for place in self.places}
+        shapes = {tuple(self.inputs[index].shape) for index in reached}
+        return tuple(
+            index not in reached and tuple(x.shape) in shapes and not x.is_floating_point() and bool(((x == 0) | (x == 1)).all())
+            for index, x in enumerate(self.inputs)
+        )
+
+    def name(self, index: int) -> Text | str:
+        """What the user calls an input."""
+        return self.keywords[index] if self.keywords is not None else text("input {number}", number=index)
 
     @property
     def kind(self) -> str:

@@ -114,7 +114,7 @@ def samples_of(
         parts = tuple(
             _part(explanation, place, inputs[place][row], tuple(_array(item[place][row]) for item in (attributions, low, high)), names,
                   None if values is None else values[row], None if images is None else images[row], row)
-            for place in range(len(inputs))
+            for place in range(len(inputs)) if not made.subject.masks[place]
         )  # fmt: skip
         target = None if explanation.target is None else int(explanation.target[row])
         predicted = None if explanation.predicted is None else int(explanation.predicted[row])
