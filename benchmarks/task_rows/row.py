@@ -82,7 +82,8 @@ class Row:
 
 def command(source: Any, arguments: Mapping[str, Any]) -> str:
     """The command line that does what `fit(source, **arguments)` does."""
-    names = [shlex.quote(Path(part).name) for part in (source if isinstance(source, tuple) else (source,))]
+    parts = [shlex.quote(Path(part).name) for part in (source if isinstance(source, tuple) else (source,))]
+    names = [parts[0], *(f"--{name} {part}" for name, part in zip(("test", "validation"), parts[:0:-1], strict=False))]
     options = [f"--{name.replace('_', '-')} {shlex.quote(str(value))}" for name, value in arguments.items()]
     return " ".join(["pellucid fit", *names, *options])
 

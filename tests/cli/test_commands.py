@@ -112,6 +112,23 @@ def test_bad_input_leaves_nothing_behind(call: Callable[..., Called], arguments:
     assert not Path("runs").exists() or not list(Path("runs").iterdir())
 
 
+def test_parts_in_files_of_their_own(call: Callable[..., Called], tmp_path: Path) -> None:
+    """--test and --validation take a file, all of whose rows are that part; a file for validation alone is refused."""
+    sizes = {"train": 60, "validation": 15, "test": 25}
+    for number, (part, size) in enumerate(sizes.items()):
+        rows = "".join(f"{row + 0.1 * number},{row % 7},{'yes' if row % 2 else 'no'}\n" for row in range(size))
+        (tmp_path / f"{part}.csv").write_text("a,b,y\n" + rows, encoding="utf-8")
+    train, *options = [str(tmp_path / "train.csv"), "--target", "y", "--epochs", "1", "--no-baselines", "--no-report"]
+    options += ["--directory", str(tmp_path / "runs")]
+    files = ["--test", str(tmp_path / "test.csv"), "--validation", str(tmp_path / "validation.csv")]
+    code, _, err = call("fit", train, *options, *files)
+    assert code == 0
+    assert "100 samples of 2 features (60 training, 15 validation, 25 test)" in " ".join(err.split())
+    code, _, err = call("fit", train, *options, *files[2:])
+    assert code == 2
+    assert "--test does not" in " ".join(err.split())
+
+
 def test_predict_in_every_form(call: Callable[..., Called], trained: Path, table: Path, tmp_path: Path) -> None:
     run = str(next((trained / "runs").glob("iris*")))
     code, out, _ = call("predict", run, str(table))

@@ -261,7 +261,7 @@ OPTIONS: tuple[Option, ...] = (
     Option("clip", "number", None, text("the largest norm of the whole gradient; larger ones are scaled down"), "regularisation", above=0.0, maximum=1e9),
     Option("augment", "text", "auto", text("random changes of the training samples: none, or several joined by commas; of images: flip, alternating_flip, shift, shift_zero, cutout, mixup; of images with masks: flip, crop, scale, light; of texts: token_dropout; of series: jitter, scaling, time_warp, window_slice"), "regularisation", value_name="NAMES"),
     Option("validation", "fraction", "auto", text("the part held out to choose and stop: a fraction (0.2), a number of samples (200), or 0 for none"), "data", minimum=0.0, maximum=1e12),
-    Option("test", "fraction", "auto", text("the part held out for the final score: a fraction, a number of samples, or 0 for none"), "data", minimum=0.0, maximum=1e12),
+    Option("test", "fraction", "auto", text("the part held out for the final score: a fraction, a number of samples, 0 for none, or on the command line a file of its own"), "data", minimum=0.0, maximum=1e12),
     Option("group", "text", None, text("the column whose equal values stay on one side of the split"), "data", objects=True, value_name="COLUMN"),
     Option("time", "text", None, text("the column by which the split is made: the latest samples are the test part"), "data", objects=True, value_name="COLUMN"),
     Option("horizon", "integer", "auto", text("forecasting: how many steps ahead"), "task", minimum=1, maximum=100_000),

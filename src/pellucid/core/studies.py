@@ -180,7 +180,7 @@ def options_of(trial: RemedyTrial) -> str:
         if isinstance(value, Mapping):
             for own, amount in value.items():
                 amount = ",".join(str(item) for item in amount) if isinstance(amount, (list, tuple)) else amount
-                words.append(f"--network-options {own}={amount}")
+                words.append(f"--network-option {own}={amount}")
         else:
             words.append(f"--{name.replace('_', '-')} {value:g}" if isinstance(value, float) else f"--{name.replace('_', '-')} {value}")
     return " ".join(words)

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import pellucid
+from pellucid.core.errors import DataError
 from pellucid.core.records import Task
 from pellucid.core.studies import curve_sentences, options_of, remedy_sentences
 from pellucid.training.studies.learning_curve import described, needed_for
@@ -43,6 +44,12 @@ def test_the_curve_of_a_training(studied):
     page = (studied.directory / "report.html").read_text()
     assert 'id="learning_curve"' in page
     assert 'id="remedies"' not in page  # nobody asked
+
+
+def test_too_few_samples_for_a_curve_are_refused_before_the_training(tmp_path):
+    with pytest.raises(DataError, match=r"at least 160 training samples"):
+        pellucid.fit(*clouds(100), learning_curve=True, directory=tmp_path, **QUICK)
+    assert not list(tmp_path.iterdir())
 
 
 def test_held_back_points_are_foretold():
@@ -82,7 +89,7 @@ def test_remedies_on_a_set_that_is_learnt_by_heart(tmp_path):
         assert trial.interval.low <= trial.difference <= trial.interval.high
         assert trial.helps is (True if trial.interval.low > 0 else False if trial.interval.high < 0 else None)
     assert names["less"].helps is not True  # there is nothing to take away
-    assert options_of(names["smaller"]) == "--network-options hidden=128"
+    assert options_of(names["smaller"]) == "--network-option hidden=128"
     assert (found.best is None) == (not any(trial.helps for trial in found.trials))
     assert 'id="remedies"' in (run.directory / "report.html").read_text()
     assert remedy_sentences(found)

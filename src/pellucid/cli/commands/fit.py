@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from pellucid.cli.command import EMBEDDED, Command, GroupedOption, NamedArgument
@@ -21,6 +22,7 @@ def _fit(session: Session, source: str | None, target: str | None, config: str |
                  names=list(EMBEDDED)),
             text("for example: pellucid fit iris, or: pellucid fit table.csv --target COLUMN"),
         )  # fmt: skip
+    sources = _parts(source, values)
     options = given_options(values, file)
     target = target if target is not None else file.get("target")
 
@@ -34,13 +36,33 @@ def _fit(session: Session, source: str | None, target: str | None, config: str |
     try:
         from pellucid.training.fit import train  # torch: a second or two, so only now that the arguments are right
 
-        run = train(source, target, options, progress, session.started)
+        run = train(sources, target, options, progress, session.started)
     finally:
         progress.close()
     if session.json:
         session.write_json(fit_answer(run))
     else:
         show_result(session.out, run, notes=not session.out.ends_where(session.err))  # there they have been said
+
+
+def _parts(source: str, values: dict[str, Any]) -> str | tuple[str, ...]:
+    """The training data, beside the files that --test and --validation name, which are then no fractions any more.
+
+    Raises:
+        OptionError: a file for validation without one for test: a network is measured on samples that choose nothing.
+    """
+    files = {name: value for name in ("validation", "test") if isinstance(value := values.get(name), str) and Path(value).exists()}
+    if not files:
+        return source
+    if "test" not in files:
+        raise OptionError(
+            text("--validation names a file, {path}, and --test does not", path=files["validation"]),
+            text("a file for the test part, or for both parts"),
+            text("give --test FILE; the validation part is then taken from the training data unless you give a file for it too"),
+        )
+    for name in files:
+        del values[name]
+    return (source, files["validation"], files["test"]) if "validation" in files else (source, files["test"])
 
 
 command = Command(
