@@ -226,3 +226,14 @@ def test_the_page_of_an_embedding_shows_what_lies_nearest(tmp_path: Path) -> Non
         features(model, torch.tensor([[0, 1], [2, 1]]), "0").to_html(tmp_path / "f.html", names=["king", "sea", "queen"]).read_text("utf-8")
     )
     assert re.search(r"<td><bdi>king</bdi></td><td>queen <span class=\"soft\">0.995</span>, sea", page)
+
+
+def test_negative_values_have_the_sign_of_the_contributions(tmp_path: Path) -> None:
+    explanation, terms = explained("columns")
+    page = explanation.to_html(tmp_path / "page.html", **{**terms, "values": [["-1.36", "-", "a-b"]]}).read_text(encoding="utf-8")
+    assert ("<bdi>−1.36</bdi>" in page, "-1.36" in page, "<bdi>-</bdi>" in page, "<bdi>a-b</bdi>" in page) == (True, False, True, True)
+
+
+def test_a_page_of_series_says_the_order_of_its_channels(tmp_path: Path) -> None:
+    explanation, terms = explained("steps")
+    assert "The channels that count most stand first." in explanation.to_html(tmp_path / "page.html", **terms).read_text(encoding="utf-8")

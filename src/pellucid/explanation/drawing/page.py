@@ -149,6 +149,12 @@ def number(value: float) -> str:
     return f"{value:.3g}".replace("-", "−")
 
 
+def value_of(part: Part, place: int) -> str:
+    """A column's own value, "" where it is not known; a negative number has the same sign as the contributions beside it."""
+    shown = part.shown[place] if part.shown else ""
+    return f"−{shown[1:]}" if shown.startswith("-") and shown[1:].replace(".", "", 1)[:1].isdecimal() else shown
+
+
 def _pixels(part: Part, sample: Sample, explanation: Explanation) -> Iterator[str]:
     assert part.image is not None
     largest = colours.strength(part.values)
@@ -189,7 +195,7 @@ def _row(part: Part, place: int, largest: float) -> str:
     if part.sampled:
         bar += f'<i class="whisker" style="left:{at[2]:.2f}%;width:{at[3] - at[2]:.2f}%"></i>'
     interval = f"<td class=n>{number(low)} … {number(high)}</td>" if part.sampled else ""
-    shown = part.shown[place] if part.shown else ""
+    shown = value_of(part, place)
     return (
         f"<tr><td><bdi>{escape(part.names[place])}</bdi></td><td><bdi>{escape(shown)}</bdi></td>"
         f'<td class="bars"><span class="track">{bar}</span></td><td class=n>{number(value)}</td>{interval}</tr>'
@@ -237,6 +243,9 @@ def _steps(part: Part, sample: Sample, explanation: Explanation) -> Iterator[str
     largest = float(np.abs(part.values).max(initial=0.0))
     yield legend(largest, sample.explained, unsigned=explanation.method in UNSIGNED)
     order = np.argsort(-np.abs(part.values).sum(axis=1), kind="stable")
+    if channels > 1:
+        first_is = text("The channels that count most stand first.")
+        yield f'<p class="soft">{both(first_is)}</p>'
     drawings = [_series(part, int(channel), largest) for channel in order]
     for first, last in ((0, 8), (8, channels)):
         if drawings[first:last]:

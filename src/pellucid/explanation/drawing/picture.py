@@ -17,7 +17,7 @@ from PIL import Image, ImageDraw, ImageFont
 from pellucid.core.language import Text, text
 from pellucid.core.system import write_atomically
 from pellucid.explanation.drawing import colours
-from pellucid.explanation.drawing.page import COLUMNS_SHOWN, check_ending, number
+from pellucid.explanation.drawing.page import COLUMNS_SHOWN, check_ending, number, value_of
 from pellucid.explanation.drawing.samples import Part, Sample, samples_of
 from pellucid.explanation.terms import TRUST, method_name
 
@@ -126,7 +126,7 @@ def _scale(largest: float, width: int) -> Image.Image:
 
 def _columns(part: Part) -> Image.Image:
     order = [int(place) for place in np.argsort(-np.abs(part.values), kind="stable")][:COLUMNS_SHOWN]
-    return _bars(part, order, [f"{part.names[place]} = {part.shown[place]}" if part.shown else part.names[place] for place in order])
+    return _bars(part, order, [f"{part.names[place]} = {value_of(part, place)}" if part.shown else part.names[place] for place in order])
 
 
 def _words(part: Part) -> Image.Image:
