@@ -13,6 +13,7 @@ import torch
 
 from pellucid import data
 from pellucid.core.errors import DataError
+from pellucid.data.description import describe
 from pellucid.data.forecasting.calendar import Steps, find_steps
 from pellucid.data.forecasting.preprocessing import SeriesPreprocessing
 from pellucid.data.forecasting.seasons import autocorrelation, find_season, grows_with_level
@@ -112,6 +113,33 @@ def test_the_time_may_be_spread_over_columns() -> None:
 def test_what_is_no_series_is_refused(columns: dict[str, Any], options: dict[str, Any], says: str) -> None:
     with pytest.raises(DataError, match=says):
         data.prepare(read(pl.DataFrame(columns), **options))
+
+
+def test_values_that_are_no_dates_are_named() -> None:
+    for every in (20, 5):  # one of 20 is set aside, one of 5 is an error
+        times: list[str] = ["soon" if row % every == 3 else month + "-01" for row, month in enumerate(months(120))]
+        table = pl.DataFrame({"month": times, "y": seasonal()})
+        if every == 20:
+            samples = read(table)
+            assert "is 'soon', which is no time" in str(samples.quarantined[0].reason)
+            continue
+        for options in ({}, {"time": "month"}):
+            with pytest.raises(DataError, match="24 of 120 values of 'month' are no dates, for example 'soon' in row 4"):
+                read(table, **options)
+
+
+def test_one_target() -> None:
+    with pytest.raises(DataError, match=r"2 targets: y, z(.|\n)*forecasting takes one column"):
+        read(frame(z=seasonal()), "y,z")
+
+
+def test_a_description_tells_what_a_training_would_find() -> None:
+    described = describe(read(frame(extra=np.arange(120) % 7)))
+    said = "\n".join(str(notice.summary) for notice in described.notices)
+    assert "times: month, one step is one month, from 1949-01 to 1958-12. Series: 1. Columns beside the target: extra" in said
+    assert "y repeats itself every 12 steps" in said
+    short = describe(read(pl.DataFrame({"month": months(6), "y": seasonal(6)})))
+    assert "no training is possible: the training part has" in "\n".join(str(notice.summary) for notice in short.notices)
 
 
 def test_horizon_belongs_to_forecasts() -> None:

@@ -226,6 +226,11 @@ def test_what_cannot_be_learnt_is_refused(tmp_path):
         data.read(tmp_path / "c", task="regression")
     with pytest.raises(DataError, match="no such file"):
         read(tmp_path / "c", "names.txt")
+    for path in list((tmp_path / "c" / "masks").iterdir()):
+        Image.open(path).convert("L").save(path.with_suffix(".jpg"))
+        path.unlink()
+    with pytest.raises(DataError, match=r"12 masks are stored as JPEG(.|\n)*PNG"):
+        read(tmp_path / "c")
 
 
 def test_images_of_different_sizes(tmp_path):

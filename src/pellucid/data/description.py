@@ -9,6 +9,7 @@ from typing import Any, cast
 
 import numpy as np
 
+from pellucid.core.errors import DataError
 from pellucid.core.hashing import equal_groups, hash_bytes
 from pellucid.core.language import Text, sample_name, text
 from pellucid.core.records import Notice, Record, Task
@@ -70,12 +71,14 @@ class DataDescription(Record):
 
 
 def describe(samples: Samples) -> DataDescription:
-    """Look at all samples of any kind; nothing is fitted, nothing is split.
+    """Look at all samples of any kind; nothing of them is changed.
 
     Example: `describe(read("adult.csv", "income")).sentences`
     """
     notices = list(samples.notices)
     columns, shape = _inputs(samples, notices)
+    if samples.kind == "forecasting":
+        notices += _of_series(samples)
     task = samples.task
     classes: dict[str, int] = {}
     targets: tuple[ValueDescription, ...] = ()
@@ -113,6 +116,19 @@ def describe(samples: Samples) -> DataDescription:
     if samples.kind == "table":
         found["texts"] = _texts(samples)
     return DataDescription(**found, sentences=tuple(_sentences(DataDescription(**found))))
+
+
+def _of_series(samples: Any) -> list[Notice]:
+    """What a training would find: season, horizon, lags; or why there would be none."""
+    from pellucid.data.forecasting.reading import series_notice
+    from pellucid.data.preparation import prepare
+
+    known = {str(notice.summary) for notice in samples.notices}
+    try:
+        found = [notice for notice in prepare(samples).notices if str(notice.summary) not in known]
+    except DataError as error:
+        found = [Notice(kind="no_training", summary=text("no training is possible: {reason}", reason=str(error).replace("\n", "; ")))]
+    return [series_notice(samples), *found]
 
 
 def _contradictions(samples: Samples) -> int:

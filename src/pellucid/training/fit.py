@@ -163,6 +163,10 @@ def train(source: Any, target: Any, options: Mapping[str, Any], progress: Progre
     if budget is not None:  # reading may have taken what there was
         budget.require(measuring)
     prepared = data.prepare(samples, validation=resolved["validation"], test=resolved["test"], seed=resolved["seed"])
+    if resolved["learning_curve"]:
+        from pellucid.training.studies.learning_curve import sizes_of  # which trains by this module's plan
+
+        sizes_of(samples, prepared.ledger)  # too few samples are refused before hours of training
     settings, chosen = plan(prepared, resolved, device)
     if budget is not None:
         settings, chosen = narrowed(budget, prepared, resolved, settings, chosen, device)

@@ -65,12 +65,6 @@ def test_held_back_points_are_foretold():
     assert "doubtful" in str(curve_sentences(broken)[-1])
 
 
-def test_too_few_samples_for_a_curve_spoil_nothing(tmp_path):
-    run = pellucid.fit(*clouds(60), network="logistic", learning_curve=True, directory=tmp_path, **QUICK)
-    assert run.status == "finished"
-    assert run.learning_curve is None
-
-
 @pytest.mark.slow
 def test_remedies_on_a_set_that_is_learnt_by_heart(tmp_path):
     """Forty columns of noise and forty samples a class: a wide network without regularisation overfits, and weights held small help."""

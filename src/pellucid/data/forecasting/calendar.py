@@ -142,6 +142,7 @@ def find_times(typed: pl.DataFrame, raw: pl.DataFrame, kinds: Mapping[str, str],
     if time is not None:
         found = _of_column(time, typed, raw, kinds)
         if found is None:
+            _check_dates(raw[time])
             raise DataError(
                 text("time is the column {name!r}, whose values are neither dates nor numbers", name=time),
                 text("a column of dates or numbers"),
@@ -163,6 +164,8 @@ def find_times(typed: pl.DataFrame, raw: pl.DataFrame, kinds: Mapping[str, str],
         found = _of_column(counting[0], typed, raw, kinds)
         assert found is not None
         return found
+    for name in candidates if not dates else ():
+        _check_dates(raw[name])
     raise DataError(
         text("there are {count} columns of dates: {names}", count=len(dates), names=dates)
         if dates
@@ -170,6 +173,29 @@ def find_times(typed: pl.DataFrame, raw: pl.DataFrame, kinds: Mapping[str, str],
         text("one column that says when each row was measured"),
         text("name it: --time COLUMN"),
     )
+
+
+_DATED = re.compile(r"^\s*\d{1,4}[-/.]\d{1,2}([-/.]\d{1,4})?([ T]\d{1,2}:\d{2}.*)?\s*$")
+
+
+def _check_dates(values: pl.Series) -> None:
+    """A column whose values mostly look like dates, but not all: that the others are none is what is wrong.
+
+    Raises:
+        DataError: such a column.
+    """
+    if values.dtype != pl.String:
+        return
+    written = [(row, value) for row, value in enumerate(values.to_list(), 1) if value is not None and value.strip()]
+    others = [(row, value) for row, value in written if not _DATED.match(value)]
+    if others and len(others) < 0.5 * len(written):
+        row, value = others[0]
+        raise DataError(
+            text("{count} of {all} values of {name!r} are no dates, for example {value!r} in row {row}",
+                 count=len(others), all=len(written), name=values.name, value=value[:30], row=row),
+            text("a column of dates"),
+            text("correct these values, or leave their rows out of the file"),
+        )  # fmt: skip
 
 
 def _of_column(name: str, typed: pl.DataFrame, raw: pl.DataFrame, kinds: Mapping[str, str]) -> Times | None:

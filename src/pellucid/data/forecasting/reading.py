@@ -67,6 +67,7 @@ def read_series(
     raw, _ = without_empty_rows(load(source, header=header))
     group_name = None if group is None else column_name(raw, group, "group")
     time_name = None if time is None else column_name(raw, time, "time")
+    _check_one(raw, target)
     columns, typed = infer_columns(raw.frame, decimal_comma=raw.decimal_comma)
     kinds = {name: column.kind for name, column in columns.items()}
     target_name = column_name(raw, target, "target") if target is not None else _only_number(columns, raw, time_name, group_name)
@@ -126,6 +127,17 @@ def _only_number(columns: Mapping[str, Column], raw: RawTable, time: str | None,
     )
 
 
+def _check_one(raw: RawTable, target: Any) -> None:
+    several = target.split(",") if isinstance(target, str) and target not in raw.frame.columns else target
+    if isinstance(several, (list, tuple)) and len(several) > 1:
+        names = [str(name).strip() for name in several]
+        raise DataError(
+            text("{count} targets: {names}", count=len(names), names=names[:20]),
+            text("one target: forecasting takes one column, and sees the others as far as the past goes"),
+            text("take one of them, for example --target {name}; forecast each in a run of its own", name=names[0]),
+        )
+
+
 def _check_numbers(column: Column, values: pl.Series) -> None:
     if values.dtype not in (pl.Float64, pl.Boolean) or column.kind in ("date", "text", "categorical"):
         raise DataError(
@@ -171,7 +183,7 @@ class _Rows:
         series_names, series = np.unique(names.astype(str), return_inverse=True)
         known = np.isfinite(self.times.values)
         for row in np.flatnonzero(~known).tolist():
-            self._set_aside(row, text("the time {name!r} is missing", name=self.times.name))
+            self._set_aside(row, self._without_time(row))
         order = np.lexsort((self.times.values, series))
         order = order[known[order]]
         self._say_order(order, series)
@@ -296,6 +308,13 @@ class _Rows:
             )  # fmt: skip
             self.notices.append(Notice(kind="gaps", summary=summary, where=self.target, evidence={"absent": absent, "missing": missing}))
 
+    def _without_time(self, row: int) -> Text:
+        written = [self.raw.frame[name][row] for name in self.times.columns]
+        if all(value is None or not str(value).strip() for value in written):
+            return text("the time {name!r} is missing", name=self.times.name)
+        shown = ", ".join(str(value) for value in written)[:40]
+        return text("the time {name!r} is {value!r}, which is no time", name=self.times.name, value=shown)
+
     def _example(self) -> Text | str:
         """A row whose target is written and is no number."""
         written = as_text(self.raw.frame[self.target])
@@ -315,6 +334,18 @@ class _Rows:
         keys = pl.DataFrame({"series": names.tolist(), "place": places, "value": values})
         whole = pl.concat([keys, frame.select(list(used)).rename({name: f"column {name}" for name in used})], how="horizontal")
         return hash_table(whole, whole.columns)
+
+
+def series_notice(samples: SeriesSamples) -> Notice:
+    """Where the times are, how far they reach, how many series there are and what stands beside them."""
+    first, last = samples.steps.names(np.asarray([samples.places.min(), samples.places.max()]))
+    summary = text(
+        "times: {time}, one step is {step}, from {first} to {last}. Series: {count}{group}. Columns beside the target: {columns}",
+        time=samples.time, step=samples.steps.word, first=first, last=last, count=len(samples.series_names),
+        group="" if samples.group is None else f" ({samples.group})", columns=list(samples.columns)[:20] or "-",
+    )  # fmt: skip
+    evidence = {"series": len(samples.series_names), "columns": list(samples.columns)}
+    return Notice(kind="series", summary=summary, where=samples.time or "", evidence=evidence)
 
 
 def gap_sentence(count: int, of: int) -> Text:

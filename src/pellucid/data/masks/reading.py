@@ -69,6 +69,22 @@ def read_mask_parts(folders: Mapping[str, Path | str], target: Any = None, **opt
     return read_listing(listing, Path(folders["train"]).expanduser().resolve(), target, **options)
 
 
+def _check_lossless(paths: Sequence[str], values: int) -> None:
+    """JPEG changes values near every edge: beside two classes of black and white nobody can tell the values that were meant from those.
+
+    Raises:
+        DataError: masks stored as JPEG with more than two values.
+    """
+    lossy = [path for path in paths if Path(path).suffix.lower() in (".jpg", ".jpeg", ".jpe", ".jfif")]
+    if lossy and values > 2:
+        raise DataError(
+            text("{count} masks are stored as JPEG, for example {name}, and all masks hold {values} different values", count=len(lossy),
+                 name=Path(lossy[0]).name, values=values),
+            text("masks whose pixels are class numbers: JPEG changes the values near every edge"),
+            text("save the masks as PNG from what they were made of, or say what the values mean: --target sky,road,void"),
+        )  # fmt: skip
+
+
 def read_listing(
     listing: PairListing,
     root: Path,
@@ -104,7 +120,10 @@ def read_listing(
     ):
         masks = {place: mask.with_grey_as_colour() for place, mask in masks.items()}
     if classes is None:
-        classes = settle(_found(masks, pairs), listed, notices)
+        found = _found(masks, pairs)
+        if listed is None:
+            _check_lossless([pairs[place].mask for place in masks], len(found.pixels))
+        classes = settle(found, listed, notices)
     indices = {place: classes.encoded(mask.codes) for place, mask in masks.items()}
     for place, encoded in indices.items():
         unknown = masks[place].codes[encoded == MOST_CLASSES]

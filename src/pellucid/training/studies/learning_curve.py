@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 
@@ -30,16 +31,8 @@ def learning_curve(again: Retraining, *, seeds: int = SEEDS) -> LearningCurve:
     Raises:
         DataError: too few training samples, nothing held out, or samples that cannot be chosen from.
     """
-    train, classes = again.ledger.indices("train"), again.samples.task.outputs if again.samples.task else 1
-    least = max(FEWEST_SAMPLES, 2 * classes)
-    sizes = [size for halvings in range(SIZES) if (size := len(train) >> halvings) >= least][::-1]
-    if len(sizes) < FEWEST_SIZES or again.part == "train":
-        raise DataError(
-            text("the training part has {count} samples, and {part} are held out", count=len(train),
-                 part=sum(again.ledger.sizes()[part] for part in ("validation", "test"))),
-            text("at least {count} training samples, and some held out, for a learning curve", count=least << (FEWEST_SIZES - 1)),
-            text("give more data, or leave the learning curve out"),
-        )  # fmt: skip
+    train = again.ledger.indices("train")
+    sizes = sizes_of(again.samples, again.ledger)
     again.total += seeds * len(sizes)
     errors: dict[int, list[float]] = {size: [] for size in sizes}
     metric = METRICS[again.metric]
@@ -52,6 +45,24 @@ def learning_curve(again: Retraining, *, seeds: int = SEEDS) -> LearningCurve:
             errors[size].append(1 - score if complement else score)
     held_out = again.ledger.sizes()[again.part]
     return described(errors, held_out, metric=again.metric, complement=complement, part=again.part, seconds=again.seconds - begun)
+
+
+def sizes_of(samples: Any, ledger: Any) -> list[int]:
+    """How many training samples each point of the curve is learnt from, the fewest first.
+
+    Raises:
+        DataError: too few training samples, or nothing held out.
+    """
+    parts, classes = ledger.sizes(), samples.task.outputs if samples.task and samples.task.kind == "classification" else 1
+    least, held_out = max(FEWEST_SAMPLES, 2 * classes), parts["validation"] + parts["test"]
+    sizes = [size for halvings in range(SIZES) if (size := parts["train"] >> halvings) >= least][::-1]
+    if len(sizes) < FEWEST_SIZES or not held_out:
+        raise DataError(
+            text("the training part has {count} samples, and {part} are held out", count=parts["train"], part=held_out),
+            text("at least {count} training samples, and some held out, for a learning curve", count=least << (FEWEST_SIZES - 1)),
+            text("give more data, or leave the learning curve out"),
+        )
+    return sizes
 
 
 def described(errors: dict[int, list[float]], held_out: int, *, metric: str, complement: bool, part: str, seconds: float) -> LearningCurve:
