@@ -6,6 +6,7 @@ import io
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import pytest
 
 from pellucid.cli import progress as module
 from pellucid.cli.layout import width_of
-from pellucid.cli.progress import TerminalProgress, shape_of
+from pellucid.cli.progress import TerminalProgress, plan_lines, shape_of
 from pellucid.cli.terminal import Output, prepare_streams
 from pellucid.core.language import text, use_language
 from pellucid.core.records import Notice
@@ -113,6 +114,22 @@ def test_one_line_a_second(monkeypatch: pytest.MonkeyPatch, clock: list[float]) 
     progress.close()  # closing twice writes nothing twice
     shown = [int(line.split()[1].split("/")[0]) for line in stream.written().splitlines() if line.startswith("epoch")]
     assert shown == [1, 4, 7, 10, 13, 16, 19, 20]
+
+
+def test_a_resumed_run_says_no_time_left_before_it_knows(monkeypatch: pytest.MonkeyPatch, clock: list[float]) -> None:
+    stream = Stream()
+    monkeypatch.setattr(sys, "stderr", stream)
+    progress = TerminalProgress(Output("stderr"))
+    progress.planned(plan())
+    progress.epoch({**row(21), "seconds": 0.0})
+    assert "loss" in stream.written()
+    assert "left" not in stream.written()
+
+
+@pytest.mark.parametrize(("shortest", "says"), [(29, "29 to 69 steps, channels: 2"), (69, "shape 2 x 69")])
+def test_series_of_unequal_length_are_called_so(shortest: int, says: str) -> None:
+    (_, data), *_ = plan_lines(replace(plan(), input_shape=(2, 69), columns=None, shortest=shortest))
+    assert says in str(data)
 
 
 @pytest.mark.parametrize("language", ["en", "zh"])

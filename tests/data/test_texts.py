@@ -189,6 +189,9 @@ def test_new_texts_in_every_form(folder, tmp_path):
     assert data.read_new(single, fitted).identifiers == ["new.txt"]
     assert data.read_new(loose, fitted).identifiers == ["2.txt", "10.txt"]
     assert len(data.read_new(["a fine film", "a waste"], fitted)) == 2
+    for words in ("a fine film", "好看"):
+        with pytest.raises(DataError, match="give it in a list"):
+            data.read_new(words, fitted)
     assert len(data.read_new(pl.DataFrame({"text": ["a", "b", "c"]}), fitted)) == 3
     known = data.read_new(folder, fitted, targets="required")
     assert len(known) == 40

@@ -324,7 +324,7 @@ def test_a_card_shows_cells_as_a_person_writes_them(tmp_path):
     worst = replace(found.mistakes[0], values=values, identifier="row 5")
     directory = write_run(tmp_path, records={"mistakes": replace(found, mistakes=(worst,))})
     (card,) = mistakes.content(read_records(directory))["first"]
-    assert card["values"] == [("width", "0.3"), ("height", "–"), ("kind", "x" * 200)]
+    assert card["values"] == [("width", "0.3"), ("height", "–"), ("kind", "x" * 199 + "…")]
     assert "第 5 行" in Page(write(directory).read_text("utf-8")).words("zh")
 
 

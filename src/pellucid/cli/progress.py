@@ -236,7 +236,7 @@ class TerminalProgress(Progress):
         if self._row is not None and (self._report is None or self._ended()):
             if not speed and self._epoch_seconds:
                 speed = samples / self._epoch_seconds
-            left = self._epoch_seconds * max(self._epochs() - self._row["epoch"], 0)
+            left = self._epoch_seconds * max(self._epochs() - self._row["epoch"], 0) if self._epoch_seconds else None  # None: just resumed
         pace = [str(text("{speed} samples/s", speed=count(speed)))] if speed else []
         if self._closed and self._row is not None:
             pace.append(str(duration(float(self._row.get("seconds", 0.0)))))
@@ -278,6 +278,11 @@ def _shape(plan: Plan) -> Text:
             text("texts of up to {longest} characters, read one by one; {vocabulary} different ones are known", **told)
             if plan.unit == "character"
             else text("texts of up to {longest} words; {vocabulary} different ones are known", **told)
+        )
+    if plan.shortest is not None and len(plan.input_shape) == 2 and plan.shortest < plan.input_shape[1]:
+        channels, longest = plan.input_shape
+        return text(
+            "{shortest} to {longest} steps, channels: {channels}", shortest=count(plan.shortest), longest=count(longest), channels=channels
         )
     if plan.columns is None or plan.columns == plan.input_shape[0]:
         return shape_of(plan.input_shape)

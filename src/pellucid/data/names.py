@@ -47,12 +47,15 @@ def unknown_name(source: str) -> DataError:
             do = text("the folder {folder} does not exist either: check the path", folder=str(folder.absolute()))
         return DataError(
             text("there is no file or folder {path}", path=str(path.absolute())),
-            text("the path of a table or of a folder of images, or one of the names {names}", names=set_names()),
+            text(
+                "the path of a table, of time series (.ts) or of a folder of images or texts, or one of the names {names}",
+                names=set_names(),
+            ),
             do,
         )
     here = [entry.name for entry in Path.cwd().iterdir() if not entry.name.startswith(".")]
     return DataError(
         text("{source!r} is neither the name of a data set nor a file or folder in {folder}", source=source, folder=str(Path.cwd())),
-        text("one of the names {names}, or the path of a table or of a folder of images", names=set_names()),
+        text("one of the names {names}, or the path of a table, of time series (.ts) or of a folder of images or texts", names=set_names()),
         did_you_mean(source, [*set_names(), *here]),
     )

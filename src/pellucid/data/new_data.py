@@ -46,7 +46,10 @@ def read_new_data(
         source, target = _embedded(name, preprocessing.kind)
     elif isinstance(source, (str, Path)):
         if not exists(source):
-            raise unknown_name(str(source))
+            error = unknown_name(str(source))
+            if preprocessing.kind == "text" and isinstance(source, str) and (" " in source or not Path(source).suffix):
+                raise DataError(error.got, error.expected, text("if this is a text, give it in a list: [text]"))
+            raise error
         source = Path(place_of(source))
     known = task if task is not None else getattr(preprocessing, "task", None)
     own = preprocessing_kind_of(preprocessing.kind).read_new(source, target, preprocessing, header=header, task=known, targets=targets)

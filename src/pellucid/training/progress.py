@@ -49,6 +49,7 @@ class Plan:
     columns: int | None = None  # of a table, that the network sees; `input_shape` counts the inputs into which they are encoded
     unit: str | None = None  # of texts that are read in order: "word", "character" or "byte_pair"
     vocabulary: int | None = None  # how many of these the network knows
+    shortest: int | None = None  # of series: steps of the shortest that is trained on; `input_shape` has those of the longest
 
 
 class Progress:

@@ -224,6 +224,7 @@ class Session:
             columns=columns_of(self.prepared.preprocessing),
             unit=getattr(vocabulary, "unit", None),
             vocabulary=None if vocabulary is None else len(vocabulary.tokens),
+            shortest=getattr(self.prepared.preprocessing, "shortest", None),
         )
 
     def optimizer_of(self, network: nn.Module, learning_rate: float) -> torch.optim.Optimizer:

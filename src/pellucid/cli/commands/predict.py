@@ -69,7 +69,7 @@ command = Command(
         NamedArgument("run", value=text("RUN"), says=text("the folder of a run")),
         NamedArgument(
             "source", value=text("DATA"), required=False,
-            says=text("new samples: a table with the same columns, an image or a text, or a folder of these"),
+            says=text("new samples: a table with the same columns, time series (.ts), an image or a text, or a folder of these"),
         ),
         GroupedOption(
             "--text", "words", value=text('"..."'), group="data", says=text("a text, for a run that has learnt from one column of texts")

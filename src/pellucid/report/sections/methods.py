@@ -168,7 +168,7 @@ def _against_overfitting(settings: Mapping[str, Any]) -> list[Text]:
     if settings.get("l1"):
         means.append(text("an L1 penalty of {number:g}", number=settings["l1"]))
     if settings.get("augment") not in (None, "none"):
-        means.append(text("random changes of the training images ({changes})", changes=wording.augmentations(str(settings["augment"]))))
+        means.append(text("random changes of the training samples ({changes})", changes=wording.augmentations(str(settings["augment"]))))
     if settings.get("patience"):
         means.append(text("early stopping after {patience} epochs without a lower validation loss", patience=settings["patience"]))
     return means

@@ -63,7 +63,9 @@ def _answer(values: Sequence[str | float]) -> str:
 def _cell(value: Any) -> str:
     if value is None:
         return "–"
-    return wording.quantity(value) if isinstance(value, float) else str(value)[:LONGEST_VALUE]
+    if isinstance(value, float):
+        return wording.quantity(value)
+    return str(value) if len(str(value)) <= LONGEST_VALUE else f"{str(value)[: LONGEST_VALUE - 1]}…"
 
 
 def _small_share(share: float) -> str:

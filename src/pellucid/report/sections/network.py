@@ -15,7 +15,11 @@ MOST_ROWS = 250
 def content(records: RunRecords) -> Mapping[str, Any]:
     described = records.run["network"]
     settings = records.settings
-    options = {str(name): _option(value) for name, value in (described.get("options") or {}).items()}
+    stored = dict(described.get("options") or {})
+    if stored.get("vocabulary") == 0:  # a network for series, which embeds nothing
+        del stored["vocabulary"]
+        stored.pop("embedding_size", None)
+    options = {str(name): _option(value) for name, value in stored.items()}
     if settings.get("activation") and not described.get("custom"):
         options.setdefault("activation", _option(settings["activation"]))
     table = records.network
