@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from pellucid.core.language import Text, text
+from pellucid.explanation.faithfulness.completeness import TOLERANCE
 from pellucid.explanation.faithfulness.infidelity import LOW, NEARLY, exact
 from pellucid.explanation.faithfulness.removals import FEW, Removals
 from pellucid.explanation.faithfulness.scale import LEAST, MOST
@@ -106,10 +107,11 @@ def _between(table: Removals) -> Tensor:
 
 def _elsewhere(scores: Sequence[FaithfulnessScore]) -> list[Text]:
     """What is true of the explanation and lowers no trust: interactions, and that it speaks of its own reference."""
+    adds_up = any(score.name == "completeness" and score.value is not None and score.value <= TOLERANCE for score in scores)
     found = [
         text("its values add up to the whole change; of features taken away in groups the output changes {times:.2g} times as much as "
              "their values say: features interact", times=score.value)
-        for score in scores if score.name == "scale" and score.passed and not _NEAR <= float(score.value or 0.0) <= 1 / _NEAR
+        for score in scores if adds_up and score.name == "scale" and score.passed and not _NEAR <= float(score.value or 0.0) <= 1 / _NEAR
     ]  # fmt: skip
     found += [
         text("it holds for its own reference: where absent means something else ({reference}), it predicts little or nothing",
