@@ -13,7 +13,7 @@ import polars as pl
 import torch
 from torch import Tensor
 
-from pellucid.core.language import text
+from pellucid.core.language import sample_name, text
 from pellucid.core.memory import require_memory
 from pellucid.core.records import Notice, Task
 from pellucid.core.wording import counted
@@ -115,9 +115,9 @@ class TextPreprocessing:
             summary = counted(
                 len(nothing),
                 text("one of {texts} texts holds no word that the network knows ({example}): its answer there is a guess",
-                     texts=count, example=names[int(nothing[0])]),
+                     texts=count, example=sample_name(names[int(nothing[0])])),
                 text("{count} of {texts} texts hold no word that the network knows, for example {example}: its answers there are guesses",
-                     count=len(nothing), texts=count, example=names[int(nothing[0])]),
+                     count=len(nothing), texts=count, example=sample_name(names[int(nothing[0])])),
             )  # fmt: skip
             notices.append(Notice(kind="unknown_texts", summary=summary, evidence={"count": len(nothing), "texts": count}))
         share, expected = float(unknown.sum() / lengths.sum()), self.unknown_share
