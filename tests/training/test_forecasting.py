@@ -332,7 +332,9 @@ def test_the_seasonal_naive_forecast_is_beaten(name: str, target: str, shared_da
     run = pellucid.fit(shared_data / "timeseries" / f"{name}.csv", target, task="forecasting", directory=tmp_path, report=False)
     baselines = json.loads((run.directory / "records" / "baselines.json").read_text(encoding="utf-8"))
     season = next(row for row in baselines["baselines"] if row["name"] == "seasonal_naive")
-    assert season["difference"]["interval"]["high"] < 0
+    assert season["difference"]["value"] < 0
+    interval = season["difference"]["interval"]
+    assert interval is None if name == "airline-passengers" else interval["high"] < 0  # 18 origins that overlap tell nothing
 
 
 @pytest.mark.slow
