@@ -65,7 +65,7 @@ def _fitting(subject: Subject, attributions: Any) -> tuple[Tensor, ...]:
     """The attributions in the shapes of the inputs."""
     if isinstance(attributions, Mapping):
         attributions = named(cast("Mapping[Any, Any]", attributions), subject.keywords, text("the attributions' dict"))
-    parts, _ = tensors_of(attributions)
+    parts, _ = tensors_of(attributions, text("the attributions"))
     if len(parts) != len(subject.inputs):
         raise DataError(
             text("there are attributions for {count} inputs", count=len(parts)),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,31 +18,26 @@ from pellucid.data.forecasting.reading import SeriesSamples
 from pellucid.data.images.decoding import is_image_name
 from pellucid.data.masks.reading import MaskSamples
 from pellucid.data.samples import ResidentPart
-from pellucid.data.sequences import UNKNOWN
 from pellucid.data.series.values import SeriesValues
 from pellucid.data.tables.preprocessing import TablePreprocessing
-from pellucid.data.tables.prose import TextEncoding
 from pellucid.data.text.preprocessing import TextPreprocessing
-from pellucid.data.text.vocabulary import pieces as cut_into_pieces
 from pellucid.explanation.checks import checked_seed
 from pellucid.explanation.drawing.page import write
 from pellucid.explanation.drawing.picture import draw
-from pellucid.explanation.drawing.samples import Part, Sample, samples_of, sums_of
+from pellucid.explanation.drawing.samples import Sample, samples_of, sums_of
 from pellucid.explanation.explain import explain
 from pellucid.explanation.explanation import Explanation
 from pellucid.explanation.reference import checked_kind
 from pellucid.explanation.registry import find_method
 from pellucid.training.baselines.series import stretched
 from pellucid.training.derived import PARTS
+from pellucid.training.explained_parts import players_of, table_parts, token_part, unread
 from pellucid.training.forecasting.measures import points
 from pellucid.training.losses import probabilities
 from pellucid.training.run import Run
 
 BACKGROUND = 200  # training samples that say what "absent" means: their mean is known to a few percent of a standard deviation
 _ORIGINS = {"train": text("a training sample"), "validation": text("a validation sample"), "test": text("a test sample")}
-_CJK = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
-_PIECES = re.compile(rf"[{_CJK}]|[^\W{_CJK}]+|[\W]+")  # characters, words, what stands between them: as tables read prose
-_LETTER = re.compile(rf"[{_CJK}]")
 
 
 @dataclass(frozen=True)
@@ -114,7 +108,7 @@ def explain_run(
         background = None
     outputs = _outputs(network, inputs)
     number, name = _target_of(run, target, outputs, notes, network.shares)
-    grouped, labels = _players(preprocessing, chosen, inputs)
+    grouped, labels = players_of(preprocessing, chosen, inputs)
     explanation = explain(
         network, inputs, number, method=method, baseline=baseline, data=background, seed=seed,
         features="auto" if grouped is None else grouped, progress=tell,
@@ -154,10 +148,10 @@ def explain_run(
     if actual is not None:
         said = text("{sentence}; the data say {actual}", sentence=said, actual=actual)
     if isinstance(preprocessing, TextPreprocessing):
-        parts = [_token_part(explanation, preprocessing, chosen)]
-        notes += _unread(preprocessing, chosen)
+        parts = [token_part(explanation, preprocessing, chosen)]
+        notes += unread(preprocessing, chosen)
     elif labels is not None:
-        parts = _table_parts(explanation, preprocessing, chosen, labels)
+        parts = table_parts(explanation, preprocessing, chosen, labels)
         if any(part.kind == "words" and not part.values.any() for part in parts):
             notes.append(text("none of these words decides anything here: the network knows none of them, or has learnt nothing from them"))
     else:
@@ -398,117 +392,3 @@ def _target_of(run: Run, target: str | None, outputs: Tensor, notes: list[Text],
     if len(names) > 1:
         notes.append(text("of {count} targets the first is explained; another: --target NAME", count=len(names)))
     return (0 if outputs.shape[1] > 1 else None), names[0]
-
-
-# -- tables ------------------------------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class _Feature:
-    """What one input of the network belongs to."""
-
-    column: str
-    term: str | None = None  # of a text
-
-
-def _players(preprocessing: Any, chosen: Any, inputs: Tensor) -> tuple[Tensor | None, list[_Feature] | None]:
-    """(F,) the player of each input: a column as a whole; in texts each term that stands in this one, and all that do not together."""
-    if not isinstance(preprocessing, TablePreprocessing):
-        return None, None
-    labels: list[_Feature] = []
-    for name, encoding in preprocessing.encodings.items():
-        terms = encoding.terms if isinstance(encoding, TextEncoding) else [None] * len(encoding.features)
-        labels += [_Feature(name, term) for term in terms]
-    numbers: dict[tuple[str, str | None], int] = {}
-    player = [
-        numbers.setdefault((label.column, label.term if label.term is not None and bool(value) else None), len(numbers))
-        for label, value in zip(labels, inputs[0].tolist(), strict=True)
-    ]
-    return torch.tensor(player), labels
-
-
-def _table_parts(explanation: Explanation, preprocessing: TablePreprocessing, chosen: Any, labels: list[_Feature]) -> list[Part]:
-    """The columns with their values before preprocessing; texts word by word."""
-    given: list[Any] = [explanation.attributions, *explanation.interval]
-    numbers = [np.asarray(item.detach().cpu().double())[0] for item in given]
-
-    def total(entries: np.ndarray) -> list[float]:
-        return [float(item[entries].sum()) for item in numbers]
-
-    names = list(dict.fromkeys(label.column for label in labels))
-    places = {name: np.asarray([place for place, label in enumerate(labels) if label.column == name]) for name in names}
-    sums = np.asarray([total(places[name]) for name in names])
-    shown = tuple(_shown(chosen.inputs[name][0]) for name in names)
-    parts: list[Part] = []
-    for name in names:
-        if not isinstance(preprocessing.encodings[name], TextEncoding) or chosen.inputs[name][0] is None:
-            continue
-        of_term = {labels[place].term: total(np.asarray([place])) for place in places[name]}
-        pieces, spread = spread_over_words(
-            str(chosen.inputs[name][0]), {term: value for term, value in of_term.items() if term is not None}
-        )
-        parts.append(Part("words", *spread, names=pieces))
-    if len(names) > 1 or not parts:
-        parts.insert(0, Part("columns", *(sums[:, place] for place in range(3)), names=tuple(names), shown=shown))
-    return parts
-
-
-def _token_part(explanation: Explanation, preprocessing: TextPreprocessing, chosen: Any) -> Part:
-    """The text with a number for each of its tokens; what the network does not read has none."""
-    (name,) = preprocessing.columns
-    found = cut_into_pieces(str(chosen.inputs[name][0] or ""), preprocessing.vocabulary.unit)
-    given: list[Any] = [explanation.attributions, *explanation.interval]
-    numbers = [np.asarray(item.detach().cpu().double())[0] for item in given]
-    spread, place = np.zeros((3, len(found))), 0
-    for position, (_, is_token) in enumerate(found):
-        if is_token and place < len(numbers[0]):
-            spread[:, position] = [item[place] for item in numbers]
-        place += is_token
-    return Part("words", *spread, names=tuple(piece for piece, _ in found))
-
-
-def _unread(preprocessing: TextPreprocessing, chosen: Any) -> list[Text]:
-    """What of a text the network does not know, or does not read."""
-    (name,) = preprocessing.columns
-    pieces = [piece for piece, is_token in cut_into_pieces(str(chosen.inputs[name][0] or ""), preprocessing.vocabulary.unit) if is_token]
-    (numbers, _), longest = preprocessing.tokens(chosen), preprocessing.longest
-    said: list[Text] = []
-    unknown = [piece for piece, number in zip(pieces[:longest], numbers.tolist(), strict=False) if number == UNKNOWN]
-    if pieces and len(unknown) == len(pieces[:longest]):
-        said.append(text("none of these words is known to the network, which reads each as the same unknown word"))
-    elif unknown:
-        said.append(
-            text(
-                "{unknown} of {count} words are unknown to the network, which reads all such words as one: {examples}",
-                unknown=len(unknown), count=len(pieces[:longest]), examples=list(dict.fromkeys(unknown))[:5],
-            )
-        )  # fmt: skip
-    if len(pieces) > longest:
-        said.append(text("the network reads the first {longest} of {count} words", longest=longest, count=len(pieces)))
-    return said
-
-
-def spread_over_words(words: str, of_term: dict[str, list[float]]) -> tuple[tuple[str, ...], list[np.ndarray]]:
-    """A text cut into words, characters and what stands between them, and for each of these its share of the numbers of its terms: a term
-    that stands in several places is shared equally between them, a pair of characters between the two."""
-    pieces = tuple(_PIECES.findall(words))
-    lowered = [piece.lower() for piece in pieces]
-    where: dict[str, list[tuple[int, ...]]] = {}
-    for place, piece in enumerate(lowered):
-        where.setdefault(piece, []).append((place,))
-        following = lowered[place + 1] if place + 1 < len(lowered) else ""
-        if _LETTER.fullmatch(piece) and _LETTER.fullmatch(following):
-            where.setdefault(piece + following, []).append((place, place + 1))
-    spread = np.zeros((3, len(pieces)))
-    for term, numbers in of_term.items():
-        found = where.get(term, [])
-        for places in found:
-            spread[:, list(places)] += np.asarray(numbers)[:, None] / len(found) / len(places)
-    return pieces, list(spread)
-
-
-def _shown(value: Any) -> str:
-    """A value as the user wrote it."""
-    if value is None:
-        return "–"
-    return f"{value:g}" if isinstance(value, float) else str(value)
