@@ -21,7 +21,7 @@ def _predict(
         raise OptionError(
             text("there is nothing to predict") if source is None else text("a text and {other}", other=text("a file")),
             text("new data, or one text"),
-            text('give a file, or --text "..."'),
+            text('give DATA, a file or a folder, or --text "..."'),
         )
     table = output is None or Path(output).suffix.lower() in FORMATS
     if not table and Path(str(output)).suffix:
