@@ -84,6 +84,7 @@ def test_one_root_with_its_consequences() -> None:
     assert faults[0].evidence["consequences"]
 
 
+@pytest.mark.slow
 def test_a_logarithm_is_a_fault_once_the_training_breaks_at_it() -> None:
     def loss(probabilities: Tensor, targets: Tensor) -> Tensor:
         return -torch.log(probabilities[torch.arange(len(targets)), targets]).mean()
@@ -109,6 +110,7 @@ def test_nothing_of_the_user_is_changed() -> None:
     assert torch.equal(state, torch.get_rng_state())
 
 
+@pytest.mark.slow
 def test_a_longer_training_is_watched_in_part_and_says_so() -> None:
     long = experiment(epochs=20_000)
     began = time.perf_counter()

@@ -65,6 +65,7 @@ def test_each_class_is_counted(classes: int) -> None:
     assert sum(wrong) == sum(actual != guess for actual, guess in pairs)
 
 
+@pytest.mark.slow
 def test_the_interval_of_f1_holds_its_level() -> None:
     """Of 400 samples drawn from a known confusion matrix about 95 % of the intervals hold the true F1."""
     draw = np.random.default_rng(0)
@@ -129,6 +130,7 @@ def test_small_and_strange_parts(targets: list[int], outputs: list[list[float]])
         assert (missing.samples, missing.recall, missing.precision, missing.f1) == (0, None, None, None)
 
 
+@pytest.mark.slow
 def test_ten_thousand_classes_stay_small_and_quick() -> None:
     outputs, targets, task = made_up(3000, 10_000)
     start = time.process_time()

@@ -146,6 +146,7 @@ def test_killed_at_random_instants(name: str, instants: int, place: Path, parent
         assert_equal(outcome(folder), expected, f"{name}: instant {index}")
 
 
+@pytest.mark.slow
 def test_checkpoints_by_the_clock_do_not_change_the_result(place: Path, parent: CleanParent, uninterrupted: Uninterrupted) -> None:
     """When checkpoints are written depends on time; what comes out does not."""
     for number, name in enumerate(TRAININGS):

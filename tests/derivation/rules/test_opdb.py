@@ -139,7 +139,7 @@ def judged(name: str, limit: int | None) -> None:
         assert any(words in reason for words in REFUSALS.get(NAMED[name], ())), f"an unlisted refusal: {reason}"
 
 
-@pytest.mark.parametrize("name", in_turn(NAMED, 3))
+@pytest.mark.parametrize("name", in_turn(NAMED, 5))
 def test_samples(name: str) -> None:
     judged(name, SAMPLES)
 

@@ -17,6 +17,7 @@ from derivation.rules.checking import Call, calls, central_difference_error, che
 from pellucid.core.trace.records import mapped
 from pellucid.derivation.comparison import error_of
 from pellucid.derivation.registry import Rule, Unsupported, all_rules, find_rule, given, letters
+from turns import in_turn
 
 RULES = all_rules()
 TABLES = {file.stem: import_module(f"derivation.rules.{file.stem}").CASES for file in sorted(Path(__file__).parent.glob("cases_*.py"))}
@@ -42,7 +43,7 @@ def test_rule_has_a_case(name: str) -> None:
     assert any(table.get(name) for table in TABLES.values()), f"write a case of {name} in a table cases_*.py of this folder"
 
 
-@pytest.mark.parametrize(("name", "case"), ALL, ids=IDS)
+@pytest.mark.parametrize(("name", "case"), in_turn(ALL, 2), ids=IDS)
 def test_case(name: str, case: Case) -> None:
     if case.refusal:  # by the signature when it is bound, or by `forward`
         with pytest.raises(Unsupported, match=re.escape(case.refusal)):

@@ -108,6 +108,7 @@ def test_nothing_of_a_healthy_training_is_a_fault(seed: int) -> None:
     assert not [finding for finding in found(Trials.of(Experiment(**healthy), 60.0)) if finding.level == "fault"]
 
 
+@pytest.mark.slow
 def test_the_remedy_of_an_earlier_finding_is_tried_and_explains_what_it_mends() -> None:
     change = Change(kind="learning_rate", values={"rate": 3e-3})
     earlier = Finding(symptom="lr_too_low", summary=text("updates that are too small"), change=change)

@@ -149,6 +149,7 @@ def test_samples_left_out_are_scored_on_both_sides_alike() -> None:
     assert proof.metric == "accuracy"
 
 
+@pytest.mark.slow
 def test_a_budget_shortens_both_sides_alike() -> None:
     before = experiment(1e-3, epochs=2000)
     proof = Prover(before).verify(rate(0.1), budget=4)

@@ -16,6 +16,7 @@ from pellucid.diagnosis.causes import examine
 from pellucid.diagnosis.dynamic.course import course_of
 from pellucid.diagnosis.dynamic.observations import Observations
 from pellucid.diagnosis.registry import symptoms
+from turns import in_turn
 
 pytestmark = pytest.mark.filterwarnings("ignore:Using a target size")  # PyTorch's own word on shapes, for some losses
 FAULTS = [(symptom, name) for symptom, programs in FAULTY.items() for name in programs]
@@ -62,7 +63,7 @@ def test_every_symptom_has_programs() -> None:
     assert set(FAULTY) == set(symptoms(reads=Observations))
 
 
-@pytest.mark.parametrize(("symptom", "name"), FAULTS)
+@pytest.mark.parametrize(("symptom", "name"), in_turn(FAULTS, 2))
 def test_a_fault_is_found(symptom: str, name: str) -> None:
     is_found(symptom, name, 0)
 
